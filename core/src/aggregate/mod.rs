@@ -1,0 +1,116 @@
+//! Aggregates as columns of partial states.
+//!
+//! An [`AggregateState`] holds one *slot* for each (pane, key) that has rows: a
+//! column of partial states, not an object for each group. Rows are *lifted* into
+//! their slots, slots are *combined* into others when panes become windows, and
+//! *lowered* to values when a window closes.
+//!
+//! ```text
+//!  rows ──update──▶ slots ──merge──▶ slots ──evaluate──▶ values
+//!                     │ ▲
+//!                save ▼ │ load        (columns, by slot)
+//! ```
+//!
+//! Values, NULL rules, types and overflow are those of DataFusion's aggregate of the
+//! same name, but for NaN (greatest whatever its sign; `min` passes over it unless
+//! all values are NaN) and for the exceptions that a state's documentation names.
+//!
+//! This module knows no window, no key and no SQL.
+
+use std::fmt::Debug;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::{DataType, FieldRef};
+
+use crate::error::Result;
+
+/// Rows on their way into slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// `[rows]`: the slot of each row, each below the number of slots.
+    pub slots: &'a [u32],
+    /// The arguments, each `[rows]`.
+    pub args: &'a [ArrayRef],
+    /// `[rows]`: only rows where it is true (not NULL) take part.
+    pub filter: Option<&'a BooleanArray>,
+    /// `[rows]`: event times, in ticks.
+    pub times: &'a [i64],
+    /// The ordinal of the first row in the order of arrival; the others follow it.
+    pub first_ordinal: u64,
+}
+
+/// The partial states of one aggregate, one for each slot.
+///
+/// A slot that no row has reached is *empty*: `merge` of an empty slot changes
+/// nothing, `evaluate` gives what the aggregate gives over no rows.
+pub trait AggregateState: Send + Debug {
+    /// Makes room for slots `0 .. slots`; the new ones are empty. Never shrinks.
+    fn resize(&mut self, slots: usize);
+
+    /// Makes slots empty again, so that they can serve another (pane, key).
+    fn clear(&mut self, slots: &[u32]);
+
+    /// Adds rows to their slots, in row order.
+    ///
+    /// # Errors
+    /// On data that the aggregate refuses, or when a named limit is reached.
+    fn update(&mut self, rows: Rows<'_>) -> Result<()>;
+
+    /// Combines slot `from[i]` into slot `into[i]`, for each `i` in order. `into[i]`
+    /// holds the earlier rows of the two; `from[i]` keeps its state.
+    ///
+    /// # Errors
+    /// When a named limit is reached.
+    ///
+    /// # Panics
+    /// If the lengths disagree.
+    fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()>;
+
+    /// The values of slots, `[slots]`, of the factory's return type. States stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// On values that the aggregate refuses.
+    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef>;
+
+    /// The states of slots as columns, each `[slots]`. The number of columns and
+    /// their types are the same for every call.
+    ///
+    /// # Errors
+    /// If a state cannot be expressed as columns.
+    fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>>;
+
+    /// Puts saved states into empty slots: bit for bit what was saved.
+    ///
+    /// # Errors
+    /// If the columns are not those of [`AggregateState::save`].
+    fn load(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()>;
+
+    /// How many bytes the states hold.
+    fn state_bytes(&self) -> usize;
+}
+
+/// Makes the states of one aggregate call.
+pub trait AggregateFactory: Send + Sync + Debug {
+    /// A state without slots.
+    ///
+    /// # Errors
+    /// If the aggregate cannot be made for its argument types.
+    fn create(&self) -> Result<Box<dyn AggregateState>>;
+
+    /// The type of the values.
+    fn return_type(&self) -> DataType;
+}
+
+/// One aggregate of a query: which one, over which columns.
+#[derive(Debug, Clone)]
+pub struct AggregateCall {
+    /// Makes the states.
+    pub factory: std::sync::Arc<dyn AggregateFactory>,
+    /// The argument columns of the operator's input.
+    pub args: Vec<usize>,
+    /// The boolean column of `FILTER (WHERE …)`.
+    pub filter: Option<usize>,
+    /// The output column.
+    pub field: FieldRef,
+}

@@ -1,0 +1,24 @@
+//! The engine of Windrow: streams of readings in, windowed aggregates out.
+//!
+//! Readings are sealed into Arrow record batches ([`batch`]), aggregated into
+//! columnar partial states ([`aggregate`]) that live in panes ([`window`]), and
+//! pushed through operators ([`operator`]) by an engine that can be stepped,
+//! stopped, saved and restored at any event ([`pipeline`]).
+//!
+//! This crate knows Arrow, threads and files. It knows no SQL, no DataFusion, no
+//! async runtime, no socket, and it never reads a clock: time is a parameter.
+//!
+//! Modules are declared in the order in which they may depend on each other: each
+//! names only modules above it.
+
+pub mod aggregate;
+pub mod batch;
+pub mod error;
+pub mod operator;
+pub mod pipeline;
+pub mod snapshot;
+pub mod stream;
+pub mod time;
+pub mod window;
+
+pub use error::{Error, Result};

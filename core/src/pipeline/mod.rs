@@ -1,0 +1,1 @@
+//! The engine: streams, queries and the loop that drives them.

@@ -1,0 +1,107 @@
+//! The doors of the engine: where rows come from and where results go.
+//!
+//! [`Source`] and [`Sink`] are implemented outside this crate: they know files and
+//! sockets, the engine does not.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+
+/// A row that was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// The raw text, cut to a bounded length.
+    pub text: String,
+    /// Where it was read: a file and a line, a peer, an ordinal.
+    pub position: String,
+    /// Why, as a sentence.
+    pub reason: String,
+    /// The rule that it broke: `parse`, `type`, `not null`, `event time`, `future`,
+    /// or the name or text of a CHECK.
+    pub rule: String,
+}
+
+/// What a source gives when it is polled.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Rows of one partition in order of arrival.
+    Batch {
+        /// The partition, below [`Source::partitions`] for those known at the start.
+        partition: u32,
+        /// Rows of the source's schema.
+        records: RecordBatch,
+        /// Rows read between the last batch and the end of this one that could not
+        /// be parsed. `received = records + rejected`.
+        rejected: Vec<Reject>,
+        /// Bytes read for them.
+        bytes: u64,
+    },
+    /// A partition has ended; it no longer holds back the watermark.
+    PartitionEnd(u32),
+    /// Nothing came within the time to wait.
+    Pending,
+    /// The source has ended.
+    End,
+}
+
+/// A source of rows, polled by the driver.
+///
+/// A source does its reading and parsing on threads of its own behind a bounded
+/// queue; dropping it stops them.
+pub trait Source: Send + Debug {
+    /// The columns of its rows.
+    fn schema(&self) -> SchemaRef;
+
+    /// How many partitions it has at the start: each holds the watermark back until
+    /// it has given rows or has ended.
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    /// Whether it may go on for ever and rows arrive as they happen.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// The next event, waiting for it at most `wait`.
+    ///
+    /// # Errors
+    /// If the source cannot be read further: its queries fail.
+    fn poll(&mut self, wait: Duration) -> Result<SourceEvent>;
+
+    /// The size of the whole input in bytes, if it is known.
+    fn bytes_total(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// A receiver of result rows.
+pub trait Sink: Send + Debug {
+    /// Takes rows, in order. A slow sink slows its query.
+    ///
+    /// # Errors
+    /// If the rows cannot be written: the query fails.
+    fn write(&mut self, records: &RecordBatch) -> Result<()>;
+
+    /// Makes what was written visible where that is possible before the end; called
+    /// when the query has nothing more to write for now.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Completes the output: a file appears under its name.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn finish(&mut self) -> Result<()>;
+
+    /// Gives up the output: what is not whole is removed.
+    fn abort(&mut self) {}
+}
