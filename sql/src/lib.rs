@@ -1,1 +1,11 @@
-//! Windrow SQL.
+//! Windrow's SQL: continuous queries over streams, on DataFusion.
+//!
+//! Modules are declared in the order in which they may depend on each other: each
+//! names only modules above it.
+
+pub mod connector;
+pub mod dialect;
+pub mod error;
+pub mod format;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,1 @@
+//! Windrow's statements: a parser in front of DataFusion's.
