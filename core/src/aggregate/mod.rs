@@ -17,6 +17,23 @@
 //!
 //! This module knows no window, no key and no SQL.
 
+// In the order in which they may use each other.
+mod saved;
+mod select;
+
+mod bytes;
+mod fold;
+
+mod count;
+mod first_last;
+mod min_max;
+mod moments;
+mod sum;
+
+mod held;
+
+pub mod registry;
+
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};
