@@ -7,7 +7,7 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 use std::sync::Arc;
 
-/// Whether [`with_bytes`] reads this type.
+/// Whether [`slices`] reads this type.
 pub(super) fn is_bytes(data_type: &DataType) -> bool {
     use DataType::{Binary, BinaryView, LargeBinary, LargeUtf8, Utf8, Utf8View};
     matches!(
@@ -16,48 +16,26 @@ pub(super) fn is_bytes(data_type: &DataType) -> bool {
     )
 }
 
-/// Work on the values of a column, compiled for each layout.
-pub(super) trait BytesVisitor {
-    /// Does it. `values(row)` is the value of a row that is not NULL.
-    fn visit<'a>(self, values: impl Fn(usize) -> &'a [u8]);
-}
-
-/// Does some work on the values of a string or binary column.
+/// The values of a string or binary column; those of NULLs mean nothing.
 ///
 /// # Panics
 /// If it is of another type.
-pub(super) fn with_bytes(array: &ArrayRef, visitor: impl BytesVisitor) {
-    fn go<'a, A>(array: A, visitor: impl BytesVisitor)
-    where
-        A: ArrayAccessor + Copy,
-        A::Item: IntoBytes<'a>,
-    {
-        visitor.visit(|row| array.value(row).into_bytes());
+pub(super) fn slices(array: &dyn Array) -> Vec<&[u8]> {
+    fn all<'a, A: ArrayAccessor<Item = &'a T>, T: AsRef<[u8]> + ?Sized + 'a>(
+        array: A,
+    ) -> Vec<&'a [u8]> {
+        (0..array.len())
+            .map(|row| array.value(row).as_ref())
+            .collect()
     }
     match array.data_type() {
-        DataType::Utf8 => go(array.as_string::<i32>(), visitor),
-        DataType::LargeUtf8 => go(array.as_string::<i64>(), visitor),
-        DataType::Utf8View => go(array.as_string_view(), visitor),
-        DataType::Binary => go(array.as_binary::<i32>(), visitor),
-        DataType::LargeBinary => go(array.as_binary::<i64>(), visitor),
-        DataType::BinaryView => go(array.as_binary_view(), visitor),
+        DataType::Utf8 => all(array.as_string::<i32>()),
+        DataType::LargeUtf8 => all(array.as_string::<i64>()),
+        DataType::Utf8View => all(array.as_string_view()),
+        DataType::Binary => all(array.as_binary::<i32>()),
+        DataType::LargeBinary => all(array.as_binary::<i64>()),
+        DataType::BinaryView => all(array.as_binary_view()),
         other => unreachable!("a column of bytes, not of {other}"),
-    }
-}
-
-trait IntoBytes<'a> {
-    fn into_bytes(self) -> &'a [u8];
-}
-
-impl<'a> IntoBytes<'a> for &'a str {
-    fn into_bytes(self) -> &'a [u8] {
-        self.as_bytes()
-    }
-}
-
-impl<'a> IntoBytes<'a> for &'a [u8] {
-    fn into_bytes(self) -> &'a [u8] {
-        self
     }
 }
 
@@ -91,14 +69,6 @@ pub(super) fn bytes_array<'a>(
 }
 
 /// The value of one row that is not NULL.
-pub(super) fn copy_bytes(array: &ArrayRef, row: usize) -> Box<[u8]> {
-    struct Copy<'r>(usize, &'r mut Box<[u8]>);
-    impl BytesVisitor for Copy<'_> {
-        fn visit<'a>(self, values: impl Fn(usize) -> &'a [u8]) {
-            *self.1 = values(self.0).into();
-        }
-    }
-    let mut bytes = Box::default();
-    with_bytes(array, Copy(row, &mut bytes));
-    bytes
+pub(super) fn copy_bytes(array: &dyn Array, row: usize) -> Box<[u8]> {
+    slices(&array.slice(row, 1))[0].into()
 }

@@ -45,6 +45,20 @@ impl<T: Copy> Column for &[T] {
     }
 }
 
+impl<T: Copy> Column for Vec<T> {
+    type Value = T;
+
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn value(&self, row: usize) -> T {
+        self[row]
+    }
+}
+
 impl Column for &BooleanBuffer {
     type Value = bool;
 

@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Int8Type, Int64Type, UInt64Type};
 
-use super::bytes::{BytesVisitor, bytes_array, copy_bytes, is_bytes, with_bytes};
+use super::bytes::{bytes_array, copy_bytes, is_bytes, slices};
 use super::first_last::{Held, Stamp};
 use super::fold::column;
 use super::saved::Saved;
@@ -308,32 +308,6 @@ fn beats<const MAX: bool>(value: &[u8], other: &[u8]) -> bool {
     if MAX { value > other } else { value < other }
 }
 
-/// Finds the extreme rows of a batch, and the slots that they change.
-struct Extremes<'s, 'r, const MAX: bool> {
-    state: &'s mut BytesExtreme<MAX>,
-    rows: Rows<'r>,
-}
-
-impl<const MAX: bool> BytesVisitor for Extremes<'_, '_, MAX> {
-    fn visit<'a>(self, value: impl Fn(usize) -> &'a [u8]) {
-        let Self { state, rows } = self;
-        let selection = selected(&rows, &rows.args[..1]);
-        for_each_row(rows.slots.len(), selection.as_ref(), |row| {
-            (state.winners).offer(rows.slots[row], row, |winner| {
-                beats::<MAX>(value(row), value(winner))
-            });
-        });
-        let (winners, values) = (&mut state.winners, &mut state.values);
-        for (slot, row) in winners.drain() {
-            offer::<MAX>(
-                &mut values[slot as usize],
-                value(row),
-                &mut state.heap_bytes,
-            );
-        }
-    }
-}
-
 /// Lets a value take the place of the one there if it beats it.
 fn offer<const MAX: bool>(slot: &mut Option<Box<[u8]>>, value: &[u8], heap_bytes: &mut usize) {
     match slot {
@@ -362,7 +336,20 @@ impl<const MAX: bool> AggregateState for BytesExtreme<MAX> {
     }
 
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
-        with_bytes(&rows.args[0], Extremes { state: self, rows });
+        let values = slices(&rows.args[0]);
+        let selection = selected(&rows, &rows.args[..1]);
+        for_each_row(rows.slots.len(), selection.as_ref(), |row| {
+            (self.winners).offer(rows.slots[row], row, |winner| {
+                beats::<MAX>(values[row], values[winner])
+            });
+        });
+        for (slot, row) in self.winners.drain() {
+            offer::<MAX>(
+                &mut self.values[slot as usize],
+                values[row],
+                &mut self.heap_bytes,
+            );
+        }
         Ok(())
     }
 

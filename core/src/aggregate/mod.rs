@@ -23,6 +23,9 @@ mod select;
 
 mod bytes;
 mod fold;
+mod keys;
+
+mod collect;
 
 mod count;
 mod first_last;
@@ -31,6 +34,12 @@ mod moments;
 mod sum;
 
 mod held;
+
+mod distinct;
+mod hll;
+mod quantile;
+
+mod sketch;
 
 pub mod registry;
 

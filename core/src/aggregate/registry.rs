@@ -8,14 +8,21 @@ use std::sync::Arc;
 use arrow::datatypes::*;
 
 use super::AggregateFactory;
+use super::bytes::is_bytes;
+use super::collect::{self, HeldMax};
 use super::count::count;
+use super::distinct::{DistinctBytes, DistinctFixed};
 use super::first_last::{Boolean, FirstLast, Primitive};
 use super::fold::factory;
 use super::held;
+use super::hll::ApproxDistinct;
+use super::keys::is_fixed;
 use super::min_max::{BoolExtreme, FloatExtreme, IntExtreme};
 use super::moments::{Relation, Spread};
+use super::quantile::{Exact, Which};
+use super::sketch::Approximate;
 use super::sum::{Avg, SumFloat, SumInt};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A literal argument of an aggregate, such as the 0.95 of `percentile_cont`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,6 +48,27 @@ pub struct NativeCall<'a> {
     pub arg_types: &'a [DataType],
     /// For each argument, its value if it is a literal.
     pub literals: &'a [Option<ScalarArg>],
+    /// How much its states may hold.
+    pub limits: Limits,
+}
+
+/// How many values the states of one aggregate call may hold, in panes and in the
+/// windows that are put together from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Values of `median` and `percentile_cont`.
+    pub percentile_values_max: usize,
+    /// Values of `count(DISTINCT x)`.
+    pub distinct_values_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            percentile_values_max: 1 << 24,
+            distinct_values_max: 1 << 24,
+        }
+    }
 }
 
 /// The native factory of a call; `None` if there is none for these types.
@@ -58,6 +86,8 @@ pub fn native(call: &NativeCall<'_>) -> Result<Option<Arc<dyn AggregateFactory>>
         return Ok(match (name, arg_types) {
             // A value more than once changes nothing.
             ("min" | "max" | "bool_and" | "bool_or", [data_type]) => extreme(name, data_type),
+            ("approx_distinct", [data_type]) => approx_distinct(data_type),
+            ("count", [data_type]) => distinct(data_type, call.limits),
             _ => None,
         });
     }
@@ -68,6 +98,18 @@ pub fn native(call: &NativeCall<'_>) -> Result<Option<Arc<dyn AggregateFactory>>
         ("min" | "max" | "bool_and" | "bool_or", [data_type]) => extreme(name, data_type),
         ("first_value", [data_type]) => Some(first_last(false, data_type, call.ignore_nulls)),
         ("last_value", [data_type]) => Some(first_last(true, data_type, call.ignore_nulls)),
+        ("approx_distinct", [data_type]) => approx_distinct(data_type),
+        ("median", [data_type]) => exact(data_type, Which::Median, call.limits),
+        ("approx_median", [data_type]) => approximate("approx_median", data_type, 0.5),
+        ("percentile_cont" | "quantile_cont", [data_type, _]) => match fraction(call)? {
+            Some(fraction) => exact(data_type, Which::Percentile(fraction), call.limits),
+            None => None,
+        },
+        // The third argument is the size of another sketch than ours.
+        ("approx_percentile_cont", [data_type, _] | [data_type, _, _]) => match fraction(call)? {
+            Some(fraction) => approximate("approx_percentile_cont", data_type, fraction),
+            None => None,
+        },
         (_, [DataType::Float64]) => spread(name),
         (_, [DataType::Float64, DataType::Float64]) => relation(name),
         _ => None,
@@ -168,7 +210,7 @@ fn extreme(name: &str, data_type: &DataType) -> Option<Arc<dyn AggregateFactory>
         DataType::Float64 => float!(Float64Type),
         DataType::Boolean if max => Some(factory(BoolExtreme::<true>)),
         DataType::Boolean => Some(factory(BoolExtreme::<false>)),
-        _ if super::bytes::is_bytes(data_type) => Some(held::bytes_extreme(max, data_type)),
+        _ if is_bytes(data_type) => Some(held::bytes_extreme(max, data_type)),
         _ => for_ordered!(data_type, int),
     }
 }
@@ -196,6 +238,69 @@ fn first_last(last: bool, data_type: &DataType, ignore_nulls: bool) -> Arc<dyn A
         _ => for_ordered!(data_type, primitive),
     };
     fixed.unwrap_or_else(|| held::first_last(last, data_type, ignore_nulls))
+}
+
+fn distinct(data_type: &DataType, limits: Limits) -> Option<Arc<dyn AggregateFactory>> {
+    let max = HeldMax {
+        values: limits.distinct_values_max,
+        setting: "distinct_values_max",
+    };
+    if is_fixed(data_type) {
+        Some(collect::factory(DistinctFixed(max)))
+    } else if is_bytes(data_type) {
+        Some(collect::factory(DistinctBytes(max)))
+    } else {
+        None
+    }
+}
+
+fn approx_distinct(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
+    (is_fixed(data_type) || is_bytes(data_type)).then(|| collect::factory(ApproxDistinct))
+}
+
+fn exact(data_type: &DataType, which: Which, limits: Limits) -> Option<Arc<dyn AggregateFactory>> {
+    let max = HeldMax {
+        values: limits.percentile_values_max,
+        setting: "percentile_values_max",
+    };
+    match data_type {
+        DataType::Float32 => Some(collect::factory(Exact::<Float32Type>::new(which, max))),
+        DataType::Float64 => Some(collect::factory(Exact::<Float64Type>::new(which, max))),
+        _ => None,
+    }
+}
+
+fn approximate(
+    name: &'static str,
+    data_type: &DataType,
+    fraction: f64,
+) -> Option<Arc<dyn AggregateFactory>> {
+    Some(match data_type {
+        DataType::Float32 => collect::factory(Approximate::<Float32Type>::new(name, fraction)),
+        DataType::Float64 => collect::factory(Approximate::<Float64Type>::new(name, fraction)),
+        _ => return None,
+    })
+}
+
+/// The second argument of a percentile, counted from the least value up; `None` if it
+/// is no literal.
+fn fraction(call: &NativeCall<'_>) -> Result<Option<f64>> {
+    let fraction = match call.literals.get(1) {
+        Some(Some(ScalarArg::Float(fraction))) => *fraction,
+        Some(Some(ScalarArg::Int(fraction))) => *fraction as f64,
+        _ => return Ok(None),
+    };
+    if !(0.0..=1.0).contains(&fraction) {
+        return Err(Error::invalid(format!(
+            "the fraction of {}() must lie between 0 and 1, not {fraction}",
+            call.name
+        )));
+    }
+    Ok(Some(if call.descending {
+        1.0 - fraction
+    } else {
+        fraction
+    }))
 }
 
 fn spread(name: &str) -> Option<Arc<dyn AggregateFactory>> {

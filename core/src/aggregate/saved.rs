@@ -3,7 +3,7 @@
 //! What comes back from a disk is not trusted: its shape is checked here, so that a
 //! damaged or foreign snapshot gives an error and not a panic.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, ListArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, LargeListArray, PrimitiveArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
@@ -55,43 +55,32 @@ impl<'a> Saved<'a> {
         Ok(self.array::<PrimitiveArray<T>>(column)?.values())
     }
 
-    /// A column of lists of primitive values: the offsets of the rows in the values.
+    /// A column of lists of primitive values, one slice for each row.
     pub(super) fn lists<T: ArrowPrimitiveType>(
         &self,
         column: usize,
-    ) -> Result<(&'a [i32], &'a [T::Native])> {
-        let lists = self.array::<ListArray>(column)?;
+    ) -> Result<impl Iterator<Item = &'a [T::Native]> + use<'a, T>> {
+        let lists = self.array::<LargeListArray>(column)?;
         let values = (lists.values().as_primitive_opt::<T>()).ok_or_else(|| {
             Error::Snapshot(format!(
                 "column {column} of an aggregate's state is {}",
                 lists.data_type()
             ))
         })?;
-        Ok((lists.value_offsets(), values.values()))
+        let values: &[T::Native] = values.values();
+        Ok((lists.value_offsets().windows(2))
+            .map(move |bounds| &values[bounds[0] as usize..bounds[1] as usize]))
+    }
+
+    /// An error that says what is wrong with the content of a column.
+    pub(super) fn damaged(what: &str) -> Error {
+        Error::Snapshot(format!("an aggregate's state is damaged: {what}"))
     }
 }
 
 /// A column of lists: `lengths` values of `values` for each row, in order.
-///
-/// # Errors
-/// If there are more values than a list column can hold.
-pub(super) fn list_column(
-    lengths: impl IntoIterator<Item = usize>,
-    values: ArrayRef,
-) -> Result<ArrayRef> {
-    if i32::try_from(values.len()).is_err() {
-        return Err(Error::Limit {
-            what: "saving an aggregate's values".into(),
-            limit: format!("{} values at once", i32::MAX),
-            setting: "checkpoint_interval",
-        });
-    }
+pub(super) fn list_column(lengths: impl IntoIterator<Item = usize>, values: ArrayRef) -> ArrayRef {
     let field = Field::new_list_field(values.data_type().clone(), false);
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(ListArray::try_new(
-        Arc::new(field),
-        offsets,
-        values,
-        None,
-    )?))
+    Arc::new(LargeListArray::new(Arc::new(field), offsets, values, None))
 }
