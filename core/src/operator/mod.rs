@@ -12,6 +12,14 @@
 //! costs no more than one over a second. Operators may use rayon; the engine installs
 //! its pool around every call.
 
+mod frame;
+mod late;
+mod outbox;
+
+mod window_aggregate;
+
+pub use window_aggregate::window_aggregate;
+
 use std::fmt::Debug;
 
 use arrow::array::RecordBatch;
@@ -177,3 +185,6 @@ pub struct WindowRowsSpec {
     /// Where windows start counting.
     pub alignment: Alignment,
 }
+
+#[cfg(test)]
+mod tests;
