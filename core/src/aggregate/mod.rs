@@ -43,6 +43,9 @@ mod sketch;
 
 pub mod registry;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};
