@@ -24,6 +24,7 @@ mod select;
 mod bytes;
 mod fold;
 mod keys;
+mod physical;
 
 mod collect;
 
