@@ -3,9 +3,14 @@
 //! Modules are declared in the order in which they may depend on each other: each
 //! names only modules above it.
 
-pub mod connector;
-pub mod dialect;
 pub mod error;
+
 pub mod format;
+
+pub mod connector;
+
+pub mod dialect;
+
+pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};

@@ -2,14 +2,15 @@
 //!
 //! - `OVER (w …)` and `WINDOW w2 AS (w …)` lose w's PARTITION BY and ORDER BY: every
 //!   named window is written out where it is used.
+//! - `FROM r` alone would have no columns: it is `SELECT * FROM r`.
 //! - TABLESAMPLE, FOR SYSTEM_TIME AS OF, FOR UPDATE, hints and the like are ignored:
 //!   they are refused.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, Spanned, TableFactor,
-    VisitMut, VisitorMut, WindowSpec, WindowType,
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SelectFlavor, SelectItem,
+    Spanned, TableFactor, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
 use super::positions::Positions;
@@ -42,6 +43,7 @@ impl VisitorMut for Expander<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
         refuse_of_select(select, self.positions)?;
+        select_list(select, self.positions)?;
         let mut named = Named::of(select, self.positions)?;
         select.named_window.clear();
         select.visit(&mut named)
@@ -50,6 +52,22 @@ impl VisitorMut for Expander<'_> {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         refuse_of_table(factor, self.positions)
     }
+}
+
+/// Gives `FROM r` the columns that are meant, and refuses `SELECT FROM r`.
+fn select_list(select: &mut Select, positions: &Positions) -> ControlFlow<Box<Error>> {
+    if !select.projection.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    if select.flavor != SelectFlavor::FromFirstNoSelect {
+        let message = "the select list is empty".to_owned();
+        let error = refusal(ErrorKind::Syntax, message, select.span(), positions);
+        return ControlFlow::Break(Box::new(error.help("write SELECT *")));
+    }
+    select.flavor = SelectFlavor::Standard;
+    let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+    select.projection.push(all);
+    ControlFlow::Continue(())
 }
 
 /// The named windows of one SELECT, written out.

@@ -83,6 +83,10 @@ fn what_would_be_misread() {
         "`5min` is no number\n  --> sql:1:17: 5min\n   = help: write INTERVAL '5min'",
     );
     check(
+        "SELECT FROM r",
+        "the select list is empty\n  --> sql:1:1: SELECT FROM r\n   = help: write SELECT *",
+    );
+    check(
         "SELECT * FROM r TABLESAMPLE (10 PERCENT)",
         "TABLESAMPLE is not supported\n  --> sql:1:15: r\n   = help: filter with WHERE random() < 0.1",
     );
