@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     Spanned, TableFactor, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
+use super::message::TEMPORAL_JOIN;
 use super::positions::Positions;
 use crate::error::{Error, ErrorKind, Result, nearest};
 
@@ -228,10 +229,7 @@ fn refuse_of_table(factor: &TableFactor, positions: &Positions) -> ControlFlow<B
         } => ("TABLESAMPLE", "filter with WHERE random() < 0.1"),
         TableFactor::Table {
             version: Some(_), ..
-        } => (
-            "FOR SYSTEM_TIME AS OF",
-            "write ASOF JOIN … MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k",
-        ),
+        } => ("FOR SYSTEM_TIME AS OF", TEMPORAL_JOIN),
         TableFactor::Table {
             with_hints,
             index_hints,
