@@ -2,6 +2,8 @@
 
 pub mod registry;
 
+pub mod memory;
+
 pub mod blackhole;
 
 pub mod file_sink;
