@@ -41,17 +41,17 @@ GROUP BY station, window_start, window_end
 HAVING max("PM2.5") > 75;
 
 -- The worst days, where at least eighteen hours were measured.
-SELECT station, day, round(pm25, 1) AS pm25, hours
+SELECT station, day, round(pm25, 1) AS mean, hours
 FROM daily
 WHERE hours >= 18
-ORDER BY daily.pm25 DESC
+ORDER BY pm25 DESC, day, station
 LIMIT 5;
 
 -- How bad the worst 24 hours were at each station.
-SELECT station, window_start, window_end, round(pm25, 1) AS pm25
+SELECT station, window_start, window_end, round(pm25, 1) AS mean
 FROM last_24_hours
 WHERE hours >= 18
-QUALIFY row_number() OVER (PARTITION BY station ORDER BY last_24_hours.pm25 DESC, window_start) = 1
+QUALIFY row_number() OVER (PARTITION BY station ORDER BY pm25 DESC, window_start) = 1
 ORDER BY station;
 
 -- How many hours the air was bad.

@@ -39,7 +39,7 @@ LIMIT 5;
 -- The wettest 24 hours of each airport, in inches.
 SELECT origin, window_start, window_end, round(rain, 2) AS rain
 FROM last_24_hours
-QUALIFY row_number() OVER (PARTITION BY origin ORDER BY rain DESC, window_start) = 1
+QUALIFY row_number() OVER (PARTITION BY origin ORDER BY round(rain, 2) DESC, window_start) = 1
 ORDER BY origin;
 
 -- The readings that were not believed.
