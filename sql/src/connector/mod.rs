@@ -10,3 +10,6 @@ pub mod file;
 pub mod stdin;
 
 pub use reading::{SOURCE_OPTIONS, SourceOptions};
+
+#[cfg(test)]
+mod tests;

@@ -172,15 +172,44 @@ pub(crate) fn arrow_schema(path: &Path) -> Result<SchemaRef> {
     }
 }
 
+/// What a file of Arrow IPC begins with; padding and a stream follow.
+pub(crate) const ARROW_FILE_MAGIC: &[u8] = b"ARROW1";
+
+/// What a stream of Arrow IPC begins with: the continuation of its first message.
+pub(crate) const ARROW_STREAM_MAGIC: &[u8] = &[0xFF; 4];
+
+/// Where the stream begins in the first bytes of Arrow IPC; `None` if they are not.
+///
+/// Other bytes are not given to the reader: it would take them for lengths.
+pub(crate) fn stream_start(bytes: &[u8]) -> Option<usize> {
+    let padded = bytes.strip_prefix(ARROW_FILE_MAGIC);
+    let padding = padded.map_or(0, |rest| rest.iter().take_while(|byte| **byte == 0).count());
+    let start = padded.map_or(0, |_| ARROW_FILE_MAGIC.len() + padding);
+    bytes[start..]
+        .starts_with(ARROW_STREAM_MAGIC)
+        .then_some(start)
+}
+
 /// Whether it is of the file format, not of the stream format.
 fn is_ipc_file(file: &mut File, path: &Path) -> Result<bool> {
-    let mut magic = Vec::new();
-    (file.by_ref().take(6).read_to_end(&mut magic))
+    let mut head = Vec::new();
+    (file.by_ref().take(128).read_to_end(&mut head))
         .and_then(|_| file.seek(SeekFrom::Start(0)))
         .map_err(|error| {
             Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
         })?;
-    Ok(magic == b"ARROW1")
+    match stream_start(&head) {
+        Some(start) => Ok(start > 0),
+        None => Err(no_arrow(&path.display().to_string())),
+    }
+}
+
+/// That `file` is something else.
+pub(crate) fn no_arrow(file: &str) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!("{file} cannot be read as Arrow IPC: it does not begin as a file or a stream does"),
+    )
 }
 
 /// Reads an Arrow IPC file or stream in pieces of at most `batch_rows` rows.
