@@ -21,8 +21,9 @@ use windrow_core::stream::{Source, SourceEvent};
 
 use super::reading::{Reading, SourceOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::adapt::Adapter;
 use crate::format::column::nullable;
-use crate::format::columnar::{Adapter, Counted, no_arrow, read_arrow_stream, stream_start};
+use crate::format::columnar::{Counted, no_arrow, read_arrow_stream, stream_start};
 use crate::format::csv::line_feeds;
 use crate::format::infer::{infer_text, sniff_format, tells_format};
 use crate::format::reader::decompress;

@@ -429,7 +429,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn new() -> (Sender<Vec<u8>>, Box<dyn Read + Send>) {
+    fn open() -> (Sender<Vec<u8>>, Box<dyn Read + Send>) {
         let (writer, came) = channel();
         (
             writer,
@@ -470,7 +470,7 @@ fn next_rows(source: &mut dyn Source) -> Vec<String> {
 
 #[test]
 fn a_pipe_gives_what_has_come_at_once() {
-    let (writer, reader) = Pipe::new();
+    let (writer, reader) = Pipe::open();
     writer.send(b"n,s\n1,a\n2,\"b".to_vec()).expect("read");
     let mut source = stdin(reader, None, &FormatOptions::default());
     assert_eq!(
@@ -614,7 +614,7 @@ proptest! {
         prop_assert_eq!(from_file.bytes, bytes);
         prop_assert!(from_file.batch_rows <= batch_rows);
 
-        let (writer, reader) = Pipe::new();
+        let (writer, reader) = Pipe::open();
         for part in format!("n,s\n{text}").into_bytes().chunks(cut) {
             writer.send(part.to_vec()).expect("the pipe is open");
         }

@@ -237,10 +237,12 @@ fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<
 #[derive(Debug, Default)]
 struct Tree {
     kinds: Kinds,
-    /// The members of objects in order of first appearance.
-    members: Option<(Vec<(String, Tree)>, HashMap<String, usize>)>,
+    members: Option<Members>,
     items: Option<Box<Tree>>,
 }
+
+/// The members of objects in order of first appearance, and where each stands.
+type Members = (Vec<(String, Tree)>, HashMap<String, usize>);
 
 impl Tree {
     fn add(&mut self, value: &Value, times: Option<&TimestampFormat>) {
