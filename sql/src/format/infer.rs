@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::nullable;
 use super::columnar::{ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC, ParquetFile, arrow_schema, shown};
+use super::csv::is_missing_word;
 use super::csv::{CsvParser, take_header};
 use super::number::{Fault, parse_f64, parse_i64};
 use super::options::{Format, FormatOptions, JsonPath};
@@ -216,7 +217,11 @@ fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<
                     .sample_rows
                     .saturating_sub(rows)
                     .min(column.len());
+                let ignores = text.options.null_values.is_none();
                 for value in column.slice(0, left).as_string::<i32>().iter().flatten() {
+                    if ignores && is_missing_word(value.as_bytes()) {
+                        continue;
+                    }
                     kinds.add(Kinds::of_field(value, times));
                 }
             }
