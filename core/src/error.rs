@@ -53,6 +53,10 @@ pub enum Error {
         message: String,
     },
 
+    /// An error that several queries share.
+    #[error("{0}")]
+    Shared(#[source] std::sync::Arc<Error>),
+
     /// An error of a part that is plugged in: an expression, a source, a sink.
     #[error("{0}")]
     External(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -12,6 +12,8 @@
 //! costs no more than one over a second. Operators may use rayon; the engine installs
 //! its pool around every call.
 
+mod stateless;
+
 use std::fmt::Debug;
 
 use arrow::array::RecordBatch;
@@ -23,6 +25,8 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::snapshot::Snapshot;
 use crate::window::{Alignment, WindowKind};
+
+pub use stateless::{Limit, RowFunction, Stateless, Union};
 
 /// What an operator gives to the next one.
 #[derive(Debug, Clone)]

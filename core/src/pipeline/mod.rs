@@ -1,1 +1,27 @@
 //! The engine: streams, queries and the loop that drives them.
+//!
+//! A [`Driver`] polls sources and carries what they give into an [`Engine`]; the
+//! engine carries each event through all queries to their sinks and views before it
+//! takes the next. Between two events the whole state can be saved.
+//!
+//! This module knows no expression: computed columns, rules and row functions are
+//! plugged in. It knows no source and no sink by name.
+
+mod accounts;
+mod driver;
+mod engine;
+mod ingress;
+mod save;
+mod view;
+mod watermark;
+
+pub use accounts::LateRecords;
+pub use driver::{Driver, Stepped};
+pub use engine::{
+    Engine, EngineConfig, Input, PushReport, QueryId, QuerySpec, QueryStats, QueryStatus, Step,
+    StreamId, StreamStats,
+};
+pub use ingress::{
+    EventTime, LiveRules, OnError, Prepare, Prepared, StreamCounters, StreamSpec, Violation,
+};
+pub use view::{Cursor, Next, View, ViewSize};

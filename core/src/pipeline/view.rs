@@ -1,0 +1,233 @@
+//! The rows of a materialized view, readable while they grow.
+//!
+//! A view is an append-only list of immutable batches. Reading takes the list as it
+//! is, without waiting for anyone; a subscription is a position in it. A view holds
+//! rows up to a limit in bytes; the oldest it lets go are counted.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+use crate::snapshot::Snapshot;
+
+/// A materialized view's rows.
+#[derive(Debug)]
+pub struct View {
+    schema: SchemaRef,
+    bytes_max: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<RecordBatch>,
+    /// How many batches were let go before the first one here.
+    first: u64,
+    bytes: usize,
+    rows: u64,
+    rows_let_go: u64,
+    ended: bool,
+}
+
+/// How much a view holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewSize {
+    /// Rows held.
+    pub rows: u64,
+    /// Bytes held.
+    pub bytes: usize,
+    /// Rows let go because of the limit.
+    pub rows_let_go: u64,
+}
+
+/// What a subscription finds at its position.
+#[derive(Debug)]
+pub enum Next {
+    /// The next rows.
+    Batch(RecordBatch),
+    /// Nothing new for now.
+    Pending,
+    /// The view's query has ended and all its rows have been given.
+    End,
+}
+
+/// A position in a view's rows.
+#[derive(Debug)]
+pub struct Cursor {
+    view: Arc<View>,
+    next: u64,
+    missed: u64,
+}
+
+impl View {
+    /// An empty view that holds about `bytes_max` bytes at most.
+    pub fn new(schema: SchemaRef, bytes_max: usize) -> Self {
+        Self {
+            schema,
+            bytes_max,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change below leaves the state whole, so that a panic elsewhere in a
+        // holder's thread does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Adds rows and wakes who waits for them.
+    pub fn append(&self, records: RecordBatch) {
+        let mut state = self.state();
+        state.bytes += records.get_array_memory_size();
+        state.rows += records.num_rows() as u64;
+        state.batches.push_back(records);
+        while state.bytes > self.bytes_max && state.batches.len() > 1 {
+            if let Some(oldest) = state.batches.pop_front() {
+                state.bytes -= oldest.get_array_memory_size();
+                state.rows -= oldest.num_rows() as u64;
+                state.rows_let_go += oldest.num_rows() as u64;
+                state.first += 1;
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Says that nothing follows.
+    pub fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The rows as they are now.
+    pub fn batches(&self) -> Vec<RecordBatch> {
+        self.state().batches.iter().cloned().collect()
+    }
+
+    /// How much it holds.
+    pub fn size(&self) -> ViewSize {
+        let state = self.state();
+        ViewSize {
+            rows: state.rows,
+            bytes: state.bytes,
+            rows_let_go: state.rows_let_go,
+        }
+    }
+
+    /// A position before the first row that is held.
+    pub fn subscribe(self: &Arc<Self>) -> Cursor {
+        let next = self.state().first;
+        Cursor {
+            view: self.clone(),
+            next,
+            missed: 0,
+        }
+    }
+
+    pub(super) fn save(&self) -> Result<Snapshot> {
+        let state = self.state();
+        let mut snapshot = Snapshot::default();
+        let rows = concat_batches(&self.schema, &state.batches)?;
+        snapshot.tables.insert("rows".into(), rows);
+        (snapshot.numbers).insert("rows_let_go".into(), state.rows_let_go as i64);
+        (snapshot.numbers).insert("ended".into(), i64::from(state.ended));
+        Ok(snapshot)
+    }
+
+    pub(super) fn load(&self, snapshot: &Snapshot) -> Result<()> {
+        let rows = snapshot.table("rows")?.clone();
+        if rows.num_rows() > 0 {
+            self.append(rows);
+        }
+        let mut state = self.state();
+        state.rows_let_go = snapshot.number("rows_let_go")? as u64;
+        state.ended = snapshot.number("ended")? != 0;
+        Ok(())
+    }
+}
+
+impl Cursor {
+    /// The columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.view.schema()
+    }
+
+    /// The next rows, waiting for them at most `wait`.
+    pub fn next(&mut self, wait: Duration) -> Next {
+        let view = self.view.clone();
+        let mut state = view.state();
+        let last = state.first + state.batches.len() as u64;
+        if self.next >= last && !state.ended && !wait.is_zero() {
+            let waited = view.changed.wait_timeout_while(state, wait, |state| {
+                self.next >= state.first + state.batches.len() as u64 && !state.ended
+            });
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if self.next < state.first {
+            self.missed += state.first - self.next;
+            self.next = state.first;
+        }
+        match state.batches.get((self.next - state.first) as usize) {
+            Some(records) => {
+                self.next += 1;
+                Next::Batch(records.clone())
+            }
+            None if state.ended => Next::End,
+            None => Next::Pending,
+        }
+    }
+
+    /// How many batches were let go before this subscription read them.
+    pub fn missed_batches(&self) -> u64 {
+        self.missed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+
+    fn rows(values: &[i64]) -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+        RecordBatch::try_from_iter([("v", column)]).expect("one column")
+    }
+
+    #[test]
+    fn a_subscription_reads_each_batch_once_and_then_the_end() {
+        let view = Arc::new(View::new(rows(&[]).schema(), 1 << 20));
+        let mut cursor = view.subscribe();
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Pending));
+        view.append(rows(&[1]));
+        view.append(rows(&[2, 3]));
+        view.end();
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Batch(b) if b == rows(&[1])));
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Batch(b) if b == rows(&[2, 3])));
+        assert!(matches!(cursor.next(Duration::ZERO), Next::End));
+    }
+
+    #[test]
+    fn what_the_limit_lets_go_is_counted() {
+        let one = rows(&[7]).get_array_memory_size();
+        let view = Arc::new(View::new(rows(&[]).schema(), 2 * one));
+        let mut cursor = view.subscribe();
+        for value in 0..5 {
+            view.append(rows(&[value]));
+        }
+        assert_eq!(view.size().rows, 2);
+        assert_eq!(view.size().rows_let_go, 3);
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Batch(b) if b == rows(&[3])));
+        assert_eq!(cursor.missed_batches(), 3);
+    }
+}
