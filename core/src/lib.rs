@@ -11,14 +11,14 @@
 //! Modules are declared in the order in which they may depend on each other: each
 //! names only modules above it.
 
-pub mod aggregate;
-pub mod batch;
 pub mod error;
+pub mod time;
+pub mod snapshot;
+pub mod batch;
+pub mod stream;
+pub mod aggregate;
+pub mod window;
 pub mod operator;
 pub mod pipeline;
-pub mod snapshot;
-pub mod stream;
-pub mod time;
-pub mod window;
 
 pub use error::{Error, Result};

@@ -17,6 +17,32 @@
 //!
 //! This module knows no window, no key and no SQL.
 
+// In the order in which they may use each other.
+mod saved;
+mod select;
+
+mod bytes;
+mod fold;
+mod keys;
+
+mod collect;
+
+mod count;
+mod first_last;
+mod min_max;
+mod moments;
+mod sum;
+
+mod held;
+
+mod distinct;
+mod hll;
+mod quantile;
+
+mod sketch;
+
+pub mod registry;
+
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};

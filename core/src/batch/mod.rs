@@ -4,6 +4,8 @@
 //! the watermark, what is needed to decide about each of them alone: the watermark
 //! that was in force when it arrived, and the source row it comes from.
 
+pub mod key;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, UInt32Array};

@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::snapshot::Snapshot;
 use crate::window::{Alignment, WindowKind};
 
-pub use stateless::{Limit, RowFunction, Stateless, Union};
+pub use stateless::{Lag, Limit, RowFunction, Stateless, Union};
 
 /// What an operator gives to the next one.
 #[derive(Debug, Clone)]

@@ -286,6 +286,7 @@ impl Operator for Limit {
         let left = (self.fetch).map_or(u64::MAX, |fetch| fetch - self.counters.rows_out);
         let length = (rows - start).min(left);
         self.counters.rows_out += length;
+        self.counters.filtered += rows - length;
         if length > 0 {
             let passed = batch.slice(start as usize, length as usize);
             self.ready.push_back(Output::Batch(passed));
@@ -337,6 +338,78 @@ impl Operator for Limit {
                 "it passed on more rows than the limit".into(),
             ));
         }
+        Ok(())
+    }
+}
+
+/// Passes rows on and lets the watermark fall back by a number of ticks, for a column
+/// that may lie so far behind the event time.
+#[derive(Debug)]
+pub struct Lag {
+    schema: SchemaRef,
+    lag: i64,
+    ready: VecDeque<Output>,
+    counters: Counters,
+}
+
+impl Lag {
+    /// A lag of `lag` ticks.
+    pub fn new(schema: SchemaRef, lag: i64) -> Self {
+        Self {
+            schema,
+            lag,
+            ready: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+impl Operator for Lag {
+    fn name(&self) -> &str {
+        "Lag"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn on_batch(&mut self, _input: usize, mut batch: Batch) -> Result<()> {
+        self.counters.rows_in += batch.num_rows() as u64;
+        self.counters.rows_out += batch.num_rows() as u64;
+        if let Some(behind) = batch.behind.as_mut() {
+            behind.watermarks = (behind.watermarks.iter())
+                .map(|watermark| watermark.saturating_sub(self.lag))
+                .collect();
+        }
+        self.ready.push_back(Output::Batch(batch));
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
+        let lagging = watermark.saturating_sub(self.lag);
+        self.ready.push_back(Output::Watermark(lagging));
+        Ok(())
+    }
+
+    fn on_end(&mut self, _input: usize) -> Result<()> {
+        self.ready.push_back(Output::End);
+        Ok(())
+    }
+
+    fn drain(&mut self, _budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
+        hand_over(&mut self.ready, out)
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn save(&mut self) -> Result<Snapshot> {
+        Ok(save_counters(&self.counters))
+    }
+
+    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.counters = load_counters(snapshot)?;
         Ok(())
     }
 }

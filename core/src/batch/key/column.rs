@@ -1,0 +1,314 @@
+//! Arrow columns as keys of a table, and keys as Arrow columns again.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanArray, FixedSizeBinaryArray,
+    GenericBinaryArray, GenericStringArray, OffsetSizeTrait, PrimitiveArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{ArrowPrimitiveType, ByteArrayType, ByteViewType, DataType};
+
+use super::bytes::{ByteKey, ByteTable};
+use super::code::{Code, CodeTable, Codes, Numbers};
+use super::table::{Column, Keyed, Table};
+use crate::error::{Error, Result};
+
+/// Calls `$of::<T>` with the arrow type of a column of numbers, if it is one.
+macro_rules! with_numbers {
+    ($data_type:expr, $of:ident ( $($arg:expr),* ), else $other:expr) => {{
+        use arrow::datatypes::{DataType::*, *};
+        match $data_type {
+            Int8 => $of::<Int8Type>($($arg),*),
+            Int16 => $of::<Int16Type>($($arg),*),
+            Int32 => $of::<Int32Type>($($arg),*),
+            Int64 => $of::<Int64Type>($($arg),*),
+            UInt8 => $of::<UInt8Type>($($arg),*),
+            UInt16 => $of::<UInt16Type>($($arg),*),
+            UInt32 => $of::<UInt32Type>($($arg),*),
+            UInt64 => $of::<UInt64Type>($($arg),*),
+            Float16 => $of::<Float16Type>($($arg),*),
+            Float32 => $of::<Float32Type>($($arg),*),
+            Float64 => $of::<Float64Type>($($arg),*),
+            Date32 => $of::<Date32Type>($($arg),*),
+            Date64 => $of::<Date64Type>($($arg),*),
+            Time32(TimeUnit::Second) => $of::<Time32SecondType>($($arg),*),
+            Time32(TimeUnit::Millisecond) => $of::<Time32MillisecondType>($($arg),*),
+            Time64(TimeUnit::Microsecond) => $of::<Time64MicrosecondType>($($arg),*),
+            Time64(TimeUnit::Nanosecond) => $of::<Time64NanosecondType>($($arg),*),
+            Timestamp(TimeUnit::Second, _) => $of::<TimestampSecondType>($($arg),*),
+            Timestamp(TimeUnit::Millisecond, _) => $of::<TimestampMillisecondType>($($arg),*),
+            Timestamp(TimeUnit::Microsecond, _) => $of::<TimestampMicrosecondType>($($arg),*),
+            Timestamp(TimeUnit::Nanosecond, _) => $of::<TimestampNanosecondType>($($arg),*),
+            Duration(TimeUnit::Second) => $of::<DurationSecondType>($($arg),*),
+            Duration(TimeUnit::Millisecond) => $of::<DurationMillisecondType>($($arg),*),
+            Duration(TimeUnit::Microsecond) => $of::<DurationMicrosecondType>($($arg),*),
+            Duration(TimeUnit::Nanosecond) => $of::<DurationNanosecondType>($($arg),*),
+            _ => $other,
+        }
+    }};
+}
+
+/// Whether columns of this type are keys of a [`CodeTable`].
+pub(super) fn is_code(data_type: &DataType) -> bool {
+    fn yes<T>() -> bool {
+        true
+    }
+    *data_type == DataType::Boolean || with_numbers!(data_type, yes(), else false)
+}
+
+/// Whether columns of this type are keys of a [`ByteTable`].
+pub(super) fn is_bytes(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_)
+    )
+}
+
+/// Interns a column for which [`is_code`] holds; gives the ids of new keys.
+pub(super) fn intern_codes(
+    keyed: &mut Keyed<CodeTable>,
+    column: &dyn Array,
+    ids: &mut Vec<u32>,
+) -> Result<Vec<u32>> {
+    fn of<T: ArrowPrimitiveType<Native: Code>>(
+        keyed: &mut Keyed<CodeTable>,
+        column: &dyn Array,
+        ids: &mut Vec<u32>,
+    ) -> Result<Vec<u32>> {
+        let column = column.as_primitive::<T>();
+        keyed.intern(&Numbers(column.values()), column.nulls(), column.len(), ids)
+    }
+    if let Some(column) = column.as_boolean_opt() {
+        let values = column.values();
+        let codes = Codes(|row| u64::from(values.value(row)));
+        return keyed.intern(&codes, column.nulls(), column.len(), ids);
+    }
+    with_numbers!(column.data_type(), of(keyed, column, ids), else unreachable!("is_code holds"))
+}
+
+/// The keys of ids, as a column of `data_type`.
+pub(super) fn code_keys(
+    keyed: &Keyed<CodeTable>,
+    data_type: &DataType,
+    ids: &[u32],
+) -> Result<ArrayRef> {
+    fn of<T: ArrowPrimitiveType<Native: Code>>(
+        codes: impl Iterator<Item = u64>,
+        nulls: Option<NullBuffer>,
+        data_type: &DataType,
+    ) -> ArrayRef {
+        let values: ScalarBuffer<T::Native> = codes.map(T::Native::from_code).collect();
+        Arc::new(PrimitiveArray::<T>::new(values, nulls).with_data_type(data_type.clone()))
+    }
+    let nulls = nulls_of(keyed, ids);
+    let codes = (ids.iter()).map(|&id| {
+        if keyed.is_null(id) {
+            0
+        } else {
+            keyed.table.code(id)
+        }
+    });
+    if *data_type == DataType::Boolean {
+        let values: BooleanBuffer = codes.map(|code| code != 0).collect();
+        return Ok(Arc::new(BooleanArray::new(values, nulls)));
+    }
+    Ok(with_numbers!(data_type, of(codes, nulls, data_type), else unreachable!("is_code holds")))
+}
+
+/// A column of strings with offsets.
+struct Strings<'a, O> {
+    offsets: &'a [O],
+    values: &'a [u8],
+}
+
+impl<O: OffsetSizeTrait> Column<ByteTable> for Strings<'_, O> {
+    #[inline(always)]
+    fn key(&self, row: usize) -> ByteKey<'_> {
+        let (start, end) = (self.offsets[row], self.offsets[row + 1]);
+        ByteKey::new(self.values, start.as_usize(), end.as_usize())
+    }
+}
+
+/// A column of string views.
+struct Views<'a> {
+    views: &'a [u128],
+    buffers: &'a [Buffer],
+}
+
+impl Column<ByteTable> for Views<'_> {
+    #[inline(always)]
+    fn key(&self, row: usize) -> ByteKey<'_> {
+        const INLINE_LEN_MAX: usize = 12;
+        let view = self.views[row];
+        let len = view as u32 as usize;
+        if len <= INLINE_LEN_MAX {
+            return ByteKey::short(view >> 32, len);
+        }
+        let buffer = (view >> 64) as u32 as usize;
+        let start = (view >> 96) as usize;
+        ByteKey::new(&self.buffers[buffer], start, start + len)
+    }
+}
+
+/// A column of strings of one length.
+struct Fixed<'a> {
+    len: usize,
+    values: &'a [u8],
+}
+
+impl Column<ByteTable> for Fixed<'_> {
+    #[inline(always)]
+    fn key(&self, row: usize) -> ByteKey<'_> {
+        let start = row * self.len;
+        ByteKey::new(self.values, start, start + self.len)
+    }
+}
+
+/// Interns a column for which [`is_bytes`] holds; gives the ids of new keys.
+pub(super) fn intern_bytes(
+    keyed: &mut Keyed<ByteTable>,
+    column: &dyn Array,
+    ids: &mut Vec<u32>,
+) -> Result<Vec<u32>> {
+    fn strings<T: ByteArrayType>(
+        keyed: &mut Keyed<ByteTable>,
+        column: &dyn Array,
+        ids: &mut Vec<u32>,
+    ) -> Result<Vec<u32>> {
+        let column = column.as_bytes::<T>();
+        let strings = Strings {
+            offsets: column.value_offsets(),
+            values: column.value_data(),
+        };
+        keyed.intern(&strings, column.nulls(), column.len(), ids)
+    }
+    fn views<T: ByteViewType>(
+        keyed: &mut Keyed<ByteTable>,
+        column: &dyn Array,
+        ids: &mut Vec<u32>,
+    ) -> Result<Vec<u32>> {
+        let column = column.as_byte_view::<T>();
+        let views = Views {
+            views: column.views(),
+            buffers: column.data_buffers(),
+        };
+        keyed.intern(&views, column.nulls(), column.len(), ids)
+    }
+    use arrow::datatypes::{
+        BinaryType, BinaryViewType, LargeBinaryType, LargeUtf8Type, StringViewType, Utf8Type,
+    };
+    match column.data_type() {
+        DataType::Utf8 => strings::<Utf8Type>(keyed, column, ids),
+        DataType::LargeUtf8 => strings::<LargeUtf8Type>(keyed, column, ids),
+        DataType::Binary => strings::<BinaryType>(keyed, column, ids),
+        DataType::LargeBinary => strings::<LargeBinaryType>(keyed, column, ids),
+        DataType::Utf8View => views::<StringViewType>(keyed, column, ids),
+        DataType::BinaryView => views::<BinaryViewType>(keyed, column, ids),
+        DataType::FixedSizeBinary(_) => {
+            let column = column.as_fixed_size_binary();
+            let fixed = Fixed {
+                len: column.value_length() as usize,
+                values: column.value_data(),
+            };
+            keyed.intern(&fixed, column.nulls(), column.len(), ids)
+        }
+        _ => unreachable!("is_bytes holds"),
+    }
+}
+
+/// The keys of ids, as a column of `data_type`.
+pub(super) fn byte_keys(
+    keyed: &Keyed<ByteTable>,
+    data_type: &DataType,
+    ids: &[u32],
+) -> Result<ArrayRef> {
+    Ok(match data_type {
+        DataType::Utf8 => Arc::new(GenericStringArray::<i32>::try_from_binary(gather(
+            keyed, ids,
+        )?)?),
+        DataType::LargeUtf8 => Arc::new(GenericStringArray::<i64>::try_from_binary(gather(
+            keyed, ids,
+        )?)?),
+        DataType::Binary => Arc::new(gather::<i32>(keyed, ids)?),
+        DataType::LargeBinary => Arc::new(gather::<i64>(keyed, ids)?),
+        DataType::Utf8View => Arc::new(gather_views(keyed, ids).finish().to_string_view()?),
+        DataType::BinaryView => Arc::new(gather_views(keyed, ids).finish()),
+        DataType::FixedSizeBinary(len) => {
+            let len = *len as usize;
+            let mut values = Vec::with_capacity(ids.len() * len);
+            for (row, &id) in ids.iter().enumerate() {
+                if !keyed.is_null(id) {
+                    keyed.table.append(id, &mut values);
+                }
+                values.resize((row + 1) * len, 0);
+            }
+            let nulls = nulls_of(keyed, ids);
+            Arc::new(FixedSizeBinaryArray::try_new_with_len(
+                len as i32,
+                values.into(),
+                nulls,
+                ids.len(),
+            )?)
+        }
+        _ => unreachable!("is_bytes holds"),
+    })
+}
+
+fn gather<O: OffsetSizeTrait>(
+    keyed: &Keyed<ByteTable>,
+    ids: &[u32],
+) -> Result<GenericBinaryArray<O>> {
+    let len = |id: u32| {
+        if keyed.is_null(id) {
+            0
+        } else {
+            keyed.table.len(id)
+        }
+    };
+    let total: usize = ids.iter().map(|&id| len(id)).sum();
+    if O::from_usize(total).is_none() {
+        return Err(Error::invalid(format!(
+            "the keys of {} rows take {total} bytes, more than one column of this type holds",
+            ids.len()
+        )));
+    }
+    let mut values = Vec::with_capacity(total);
+    for &id in ids {
+        if !keyed.is_null(id) {
+            keyed.table.append(id, &mut values);
+        }
+    }
+    let offsets = OffsetBuffer::from_lengths(ids.iter().map(|&id| len(id)));
+    let nulls = nulls_of(keyed, ids);
+    Ok(GenericBinaryArray::try_new(offsets, values.into(), nulls)?)
+}
+
+fn gather_views(keyed: &Keyed<ByteTable>, ids: &[u32]) -> BinaryViewBuilder {
+    let mut builder = BinaryViewBuilder::with_capacity(ids.len());
+    let mut bytes = Vec::new();
+    for &id in ids {
+        if keyed.is_null(id) {
+            builder.append_null();
+        } else {
+            bytes.clear();
+            keyed.table.append(id, &mut bytes);
+            builder.append_value(&bytes);
+        }
+    }
+    builder
+}
+
+fn nulls_of<T: Table>(keyed: &Keyed<T>, ids: &[u32]) -> Option<NullBuffer> {
+    if !keyed.has_null() {
+        return None;
+    }
+    let valid: BooleanBuffer = ids.iter().map(|&id| !keyed.is_null(id)).collect();
+    Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
+}

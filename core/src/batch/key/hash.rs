@@ -1,0 +1,189 @@
+//! A hash by one wide multiplication, and an open-addressing table of ids.
+//!
+//! ```text
+//!  hash ──top bits──▶ slot → next → next → empty     (linear probing, at most half full)
+//! ```
+//!
+//! The table keeps what is compared inside the slot, so that a hit touches one
+//! place. A removal shifts the slots behind it back: no tombstones, so a table whose
+//! keys come and go for years is as fast as on its first day.
+//!
+//! Source: Knuth, The Art of Computer Programming 3, 6.4, algorithm R (removal); the
+//! multiplication whose halves are folded is that of wyhash.
+//!
+//! This module knows no column and no key type.
+
+use std::fmt::Debug;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// The id of no key. Greater than every id that is given out.
+pub(super) const NO_ID: u32 = u32::MAX;
+
+/// The secret of one table. Keys come from outside: whoever knew the hash could send
+/// keys that all fall into one slot. Ids do not depend on it, so neither do results.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seed(u64, u64);
+
+impl Seed {
+    pub(super) fn random() -> Self {
+        let state = RandomState::new();
+        let word = |n: u64| {
+            let mut hasher = state.build_hasher();
+            hasher.write_u64(n);
+            hasher.finish()
+        };
+        // An odd multiplier maps no two codes to one product.
+        Self(word(0), word(1) | 1)
+    }
+
+    /// Hashes two words.
+    #[inline(always)]
+    pub(super) fn mix(self, low: u64, high: u64) -> u64 {
+        let product = u128::from(low ^ self.0) * u128::from(high ^ self.1);
+        (product as u64) ^ ((product >> 64) as u64)
+    }
+
+    /// Hashes a string of any length, 16 bytes at a time.
+    pub(super) fn bytes(self, bytes: &[u8]) -> u64 {
+        let mut hash = self.1 ^ bytes.len() as u64;
+        let (windows, tail) = bytes.as_chunks::<16>();
+        for window in windows {
+            let word = u128::from_le_bytes(*window);
+            hash = self.mix(word as u64 ^ hash, (word >> 64) as u64);
+        }
+        let mut window = [0; 16];
+        window[..tail.len()].copy_from_slice(tail);
+        let word = u128::from_le_bytes(window);
+        self.mix(word as u64 ^ hash, (word >> 64) as u64)
+    }
+}
+
+/// What a table keeps of one key.
+pub(super) trait Slot: Copy + Debug + Send + Sync {
+    /// A slot without key.
+    const EMPTY: Self;
+
+    /// Its key's id; [`NO_ID`] if it is empty.
+    fn id(&self) -> u32;
+
+    /// Its key's hash.
+    fn hash(&self, seed: Seed) -> u64;
+}
+
+/// An open-addressing table, a power of two in size and at most half full.
+#[derive(Debug)]
+pub(super) struct Slots<S> {
+    slots: Vec<S>,
+    len: usize,
+    shift: u32,
+    pub(super) seed: Seed,
+}
+
+const SLOTS_MIN: usize = 16;
+
+impl<S: Slot> Slots<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: vec![S::EMPTY; SLOTS_MIN],
+            len: 0,
+            shift: u64::BITS - SLOTS_MIN.trailing_zeros(),
+            seed: Seed::random(),
+        }
+    }
+
+    /// The id of the slot that `matches`, or [`NO_ID`].
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, matches: impl Fn(&S) -> bool) -> u32 {
+        let mask = self.slots.len() - 1;
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            let slot = &self.slots[at & mask];
+            if matches(slot) || slot.id() == NO_ID {
+                return slot.id();
+            }
+            at += 1;
+        }
+    }
+
+    /// Adds a slot whose key is not in the table.
+    pub(super) fn insert(&mut self, slot: S) {
+        if (self.len + 1) * 2 > self.slots.len() {
+            self.resize(self.slots.len() * 2);
+        }
+        self.place(slot);
+        self.len += 1;
+    }
+
+    /// Removes the slot of `id`, which is in the table with this hash.
+    pub(super) fn remove(&mut self, hash: u64, id: u32) {
+        let mask = self.slots.len() - 1;
+        let mut hole = (hash >> self.shift) as usize & mask;
+        while self.slots[hole].id() != id {
+            assert!(self.slots[hole].id() != NO_ID, "the id is in the table");
+            hole = (hole + 1) & mask;
+        }
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let slot = self.slots[at];
+            if slot.id() == NO_ID {
+                break;
+            }
+            // A slot may move back into the hole unless its home lies behind the hole.
+            let home = (slot.hash(self.seed) >> self.shift) as usize & mask;
+            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
+                self.slots[hole] = slot;
+                hole = at;
+            }
+        }
+        self.slots[hole] = S::EMPTY;
+        self.len -= 1;
+    }
+
+    /// Empties the table and sizes it for `slots`, then fills it.
+    pub(super) fn refill(&mut self, slots: impl ExactSizeIterator<Item = S>) {
+        self.len = slots.len();
+        self.slots = Vec::new();
+        self.allocate((self.len * 2).next_power_of_two().max(SLOTS_MIN));
+        for slot in slots {
+            self.place(slot);
+        }
+    }
+
+    /// Halves the table while it is less than an eighth full.
+    pub(super) fn shrink(&mut self) {
+        let mut size = self.slots.len();
+        while size > SLOTS_MIN && self.len * 8 < size {
+            size /= 2;
+        }
+        if size < self.slots.len() {
+            self.resize(size);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<S>()
+    }
+
+    fn allocate(&mut self, size: usize) {
+        self.slots = vec![S::EMPTY; size];
+        self.shift = u64::BITS - size.trailing_zeros();
+    }
+
+    fn resize(&mut self, size: usize) {
+        let old = std::mem::take(&mut self.slots);
+        self.allocate(size);
+        for slot in old.into_iter().filter(|slot| slot.id() != NO_ID) {
+            self.place(slot);
+        }
+    }
+
+    fn place(&mut self, slot: S) {
+        let mask = self.slots.len() - 1;
+        let mut at = (slot.hash(self.seed) >> self.shift) as usize & mask;
+        while self.slots[at].id() != NO_ID {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = slot;
+    }
+}

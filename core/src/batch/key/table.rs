@@ -1,0 +1,200 @@
+//! From rows to ids: look up in bulk, then insert what was missed in row order.
+//!
+//! ```text
+//!  rows ─┬─ morsel ─▶ find ─┐            (read-only: any number of threads)
+//!        ├─ morsel ─▶ find ─┼─▶ misses ─▶ find again, else insert   (in row order)
+//!        └─ morsel ─▶ find ─┘
+//! ```
+//!
+//! New keys are given their ids in row order whatever the number of threads.
+
+use std::fmt::Debug;
+
+use arrow::buffer::NullBuffer;
+use rayon::prelude::*;
+
+use super::hash::NO_ID;
+use super::ids::Ids;
+use crate::error::Result;
+
+/// Rows that one thread looks up at a time.
+pub(super) const MORSEL_ROWS: usize = 8 * 1024;
+
+/// From so many rows on, sharing the work costs less than it gains.
+const PARALLEL_ROWS_MIN: usize = 16 * 1024;
+
+/// Whether a batch of so many rows is looked up by several threads.
+pub(super) fn in_parallel(rows: usize) -> bool {
+    rows >= PARALLEL_ROWS_MIN && rayon::current_num_threads() > 1
+}
+
+/// A map from keys of one form to ids and back.
+pub(super) trait Table: Send + Sync + Debug {
+    /// A key, borrowed from a column.
+    type Key<'k>: Copy;
+
+    /// The key's id, or [`NO_ID`].
+    fn find(&self, key: Self::Key<'_>) -> u32;
+
+    /// Takes in a key that is not there.
+    fn insert(&mut self, key: Self::Key<'_>, id: u32) -> Result<()>;
+
+    /// Forgets the key of an id.
+    fn remove(&mut self, id: u32);
+
+    /// Gives memory back after removals; `len` keys are left.
+    fn shrink(&mut self, len: usize);
+
+    fn bytes(&self) -> usize;
+}
+
+/// A column that gives keys of a table.
+pub(super) trait Column<T: Table>: Sync {
+    /// The key of a row that is not NULL.
+    fn key(&self, row: usize) -> T::Key<'_>;
+}
+
+/// A table, the id of NULL, and the ids of both.
+#[derive(Debug)]
+pub(super) struct Keyed<T> {
+    pub(super) table: T,
+    pub(super) ids: Ids,
+    null: u32,
+}
+
+impl<T: Table> Keyed<T> {
+    pub(super) fn new(table: T) -> Self {
+        Self {
+            table,
+            ids: Ids::default(),
+            null: NO_ID,
+        }
+    }
+
+    pub(super) fn has_null(&self) -> bool {
+        self.null != NO_ID
+    }
+
+    pub(super) fn is_null(&self, id: u32) -> bool {
+        id == self.null
+    }
+
+    /// Fills `ids` with the id of each of the `rows`; gives the ids of new keys.
+    pub(super) fn intern(
+        &mut self,
+        column: &impl Column<T>,
+        nulls: Option<&NullBuffer>,
+        rows: usize,
+        ids: &mut Vec<u32>,
+    ) -> Result<Vec<u32>> {
+        let mut created = Vec::new();
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        ids.clear();
+        ids.resize(rows, NO_ID);
+        let missed = |this: &Self, (morsel, ids): (usize, &mut [u32])| {
+            this.find_morsel(column, nulls, morsel * MORSEL_ROWS, ids)
+        };
+        if in_parallel(rows) {
+            let misses: Vec<bool> = (ids.par_chunks_mut(MORSEL_ROWS).enumerate())
+                .map(|morsel| missed(self, morsel))
+                .collect();
+            for (morsel, ids) in ids.chunks_mut(MORSEL_ROWS).enumerate() {
+                if misses[morsel] {
+                    created.extend(self.insert_morsel(column, nulls, morsel * MORSEL_ROWS, ids)?);
+                }
+            }
+        } else {
+            for (morsel, ids) in ids.chunks_mut(MORSEL_ROWS).enumerate() {
+                if missed(self, (morsel, ids)) {
+                    created.extend(self.insert_morsel(column, nulls, morsel * MORSEL_ROWS, ids)?);
+                }
+            }
+        }
+        Ok(created)
+    }
+
+    /// Looks rows up; says whether one was missed.
+    pub(super) fn find_morsel(
+        &self,
+        column: &impl Column<T>,
+        nulls: Option<&NullBuffer>,
+        first: usize,
+        ids: &mut [u32],
+    ) -> bool {
+        let mut missed = false;
+        match nulls {
+            None => {
+                for (i, id) in ids.iter_mut().enumerate() {
+                    *id = self.table.find(column.key(first + i));
+                    missed |= *id == NO_ID;
+                }
+            }
+            Some(nulls) => {
+                for (i, id) in ids.iter_mut().enumerate() {
+                    *id = if nulls.is_valid(first + i) {
+                        self.table.find(column.key(first + i))
+                    } else {
+                        self.null
+                    };
+                    missed |= *id == NO_ID;
+                }
+            }
+        }
+        missed
+    }
+
+    /// Gives ids to the rows that were missed; gives those of new keys.
+    pub(super) fn insert_morsel(
+        &mut self,
+        column: &impl Column<T>,
+        nulls: Option<&NullBuffer>,
+        first: usize,
+        ids: &mut [u32],
+    ) -> Result<Vec<u32>> {
+        let mut created = Vec::new();
+        for (i, id) in ids.iter_mut().enumerate() {
+            if *id != NO_ID {
+                continue;
+            }
+            if nulls.is_some_and(|nulls| nulls.is_null(first + i)) {
+                if self.null == NO_ID {
+                    self.null = self.ids.take()?;
+                    created.push(self.null);
+                }
+                *id = self.null;
+                continue;
+            }
+            let key = column.key(first + i);
+            *id = self.table.find(key);
+            if *id == NO_ID {
+                *id = self.ids.take()?;
+                self.table.insert(key, *id)?;
+                created.push(*id);
+            }
+        }
+        Ok(created)
+    }
+
+    /// Forgets the keys of ids.
+    ///
+    /// # Panics
+    /// If an id is not in use.
+    pub(super) fn release(&mut self, ids: &[u32]) {
+        if ids.is_empty() {
+            return;
+        }
+        self.ids.release(ids);
+        for &id in ids {
+            if id == self.null {
+                self.null = NO_ID;
+            } else {
+                self.table.remove(id);
+            }
+        }
+        self.table.shrink(self.ids.len());
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.table.bytes() + self.ids.bytes()
+    }
+}

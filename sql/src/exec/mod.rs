@@ -1,0 +1,13 @@
+//! What DataFusion computes inside Windrow's operators: expressions over batches,
+//! quality rules, aggregates that have no state of our own.
+
+mod fault;
+mod foreign;
+mod rows;
+mod rules;
+
+pub use fault::data_fault;
+pub(crate) use fault::sentence;
+pub use foreign::ForeignAggregate;
+pub use rows::{ColumnExpr, Stretch};
+pub use rules::{CheckRule, ComputedColumn, StreamRules};

@@ -1,0 +1,214 @@
+//! DataFusion's planning errors in our words, at their place in the script.
+
+use std::ops::Range;
+
+use datafusion::common::{Diagnostic, SchemaError, Span};
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
+
+use crate::dialect::Positions;
+use crate::error::{Error, ErrorKind, nearest};
+
+/// What is known where an error is told.
+pub struct Context<'a> {
+    /// The way from spans to bytes.
+    pub positions: &'a Positions,
+    /// The bytes of the query.
+    pub span: Range<usize>,
+    /// The names of tables.
+    pub tables: &'a [String],
+    /// The names of functions.
+    pub functions: &'a [String],
+}
+
+impl Context<'_> {
+    /// An error of planning, told to a user.
+    pub fn tell(&self, error: DataFusionError) -> Error {
+        let error = match error {
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(error) => return self.place(*error),
+                Err(inner) => DataFusionError::External(inner),
+            },
+            other => other,
+        };
+        let diagnostic = error.diagnostic().cloned();
+        let span = diagnostic.as_ref().and_then(|diagnostic| self.range(diagnostic));
+        let own = own_error(&error);
+        let told = match own {
+            Some(error) => error,
+            None => self.translate(&error, diagnostic.as_ref()),
+        };
+        let told = match span.or_else(|| self.find(&told)) {
+            Some(span) => told.at(span),
+            None => told,
+        };
+        self.place(told)
+    }
+
+    fn place(&self, error: Error) -> Error {
+        error.at(self.span.clone()).in_script(self.positions.script())
+    }
+
+    fn range(&self, diagnostic: &Diagnostic) -> Option<Range<usize>> {
+        let Span { start, end } = diagnostic.span?;
+        let location = |at: datafusion::common::Location| Location {
+            line: at.line,
+            column: at.column,
+        };
+        let span = SqlSpan {
+            start: location(start),
+            end: location(end),
+        };
+        self.positions.range(span)
+    }
+
+    /// The place of a name in quotation marks that a message speaks of.
+    fn find(&self, error: &Error) -> Option<Range<usize>> {
+        let name = error.message().split('"').nth(1)?;
+        let text = self.positions.script().text.get(self.span.clone())?;
+        let at = find_word(text, name)?;
+        let start = self.span.start + at;
+        Some(start..start + name.len())
+    }
+
+    fn translate(&self, error: &DataFusionError, diagnostic: Option<&Diagnostic>) -> Error {
+        if let DataFusionError::SchemaError(schema_error, _) = error.find_root() {
+            return schema_fault(schema_error);
+        }
+        let sentence = crate::exec::sentence(error);
+        if let Some(name) = between(&sentence, "table '", "' not found") {
+            let name = name.rsplit('.').next().unwrap_or(name);
+            return self.no_table(name);
+        }
+        if let Some(name) = between(&sentence, "invalid function '", "'") {
+            let error = Error::new(ErrorKind::Plan, format!("there is no function \"{name}\""));
+            return match nearest(name, self.functions.iter().map(String::as_str)) {
+                Some(meant) => error.help(format!("did you mean {meant}?")),
+                None => error.help("SHOW FUNCTIONS lists them all"),
+            };
+        }
+        if let Some(name) = between(&sentence, "table function '", "' not found") {
+            let known = ["tumble", "hop", "cumulate", "session", "count_window", "late", "rejected"];
+            let error =
+                Error::new(ErrorKind::Plan, format!("there is no table function \"{name}\""));
+            return match nearest(name, known) {
+                Some(meant) => error.help(format!("did you mean {}?", meant.to_uppercase())),
+                None => error.help("the window functions are TUMBLE, HOP, CUMULATE, SESSION and COUNT_WINDOW"),
+            };
+        }
+        let message = match diagnostic {
+            Some(diagnostic) => decapitalised(&diagnostic.message),
+            None => sentence,
+        };
+        let kind = match error.find_root() {
+            DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
+            DataFusionError::Internal(_) => ErrorKind::Internal,
+            _ => ErrorKind::Plan,
+        };
+        let told = Error::new(kind, message);
+        match diagnostic.and_then(|diagnostic| diagnostic.helps.first()) {
+            Some(help) => told.help(decapitalised(&help.message)),
+            None => told,
+        }
+    }
+
+    fn no_table(&self, name: &str) -> Error {
+        let error = Error::new(
+            ErrorKind::Plan,
+            format!("there is no stream, view or file \"{name}\""),
+        );
+        match nearest(name, self.tables.iter().map(String::as_str)) {
+            Some(meant) => error.help(format!("did you mean {meant}?")),
+            None if self.tables.is_empty() => error.help(
+                "create it with CREATE STREAM, or name a file in quotation marks: FROM 'data/readings.csv'",
+            ),
+            None => error.help(format!("there are {}", self.tables.join(", "))),
+        }
+    }
+}
+
+/// An error of ours that came through DataFusion.
+fn own_error(error: &DataFusionError) -> Option<Error> {
+    match error.find_root() {
+        DataFusionError::External(inner) => inner.downcast_ref::<Error>().cloned(),
+        _ => None,
+    }
+}
+
+fn schema_fault(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
+            let name = &field.name;
+            let error = Error::new(ErrorKind::Plan, format!("there is no column \"{name}\""));
+            let mut names: Vec<&str> =
+                valid_fields.iter().map(|field| field.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            let same = names.iter().find(|known| known.eq_ignore_ascii_case(name));
+            match (same, nearest(name, names.iter().copied())) {
+                (Some(same), _) => error.help(format!(
+                    "names in quotation marks keep their case: write \"{same}\""
+                )),
+                (None, Some(meant)) => error.help(format!("did you mean {}?", quoted(meant))),
+                (None, None) if names.is_empty() => error,
+                (None, None) => {
+                    let names: Vec<String> = names.into_iter().map(quoted).collect();
+                    error.help(format!("the columns are {}", names.join(", ")))
+                }
+            }
+        }
+        SchemaError::AmbiguousReference { field } => Error::new(
+            ErrorKind::Plan,
+            format!("the column \"{}\" is in more than one table", field.name),
+        )
+        .help(format!("name the table too: t.{}", field.name)),
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => Error::new(
+            ErrorKind::Plan,
+            format!("the column \"{name}\" comes up twice"),
+        )
+        .help("give one of them another name with AS"),
+    }
+}
+
+/// A name as it has to be written in SQL.
+fn quoted(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain {
+        name.into()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let lower = text.to_lowercase();
+    let start = lower.find(before)? + before.len();
+    let length = lower.get(start..)?.find(after)?;
+    text.get(start..start + length)
+}
+
+fn decapitalised(text: &str) -> String {
+    let mut chars = text.trim_end_matches('.').chars();
+    match chars.next() {
+        Some(first) if chars.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        Some(first) => std::iter::once(first).chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// The first place of `word` in `text` where it stands as a word, in any case.
+fn find_word(text: &str, word: &str) -> Option<usize> {
+    let (lower, word) = (text.to_ascii_lowercase(), word.to_ascii_lowercase());
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    lower.match_indices(&word).map(|(at, _)| at).find(|at| {
+        !is_part(lower[..*at].chars().next_back())
+            && !is_part(lower[at + word.len()..].chars().next())
+    })
+}

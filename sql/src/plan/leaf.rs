@@ -1,0 +1,128 @@
+//! A part of a plan that Windrow runs, as a table for the part that DataFusion runs.
+
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, DataFusionError, Result as DfResult, TableReference};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+
+use crate::error::Result;
+
+/// Gives the rows of a leaf, one batch after the other.
+pub trait LeafSource: Debug + Send + Sync {
+    /// The next rows, waiting for them as long as it takes; `None` after the last.
+    ///
+    /// # Errors
+    /// If the part of the query below has failed, or was cancelled.
+    fn next(&self) -> Result<Option<RecordBatch>>;
+}
+
+/// A leaf of a plan; its rows are plugged in when the query starts.
+#[derive(Debug)]
+pub struct Leaf {
+    schema: SchemaRef,
+    source: OnceLock<Arc<dyn LeafSource>>,
+}
+
+impl Leaf {
+    /// A leaf with the columns of a plan, under names of its own: a plan's columns may
+    /// have the same names under different tables.
+    fn new(plan: &LogicalPlan) -> Self {
+        let fields = plan.schema().fields().iter().enumerate();
+        let fields: Vec<Field> = fields
+            .map(|(place, field)| Field::new(format!("c{place}"), field.data_type().clone(), true))
+            .collect();
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            source: OnceLock::new(),
+        }
+    }
+
+    /// Plugs the rows in. Only the first call counts.
+    pub fn plug(&self, source: Arc<dyn LeafSource>) {
+        // A second source would mean that a leaf is run twice, which nothing does.
+        let _ = self.source.set(source);
+    }
+}
+
+/// A scan of a new leaf in place of `plan`: the same columns under the same names.
+pub fn in_place_of(plan: &LogicalPlan) -> DfResult<(LogicalPlan, Arc<Leaf>)> {
+    const TABLE: &str = "part";
+    let leaf = Arc::new(Leaf::new(plan));
+    let source = provider_as_source(Arc::new(LeafTable(leaf.clone())));
+    let columns = plan.schema().iter().enumerate().map(|(place, (qualifier, field))| {
+        let column = Column::new(Some(TableReference::bare(TABLE)), format!("c{place}"));
+        Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
+    });
+    let columns: Vec<Expr> = columns.collect();
+    let scan = LogicalPlanBuilder::scan(TABLE, source, None)?.project(columns)?.build()?;
+    Ok((scan, leaf))
+}
+
+#[derive(Debug, Clone)]
+struct LeafTable(Arc<Leaf>);
+
+#[async_trait]
+impl TableProvider for LeafTable {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        // One partition: the rows keep their order.
+        let partitions: Vec<Arc<dyn PartitionStream>> = vec![Arc::new(self.clone())];
+        let schema = self.0.schema.clone();
+        let exec = StreamingTableExec::try_new(schema, partitions, projection, [], false, limit)?;
+        Ok(Arc::new(exec))
+    }
+}
+
+impl PartitionStream for LeafTable {
+    fn schema(&self) -> &SchemaRef {
+        &self.0.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = self.0.schema.clone();
+        let source = self.0.source.get().cloned();
+        let names = schema.clone();
+        let mut over = false;
+        let batches = std::iter::from_fn(move || {
+            if over {
+                return None;
+            }
+            let next = match &source {
+                Some(source) => source.next().map_err(|error| {
+                    DataFusionError::External(Box::new(error))
+                }),
+                None => datafusion::common::internal_err!("a part of the query was not started"),
+            };
+            over = !matches!(next, Ok(Some(_)));
+            let batch = next.transpose()?;
+            Some(batch.and_then(|batch| {
+                Ok(RecordBatch::try_new(names.clone(), batch.columns().to_vec())?)
+            }))
+        });
+        let batches = futures::stream::iter(batches);
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    }
+}

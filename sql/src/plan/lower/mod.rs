@@ -1,0 +1,486 @@
+//! From an optimised logical plan to a graph of push operators.
+//!
+//! ```text
+//!  Projection           Stretch
+//!   └ Aggregate    ─▶    └ WindowAggregate     one operator for the window and the
+//!      └ Window             └ Stretch          aggregation; what stands between them
+//!         └ Filter             └ stream        is computed below
+//!            └ TableScan
+//! ```
+//!
+//! A plan that holds anything else (a sort, a join, an aggregation over all rows) is
+//! not lowered; over bounded inputs DataFusion computes what stands above the largest
+//! parts that are.
+
+mod aggregate;
+mod expr;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::{
+    Expr, FetchType, Limit as LimitPlan, LogicalPlan, SkipType, TableScan,
+};
+use windrow_core::operator::{Limit, Operator, Stateless, Union, WindowRowsSpec, window_rows};
+use windrow_core::window::{Span, WindowKind};
+
+use super::node::{WindowNode, describe};
+use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Stretch;
+use expr::{Compiler, plan_fault};
+
+/// Where a step's rows come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedInput {
+    /// A stream, by name.
+    Stream(String),
+    /// A materialized view's further results, by name.
+    View(String),
+    /// Rows that are there when the query starts, by their place in
+    /// [`Graph::tables`].
+    Table(usize),
+    /// Another step.
+    Step(usize),
+}
+
+/// An operator of a planned query.
+#[derive(Debug)]
+pub struct PlannedStep {
+    /// The operator.
+    pub operator: Box<dyn Operator>,
+    /// Its inputs.
+    pub inputs: Vec<PlannedInput>,
+    /// Whether it puts rows into windows.
+    pub is_window: bool,
+    /// What it does, as `EXPLAIN` prints it.
+    pub text: String,
+}
+
+/// Rows that are there when a query starts.
+#[derive(Debug, Clone)]
+pub struct PlannedTable {
+    /// The table's name.
+    pub name: String,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Its rows.
+    pub rows: Arc<dyn RowsNow>,
+}
+
+/// A planned query: operators in an order in which each names only earlier ones.
+#[derive(Debug)]
+pub struct Graph {
+    /// The operators; the last one gives the results.
+    pub steps: Vec<PlannedStep>,
+    /// Tables that it reads.
+    pub tables: Vec<PlannedTable>,
+    /// The columns of the results.
+    pub schema: SchemaRef,
+    /// How the results follow the event time.
+    pub timing: Timing,
+}
+
+/// How a query is going to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It goes on while its streams do: a materialized view's rows to come are read.
+    Continuous,
+    /// It answers once: a materialized view's rows of now are read.
+    Once,
+}
+
+/// Lowers a plan; `None` if DataFusion has to compute it.
+///
+/// # Errors
+/// If the plan cannot be run in either way.
+pub fn lower(plan: &LogicalPlan, mode: Mode, props: &ExecutionProps) -> Result<Option<Graph>> {
+    let mut lowering = Lowering {
+        compiler: Compiler { props },
+        mode,
+        steps: Vec::new(),
+        tables: Vec::new(),
+    };
+    let Some(lowered) = lowering.lower(plan)? else {
+        return Ok(None);
+    };
+    let schema = arrow_schema(plan.schema());
+    let lowered = lowering.named(lowered, &schema);
+    debug_assert!(matches!(lowered.input, PlannedInput::Step(_)));
+    Ok(Some(Graph {
+        steps: lowering.steps,
+        tables: lowering.tables,
+        schema,
+        timing: lowered.timing,
+    }))
+}
+
+/// The Arrow schema of a plan. Every column may hold NULL: rules about NULL belong to
+/// streams, not to batches.
+pub(super) fn arrow_schema(schema: &DFSchema) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields: Vec<_> = fields
+        .map(|field| {
+            let field = field.as_ref().clone();
+            Arc::new(field.with_nullable(true).with_metadata(Default::default()))
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The lowered part of a plan.
+#[derive(Debug, Clone)]
+struct Lowered {
+    input: PlannedInput,
+    schema: SchemaRef,
+    timing: Timing,
+}
+
+struct Lowering<'a> {
+    compiler: Compiler<'a>,
+    mode: Mode,
+    steps: Vec<PlannedStep>,
+    tables: Vec<PlannedTable>,
+}
+
+impl Lowering<'_> {
+    fn step(
+        &mut self,
+        operator: Box<dyn Operator>,
+        inputs: Vec<PlannedInput>,
+        is_window: bool,
+        text: String,
+        timing: Timing,
+    ) -> Lowered {
+        let schema = operator.schema();
+        self.steps.push(PlannedStep {
+            operator,
+            inputs,
+            is_window,
+            text,
+        });
+        Lowered {
+            input: PlannedInput::Step(self.steps.len() - 1),
+            schema,
+            timing,
+        }
+    }
+
+    /// Makes sure that the last step gives `schema`'s names.
+    fn named(&mut self, lowered: Lowered, schema: &SchemaRef) -> Lowered {
+        if matches!(lowered.input, PlannedInput::Step(_)) && lowered.schema == *schema {
+            return lowered;
+        }
+        let columns = Compiler::places(&lowered.schema, 0..schema.fields().len());
+        let stretch = Stretch::new("Project", Vec::new(), columns, schema.clone());
+        let names: Vec<&str> =
+            schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let text = format!("Project: {}", names.join(", "));
+        let operator = Box::new(Stateless::new(Box::new(stretch)));
+        self.step(operator, vec![lowered.input], false, text, lowered.timing)
+    }
+
+    fn lower(&mut self, plan: &LogicalPlan) -> Result<Option<Lowered>> {
+        let mark = (self.steps.len(), self.tables.len());
+        let lowered = self.lower_node(plan)?;
+        if lowered.is_none() {
+            self.steps.truncate(mark.0);
+            self.tables.truncate(mark.1);
+        }
+        Ok(lowered)
+    }
+
+    fn lower_node(&mut self, plan: &LogicalPlan) -> Result<Option<Lowered>> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
+            LogicalPlan::Projection(projection) => {
+                if !projection.expr.iter().all(expr::is_row_wise) {
+                    return Ok(None);
+                }
+                let Some(input) = self.lower(&projection.input)? else {
+                    return Ok(None);
+                };
+                let columns = (projection.expr.iter())
+                    .map(|expr| self.compiler.compile(expr, projection.input.schema()))
+                    .collect::<Result<Vec<_>>>()?;
+                let origins = (projection.expr.iter())
+                    .map(|expr| expr::column_place(expr, projection.input.schema()));
+                let timing = carried(&input.timing, origins);
+                let schema = arrow_schema(&projection.schema);
+                let text = format!("Project: {}", texts(&projection.expr));
+                let stretch = Stretch::new("Project", Vec::new(), columns, schema);
+                let operator = Box::new(Stateless::new(Box::new(stretch)));
+                Ok(Some(self.step(operator, vec![input.input], false, text, timing)))
+            }
+            LogicalPlan::Filter(filter) => {
+                if !expr::is_row_wise(&filter.predicate) {
+                    return Ok(None);
+                }
+                let Some(input) = self.lower(&filter.input)? else {
+                    return Ok(None);
+                };
+                let condition = (self.compiler).compile(&filter.predicate, filter.input.schema())?;
+                let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
+                let text = format!("Filter: {}", filter.predicate);
+                let stretch =
+                    Stretch::new("Filter", vec![condition], columns, input.schema.clone());
+                let operator = Box::new(Stateless::new(Box::new(stretch)));
+                Ok(Some(self.step(operator, vec![input.input], false, text, input.timing)))
+            }
+            LogicalPlan::Union(union) => {
+                let schema = arrow_schema(&union.schema);
+                let mut inputs = Vec::with_capacity(union.inputs.len());
+                let mut timing: Option<Timing> = None;
+                for input in &union.inputs {
+                    let Some(lowered) = self.lower(input)? else {
+                        return Ok(None);
+                    };
+                    timing = Some(match timing {
+                        Some(timing) => united(&timing, &lowered.timing),
+                        None => lowered.timing,
+                    });
+                    inputs.push(lowered.input);
+                }
+                let text = format!("Union of {}", inputs.len());
+                let operator = Box::new(Union::new(schema, inputs.len()));
+                let timing = timing.unwrap_or_default();
+                Ok(Some(self.step(operator, inputs, false, text, timing)))
+            }
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Extension(extension) => {
+                match extension.node.as_any().downcast_ref::<WindowNode>() {
+                    Some(node) => self.window_rows(node),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn scan(&mut self, scan: &TableScan) -> Result<Option<Lowered>> {
+        let Some(relation) = Relation::of(scan) else {
+            return Ok(None);
+        };
+        let input = match (&relation.origin, self.mode) {
+            (Origin::Stream, _) => PlannedInput::Stream(relation.name.clone()),
+            (Origin::View(_), Mode::Continuous) => PlannedInput::View(relation.name.clone()),
+            (Origin::View(rows), Mode::Once) | (Origin::Rows(rows), _) => {
+                self.tables.push(PlannedTable {
+                    name: relation.name.clone(),
+                    schema: relation.schema.clone(),
+                    rows: rows.clone(),
+                });
+                PlannedInput::Table(self.tables.len() - 1)
+            }
+        };
+        let timing = match input {
+            PlannedInput::Table(_) => Timing {
+                bounded: true,
+                ..Timing::default()
+            },
+            _ => relation.timing.clone(),
+        };
+        let lowered = Lowered {
+            input,
+            schema: relation.schema.clone(),
+            timing,
+        };
+        let places: Vec<usize> = match &scan.projection {
+            Some(places) => places.clone(),
+            None => (0..relation.schema.fields().len()).collect(),
+        };
+        let schema = arrow_schema(&scan.projected_schema);
+        let columns = Compiler::places(&lowered.schema, places.iter().copied());
+        let timing = carried(&lowered.timing, places.into_iter().map(Some));
+        let text = format!("Read {}", relation.name);
+        let stretch = Stretch::new("Read", Vec::new(), columns, schema);
+        let operator = Box::new(Stateless::new(Box::new(stretch)));
+        Ok(Some(self.step(operator, vec![lowered.input], false, text, timing)))
+    }
+
+    fn limit(&mut self, limit: &LimitPlan) -> Result<Option<Lowered>> {
+        let skip = limit.get_skip_type().map_err(plan_fault)?;
+        let fetch = limit.get_fetch_type().map_err(plan_fault)?;
+        let (SkipType::Literal(skip), FetchType::Literal(fetch)) = (skip, fetch) else {
+            return Ok(None);
+        };
+        let Some(input) = self.lower(&limit.input)? else {
+            return Ok(None);
+        };
+        let text = match fetch {
+            Some(fetch) => format!("Limit: {fetch} rows after {skip}"),
+            None => format!("Skip: {skip} rows"),
+        };
+        let fetch = fetch.map(|fetch| fetch as u64);
+        let operator = Box::new(Limit::new(input.schema.clone(), skip as u64, fetch));
+        Ok(Some(self.step(operator, vec![input.input], false, text, input.timing)))
+    }
+
+    /// A window function without aggregation.
+    fn window_rows(&mut self, node: &WindowNode) -> Result<Option<Lowered>> {
+        let Some(input) = self.lower(&node.input)? else {
+            return Ok(None);
+        };
+        let (input, time) = self.on_time(input, node)?;
+        let schema = node.input.schema();
+        let partition_keys = (node.partition_by.iter())
+            .map(|column| schema.index_of_column(column).map_err(plan_fault))
+            .collect::<Result<Vec<_>>>()?;
+        let spec = WindowRowsSpec {
+            input: input.schema.clone(),
+            time,
+            partition_keys,
+            kind: node.kind,
+            alignment: node.alignment,
+        };
+        let operator = window_rows(spec)?;
+        let kept = node.kept_columns();
+        let mut timing = match node.kind {
+            // Rows are held back until their window closes.
+            WindowKind::Session { .. } | WindowKind::Count { .. } => Timing {
+                columns: Vec::new(),
+                ..input.timing.clone()
+            },
+            _ => carried(&input.timing, kept.iter().map(|column| Some(*column))),
+        };
+        timing.columns.extend(window_times(kept.len(), node));
+        let text = format!("Window: {} on {}", describe(&node.kind), node.time.name);
+        Ok(Some(self.step(operator, vec![input.input], true, text, timing)))
+    }
+
+    /// Checks that a window's time column is in event time, and lets the watermark lag
+    /// behind where the column does.
+    fn on_time(&mut self, input: Lowered, node: &WindowNode) -> Result<(Lowered, usize)> {
+        let schema = node.input.schema();
+        let time = schema.index_of_column(&node.time).map_err(plan_fault)?;
+        let timing = &input.timing;
+        let column = timing.columns.iter().find(|column| column.column == time);
+        match column {
+            Some(column) if column.lag == 0 => Ok((input, time)),
+            Some(column) => {
+                let lag = column.lag;
+                Ok((self.lagging(input, lag), time))
+            }
+            None if timing.bounded && !timing.watermarked => Ok((input, time)),
+            None => Err(self.no_event_time(&input, node)),
+        }
+    }
+
+    fn no_event_time(&self, input: &Lowered, node: &WindowNode) -> Error {
+        let name = &node.time.name;
+        let event_times: Vec<&str> = (input.timing.columns.iter())
+            .filter_map(|column| input.schema.fields().get(column.column))
+            .map(|field| field.name().as_str())
+            .collect();
+        if !input.timing.watermarked {
+            return Error::new(
+                ErrorKind::Plan,
+                "a window over a live stream needs a watermark, and the stream has none",
+            )
+            .help(format!(
+                "declare one in CREATE STREAM: WATERMARK FOR {name} AS {name} - INTERVAL '5' SECOND"
+            ));
+        }
+        let error = Error::new(
+            ErrorKind::Plan,
+            format!("column {name} is not the event time of this stream"),
+        );
+        match event_times.as_slice() {
+            [] => error.help(
+                "the event-time column must come through unchanged; name it in the subquery",
+            ),
+            names => error.help(format!("use {}", names.join(" or "))),
+        }
+    }
+
+    /// Lets the watermark fall back by `lag` ticks.
+    fn lagging(&mut self, input: Lowered, lag: i64) -> Lowered {
+        let mut timing = input.timing;
+        timing.columns = (timing.columns.iter())
+            .map(|column| TimeColumn {
+                lag: (column.lag - lag).max(0),
+                ..*column
+            })
+            .collect();
+        let operator = Box::new(windrow_core::operator::Lag::new(input.schema, lag));
+        let text = format!("Lag: {lag} ticks");
+        self.step(operator, vec![input.input], false, text, timing)
+    }
+}
+
+/// The window columns that follow the watermark, when `window_start` is at `start`.
+fn window_times(start: usize, node: &WindowNode) -> Vec<TimeColumn> {
+    // A later window ends after the watermark, so it starts after it minus its size.
+    let size = match node.kind {
+        WindowKind::Tumble {
+            size: Span::Ticks(size),
+        }
+        | WindowKind::Hop {
+            size: Span::Ticks(size),
+            ..
+        }
+        | WindowKind::Cumulate {
+            size: Span::Ticks(size),
+            ..
+        } => Some(size),
+        _ => None,
+    };
+    let exact = [start + 1, start + 2].map(|column| TimeColumn { column, lag: 0 });
+    (size.map(|lag| TimeColumn { column: start, lag }).into_iter())
+        .chain(exact)
+        .collect()
+}
+
+/// The timing of columns that come from `origins` of the input.
+fn carried(timing: &Timing, origins: impl Iterator<Item = Option<usize>>) -> Timing {
+    let columns = origins.enumerate().filter_map(|(column, origin)| {
+        let origin = origin?;
+        let from = timing.columns.iter().find(|time| time.column == origin)?;
+        Some(TimeColumn {
+            column,
+            lag: from.lag,
+        })
+    });
+    Timing {
+        columns: columns.collect(),
+        ..timing.clone()
+    }
+}
+
+/// The timing of the rows of two inputs.
+fn united(a: &Timing, b: &Timing) -> Timing {
+    // Rows without a watermark hold the union's back until they end, so any column
+    // of theirs is as good.
+    let columns = match (a.watermarked, b.watermarked) {
+        (true, true) => (a.columns.iter())
+            .filter_map(|column| {
+                let other = b.columns.iter().find(|other| other.column == column.column)?;
+                Some(TimeColumn {
+                    column: column.column,
+                    lag: column.lag.max(other.lag),
+                })
+            })
+            .collect(),
+        (false, true) => b.columns.clone(),
+        _ => a.columns.clone(),
+    };
+    Timing {
+        columns,
+        watermarked: a.watermarked || b.watermarked,
+        bounded: a.bounded && b.bounded,
+    }
+}
+
+fn texts(exprs: &[Expr]) -> String {
+    let texts: Vec<String> = exprs.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+/// For callers that hold a DataFusion result.
+pub(super) fn planned<T>(result: DfResult<T>) -> Result<T> {
+    result.map_err(plan_fault)
+}

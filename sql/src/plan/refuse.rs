@@ -1,0 +1,180 @@
+//! What is refused while a query is planned, with the clause that causes it and a way
+//! out.
+
+use std::ops::Range;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{GroupByExpr, SetExpr, Spanned};
+
+use super::relations::{Origin, Relation};
+use crate::dialect::{Emit, Query};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which streams a plan reads.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Streams {
+    /// Whether it reads any.
+    pub(super) any: bool,
+    /// Whether one of them may go on for ever.
+    pub(super) any_live: bool,
+}
+
+impl Streams {
+    pub(super) fn of(plan: &LogicalPlan) -> Self {
+        let mut streams = Self::default();
+        // Visiting cannot fail: the closure does not.
+        let _ = plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan
+                && let Some(relation) = Relation::of(scan)
+                && matches!(relation.origin, Origin::Stream)
+            {
+                streams.any = true;
+                streams.any_live |= !relation.timing.bounded;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        streams
+    }
+}
+
+/// Refuses tails that are understood but not there yet.
+pub(super) fn tail(query: &Query) -> Result<()> {
+    let refused = match &query.emit {
+        Emit::Default | Emit::OnWindowClose => None,
+        Emit::Changes => Some("EMIT CHANGES is not supported yet"),
+        Emit::Every(_) => Some("EMIT EVERY is not supported yet"),
+    };
+    let refused = match query.allow_lateness {
+        Some(_) => Some("ALLOW LATENESS is not supported yet"),
+        None => refused,
+    };
+    match refused {
+        Some(message) => Err(Error::new(ErrorKind::Unsupported, message)
+            .help("leave it out: each window comes out once, when it closes; a greater bound in WATERMARK waits for late rows")
+            .at(query.span.clone())
+            .in_script(query.positions.script())),
+        None => Ok(()),
+    }
+}
+
+/// Refuses functions of the clock: they would be fixed when the query is planned.
+pub(super) fn clock_functions(plan: &LogicalPlan, query: &Query) -> Result<()> {
+    const CLOCK: [&str; 6] = [
+        "now",
+        "current_timestamp",
+        "current_date",
+        "current_time",
+        "today",
+        "current_timestamp()",
+    ];
+    let mut found: Option<String> = None;
+    let _ = plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && CLOCK.contains(&call.func.name())
+                {
+                    found.get_or_insert_with(|| call.func.name().to_string());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            ErrorKind::Plan,
+            format!("{name}() would be fixed at the moment when this continuous query starts"),
+        )
+        .help("use the event time, or a time column that the source fills in")
+        .at(word(query, &name).unwrap_or_else(|| query.span.clone()))
+        .in_script(query.positions.script())),
+    }
+}
+
+fn word(query: &Query, word: &str) -> Option<Range<usize>> {
+    let text = query.positions.script().text.get(query.span.clone())?;
+    let at = text.to_ascii_lowercase().find(word)?;
+    let start = query.span.start + at;
+    Some(start..start + word.len())
+}
+
+/// The error for a plan over live streams that would keep state without bound.
+pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
+    let mut cause = None;
+    let _ = plan.apply(|plan| {
+        if cause.is_none() && Streams::of(plan).any_live {
+            cause = match plan {
+                LogicalPlan::Aggregate(_) => Some(Cause::Aggregate),
+                LogicalPlan::Distinct(_) => Some(Cause::Distinct),
+                LogicalPlan::Sort(_) => Some(Cause::Sort),
+                LogicalPlan::Join(_) => Some(Cause::Join),
+                LogicalPlan::Window(_) => Some(Cause::Over),
+                _ => None,
+            };
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    let span = |clause: Option<Range<usize>>| clause.unwrap_or_else(|| query.span.clone());
+    match cause {
+        Some(Cause::Aggregate) => Error::new(
+            ErrorKind::Plan,
+            "this query would keep state for ever",
+        )
+        .help("group by a window, for example FROM TUMBLE(readings, ts, INTERVAL '1' MINUTE) GROUP BY …, window_start")
+        .at(span(group_by(query))),
+        Some(Cause::Distinct) => Error::new(
+            ErrorKind::Plan,
+            "DISTINCT over a live stream would keep state for ever",
+        )
+        .help("select the distinct rows of a window: SELECT DISTINCT …, window_start FROM TUMBLE(…)"),
+        Some(Cause::Sort) => Error::new(
+            ErrorKind::Plan,
+            "ORDER BY needs all rows, and a live stream does not end",
+        )
+        .help("leave it out: windows come out in the order of their ends; or keep the results in a materialized view and sort when you read it")
+        .at(span(query.ast.order_by.as_ref().and_then(|order| query.positions.range(order.span())))),
+        Some(Cause::Join) => Error::new(
+            ErrorKind::Unsupported,
+            "joins of live streams are not supported yet",
+        )
+        .help("keep both sides in materialized views and join those when you read them"),
+        Some(Cause::Over) => Error::new(
+            ErrorKind::Unsupported,
+            "OVER windows on live streams are not supported yet",
+        )
+        .help("use HOP for a sliding aggregate, or run the query over a file"),
+        None => Error::new(
+            ErrorKind::Unsupported,
+            "this query cannot run over a live stream",
+        )
+        .help("over a file or a materialized view it can"),
+    }
+    .at(query.span.clone())
+    .in_script(query.positions.script())
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Cause {
+    Aggregate,
+    Distinct,
+    Sort,
+    Join,
+    Over,
+}
+
+/// The place of the GROUP BY clause.
+fn group_by(query: &Query) -> Option<Range<usize>> {
+    let SetExpr::Select(select) = query.ast.body.as_ref() else {
+        return None;
+    };
+    match &select.group_by {
+        GroupByExpr::Expressions(exprs, _) if !exprs.is_empty() => {
+            let first = query.positions.range(exprs.first()?.span())?;
+            let last = query.positions.range(exprs.last()?.span())?;
+            Some(first.start..last.end)
+        }
+        _ => None,
+    }
+}
