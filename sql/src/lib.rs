@@ -4,6 +4,8 @@
 //! names only modules above it.
 
 pub mod connector;
+pub mod exec;
+pub mod plan;
 pub mod dialect;
 pub mod error;
 pub mod format;

@@ -1,1 +1,5 @@
 //! Sources and sinks: files, pipes, the generator.
+
+pub mod blackhole;
+pub mod file_sink;
+pub mod stdout;

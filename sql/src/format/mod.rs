@@ -1,5 +1,7 @@
 //! Formats: bytes to record batches and back.
 
+pub mod encode;
+
 use std::fmt::Debug;
 use std::io::Write;
 

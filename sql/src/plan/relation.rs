@@ -3,7 +3,7 @@
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use chrono_tz::Tz;
-use datafusion::common::{Column, DataFusionError, Result as DfResult};
+use datafusion::common::{Column, DataFusionError, ExprSchema, Result as DfResult};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };

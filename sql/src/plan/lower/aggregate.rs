@@ -20,15 +20,15 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use datafusion::physical_expr::PhysicalPlanningContext;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use windrow_core::aggregate::registry::{NativeCall, ScalarArg, native as native_call};
+use windrow_core::aggregate::registry::{Limits, NativeCall, ScalarArg, native as native_call};
 use windrow_core::aggregate::{AggregateCall, AggregateFactory};
 use windrow_core::operator::{Stateless, WindowAggregateSpec, window_aggregate};
 use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME};
 use windrow_core::window::{Alignment, Span, WindowKind};
 
-use super::expr::{Compiler, column_place, is_row_wise, plan_fault};
+use super::expr::{column_place, is_row_wise, plan_fault};
 use super::{Lowered, Lowering, arrow_schema, carried, planned, texts, window_times};
 use crate::error::Result;
 use crate::exec::{ForeignAggregate, Stretch};
@@ -321,6 +321,7 @@ impl Lowering<'_> {
                 descending,
                 arg_types: &arg_types,
                 literals: &literals,
+                limits: Limits::default(),
             })?;
         }
         let mut args = params.args.clone();

@@ -9,7 +9,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{PhysicalPlanningContext, create_physical_expr};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::create_physical_expr;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::ColumnExpr;
