@@ -177,7 +177,7 @@ fn sessions(arrivals: &[Arrival], gap: i64, partitioned: bool) -> Answer {
 }
 
 /// The rows of a partition that are on time, sorted; a window of `rows` of them at
-/// every `slide`, the last ones cut short by the end.
+/// every `slide`, until each row is in a window: the last one may be cut short.
 fn counted(arrivals: &[Arrival], rows: usize, slide: usize, partitioned: bool) -> Answer {
     let mut answer = Answer::default();
     let mut partitions: Vec<Vec<Arrival>> = Vec::new();
@@ -196,8 +196,13 @@ fn counted(arrivals: &[Arrival], rows: usize, slide: usize, partitioned: bool) -
     }
     for mut partition in partitions {
         partition.sort_by_key(|row| (row.ts, row.ordinal));
+        let mut held = 0;
         for first in (0..partition.len()).step_by(slide) {
-            let rows = &partition[first..partition.len().min(first + rows)];
+            if held == partition.len() {
+                break;
+            }
+            held = partition.len().min(first + rows);
+            let rows = &partition[first..held];
             answer.groups.push(Group {
                 start: rows[0].ts,
                 end: rows[rows.len() - 1].ts,
@@ -428,6 +433,20 @@ mod tests {
             times(&answer),
             [(1, 3, vec![1, 2, 3]), (3, 4, vec![3, 4]), (9, 9, vec![9])]
         );
+    }
+
+    #[test]
+    fn a_counted_window_is_cut_short_only_for_rows_that_are_in_no_other() {
+        let window = Window::Count {
+            rows: 3,
+            slide: 1,
+            partitioned: false,
+        };
+        let rows = stream(&[(1, "a"), (2, "a"), (3, "a"), (4, "a")], 0);
+        let all = answer(&rows, window, false);
+        assert_eq!(times(&all), [(1, 3, vec![1, 2, 3]), (2, 4, vec![2, 3, 4])]);
+        let two = answer(&rows[..2], window, false);
+        assert_eq!(times(&two), [(1, 2, vec![1, 2])]);
     }
 
     #[test]
