@@ -6,8 +6,10 @@
 pub mod connector;
 pub mod exec;
 pub mod plan;
+pub mod session;
 pub mod dialect;
 pub mod error;
 pub mod format;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, Script};
+pub use session::{Answer, Progress, ResultHandler, Session, SessionConfig, Subscription};

@@ -572,6 +572,13 @@ impl Engine {
         Ok(stats)
     }
 
+    /// How all queries stand.
+    pub fn all_query_stats(&self) -> Vec<QueryStats> {
+        (0..self.queries.len())
+            .filter_map(|query| self.query_stats(QueryId(query)).ok())
+            .collect()
+    }
+
     /// The rejects of a stream that are kept, oldest first.
     ///
     /// # Errors
@@ -586,6 +593,14 @@ impl Engine {
     /// If there is no such stream.
     pub fn late_rows(&self, stream: StreamId) -> Result<Vec<LateRecords>> {
         Ok(self.ingress(stream)?.late.entries().cloned().collect())
+    }
+
+    /// Whether a stream may go on for ever.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn is_live(&self, stream: StreamId) -> Result<bool> {
+        Ok(self.ingress(stream)?.spec.live.is_some())
     }
 
     /// The columns of a stream's accepted rows.

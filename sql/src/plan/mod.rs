@@ -32,9 +32,20 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use leaf::{Leaf, LeafSource};
 pub use lower::{Graph, Mode, PlannedInput, PlannedStep, PlannedTable};
-pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
+pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing, relations};
 
-/// A planned query.
+/// A planned query, and what it reads.
+#[derive(Debug)]
+pub struct PlannedQuery {
+    /// How it runs.
+    pub how: Planned,
+    /// The names that it reads.
+    pub reads: Vec<String>,
+    /// The streams and views that are read to their ends before it can start.
+    pub settles: Vec<String>,
+}
+
+/// How a query runs.
 #[derive(Debug)]
 pub enum Planned {
     /// Operators alone: results come out as they become final.
@@ -113,16 +124,41 @@ fn context<'a>(query: &'a Query, names: &'a Names) -> fault::Context<'a> {
 ///
 /// # Errors
 /// If it does not fit, or would need state without bound.
-pub fn plan(state: &SessionState, query: &Query, names: &Names, mode: Mode) -> Result<Planned> {
+pub fn plan(
+    state: &SessionState,
+    query: &Query,
+    names: &Names,
+    mode: Mode,
+) -> Result<PlannedQuery> {
     refuse::tail(query)?;
     let logical = logical(state, query, names)?;
+    let relations = relations(&logical);
+    let reads = relations.iter().map(|relation| relation.name.clone()).collect();
+    let settles = match mode {
+        Mode::Once => relations.iter().flat_map(|relation| relation.settles.clone()).collect(),
+        Mode::Continuous => Vec::new(),
+    };
+    Ok(PlannedQuery {
+        how: how(state, query, names, mode, &logical)?,
+        reads,
+        settles,
+    })
+}
+
+fn how(
+    state: &SessionState,
+    query: &Query,
+    names: &Names,
+    mode: Mode,
+    logical: &LogicalPlan,
+) -> Result<Planned> {
     let context = context(query, names);
     let place = |error: Error| error.at(query.span.clone()).in_script(query.positions.script());
-    let streams = refuse::Streams::of(&logical);
+    let streams = refuse::Streams::of(logical);
     if mode == Mode::Continuous || streams.any_live {
-        refuse::clock_functions(&logical, query)?;
+        refuse::clock_functions(logical, query)?;
     }
-    let optimised = optimise(state, &logical).map_err(|error| context.tell(error))?;
+    let optimised = optimise(state, logical).map_err(|error| context.tell(error))?;
     let props = state.execution_props();
     if let Some(graph) = lower::lower(&optimised, mode, props).map_err(place)? {
         let needed = mode == Mode::Continuous || streams.any || has_window(&optimised);

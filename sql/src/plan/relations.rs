@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, Result as DfResult};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::TaskContext;
@@ -68,6 +69,9 @@ pub struct Relation {
     pub origin: Origin,
     /// How they follow the event time.
     pub timing: Timing,
+    /// The streams and views that are read to their ends, where they have one, before
+    /// rows of now are.
+    pub settles: Vec<String>,
 }
 
 impl Relation {
@@ -141,6 +145,19 @@ impl PartitionStream for RowsPartition {
             futures::stream::iter(batches),
         ))
     }
+}
+
+/// The relations that a plan reads.
+pub fn relations(plan: &LogicalPlan) -> Vec<Arc<Relation>> {
+    let mut relations = Vec::new();
+    // Visiting cannot fail: the closure does not.
+    let _ = plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan {
+            relations.extend(Relation::of(scan));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    relations
 }
 
 /// The event-time column of a plan that reads one stream, if it is still there.

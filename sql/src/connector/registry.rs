@@ -1,0 +1,98 @@
+//! Connectors by name: what `WITH (connector = '…')` can say.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use windrow_core::stream::{Sink, Source};
+
+use crate::error::{Error, ErrorKind, Result, nearest};
+
+/// The options of a stream or a sink, without those that are not the connector's.
+pub type Pairs = BTreeMap<String, String>;
+
+/// A declared source. It is opened when a query needs its rows, and once more for
+/// each query that comes later.
+pub trait Connector: Debug + Send + Sync {
+    /// The columns of its rows.
+    fn schema(&self) -> SchemaRef;
+
+    /// How many partitions it has at the start.
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    /// Whether it may go on for ever and rows arrive as they happen.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Starts reading from the beginning.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn open(&self) -> Result<Box<dyn Source>>;
+}
+
+/// A kind of connector.
+pub trait ConnectorKind: Debug + Send + Sync {
+    /// Checks the options of a source and makes it ready; `declared` holds the columns
+    /// that are read, if they were declared. Gives the names of options that it does
+    /// not know.
+    ///
+    /// # Errors
+    /// If an option does not fit, or the columns cannot be inferred.
+    fn source(
+        &self,
+        options: &Pairs,
+        declared: Option<SchemaRef>,
+    ) -> Result<(Arc<dyn Connector>, Vec<String>)>;
+
+    /// Opens a sink for rows of `schema`. Gives the names of options that it does not
+    /// know.
+    ///
+    /// # Errors
+    /// If an option does not fit, or the sink cannot be opened.
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)>;
+
+    /// The options that it knows, for errors.
+    fn option_names(&self) -> Vec<&'static str>;
+}
+
+/// The connectors of a session.
+#[derive(Debug, Clone)]
+pub struct Connectors {
+    kinds: BTreeMap<String, Arc<dyn ConnectorKind>>,
+}
+
+impl Connectors {
+    /// No connectors.
+    pub fn none() -> Self {
+        Self {
+            kinds: BTreeMap::new(),
+        }
+    }
+
+    /// Adds or replaces a kind under a name.
+    pub fn register(&mut self, name: &str, kind: Arc<dyn ConnectorKind>) {
+        self.kinds.insert(name.to_lowercase(), kind);
+    }
+
+    /// The kind of a name.
+    ///
+    /// # Errors
+    /// If there is none; the error names the nearest.
+    pub fn get(&self, name: &str) -> Result<&Arc<dyn ConnectorKind>> {
+        self.kinds.get(&name.to_lowercase()).ok_or_else(|| {
+            let error = Error::new(ErrorKind::Option, format!("there is no connector \"{name}\""));
+            match nearest(name, self.kinds.keys().map(String::as_str)) {
+                Some(meant) => error.help(format!("did you mean '{meant}'?")),
+                None => {
+                    let names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+                    error.help(format!("there are {}", names.join(", ")))
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,401 @@
+//! From `CREATE STREAM` to a stream: columns, rules, event time, options.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, SchemaError};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::sqlparser::ast;
+use windrow_core::pipeline::{EventTime, LiveRules, OnError, StreamSpec};
+use windrow_core::time;
+
+use super::catalog::StreamEntry;
+use crate::connector::registry::{Connectors, Pairs};
+use crate::dialect::{ColumnDef, CreateStream, OptionValue, Options};
+use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::exec::{CheckRule, ColumnExpr, ComputedColumn, StreamRules, data_fault};
+use crate::format::encode::setting::Settings;
+
+/// A live partition that is silent for so long is not waited for.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How far ahead of the clock a row of a live stream may be.
+const MAX_FUTURE: Duration = Duration::from_secs(300);
+
+/// What a stream makes of its source's rows; each reading gets a copy.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) schema: SchemaRef,
+    working: SchemaRef,
+    computed: Vec<ComputedColumn>,
+    places: Vec<usize>,
+    not_null: Vec<usize>,
+    checks: Vec<CheckRule>,
+    /// Where each column comes from and what holds for it, for `DESCRIBE`.
+    pub(super) notes: Vec<String>,
+}
+
+impl Rules {
+    /// No rules: rows pass as they are.
+    pub(super) fn none(schema: SchemaRef) -> Self {
+        Self {
+            working: schema.clone(),
+            computed: Vec::new(),
+            places: (0..schema.fields().len()).collect(),
+            not_null: Vec::new(),
+            checks: Vec::new(),
+            notes: vec![String::new(); schema.fields().len()],
+            schema,
+        }
+    }
+
+    /// The columns that the source gives.
+    pub(super) fn source_schema(&self) -> SchemaRef {
+        let fields = self.working.fields();
+        let source = fields.len() - self.computed.len();
+        Arc::new(Schema::new(fields[..source].to_vec()))
+    }
+
+    pub(super) fn prepare(&self) -> Box<StreamRules> {
+        Box::new(StreamRules {
+            schema: self.schema.clone(),
+            working: self.working.clone(),
+            computed: self.computed.clone(),
+            places: self.places.clone(),
+            not_null: self.not_null.clone(),
+            checks: self.checks.clone(),
+        })
+    }
+}
+
+impl StreamEntry {
+    /// What the engine has to know of a reading. Readings after the first have names of
+    /// their own, so that their rows are told apart.
+    pub(super) fn spec(&self, reading: usize) -> StreamSpec {
+        let name = match reading {
+            0 => self.name.clone(),
+            later => format!("{}#{}", self.name, later + 1),
+        };
+        StreamSpec {
+            name: name.into(),
+            prepare: self.rules.prepare(),
+            event_time: self.event_time,
+            live: self.live,
+            partitions: match &self.connector {
+                Some(connector) => connector.partitions(),
+                // Producers join when they push.
+                None => 0,
+            },
+            on_error: self.on_error,
+        }
+    }
+}
+
+/// What is at hand where a stream is declared.
+pub(super) struct Declaration<'a> {
+    pub(super) state: &'a SessionState,
+    pub(super) connectors: &'a Connectors,
+}
+
+impl Declaration<'_> {
+    /// The stream that a `CREATE STREAM` declares.
+    pub(super) fn stream(&self, create: &CreateStream) -> Result<StreamEntry> {
+        let mut options = create.options.clone();
+        let connector_name = options.remove("connector");
+        let place = |error: Error, name: &str| match create.options.get(name) {
+            Some(option) => error.at(option.span.clone()),
+            None => error,
+        };
+
+        let own = pairs(&take(&mut options, &["idle_timeout", "max_future", "on_error"]));
+        let mut own = Settings::new(&own);
+        let idle_timeout = own.duration("idle_timeout").map_err(|e| place(e, "idle_timeout"))?;
+        let max_future = own.duration("max_future").map_err(|e| place(e, "max_future"))?;
+        let on_error = own
+            .parse("on_error", "'keep', 'skip' or 'fail'", |text| match text {
+                "keep" => Some(OnError::Keep),
+                "skip" => Some(OnError::Skip),
+                "fail" => Some(OnError::Fail),
+                _ => None,
+            })
+            .map_err(|e| place(e, "on_error"))?;
+
+        let read: Vec<&ColumnDef> =
+            create.columns.iter().filter(|column| column.computed.is_none()).collect();
+        let declared = (!read.is_empty()).then(|| {
+            let fields = read.iter().map(|column| {
+                let data_type = column.data_type.clone().unwrap_or(DataType::Utf8);
+                Field::new(&column.name.value, data_type, true)
+            });
+            Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+        });
+        let connector = match &connector_name {
+            Some(name) => {
+                let kind = self.connectors.get(&name.value).map_err(|e| e.at(name.span.clone()))?;
+                let (connector, unknown) = kind
+                    .source(&pairs(&options), declared.clone())
+                    .map_err(|error| located(error, &options))?;
+                refuse_unknown(&unknown, &options, &kind.option_names())?;
+                Some(connector)
+            }
+            None => {
+                refuse_unknown(&options.keys().cloned().collect::<Vec<_>>(), &options, &["connector"])?;
+                None
+            }
+        };
+        let source = match (&connector, declared) {
+            (Some(connector), _) => connector.schema(),
+            (None, Some(declared)) => declared,
+            (None, None) => {
+                return Err(Error::new(
+                    ErrorKind::Plan,
+                    format!("stream {} has neither columns nor a connector", create.name.value),
+                )
+                .help("list its columns: CREATE STREAM readings (ts TIMESTAMP, sensor TEXT, value DOUBLE)")
+                .at(create.name.span.clone()));
+            }
+        };
+        let rules = self.rules(create, &source)?;
+        let event_time = self.event_time(create, &rules.schema)?;
+        let is_live = connector.as_ref().is_none_or(|connector| connector.is_live());
+        let nanos = |duration: Option<Duration>, default: Duration| {
+            i64::try_from(duration.unwrap_or(default).as_nanos()).unwrap_or(i64::MAX)
+        };
+        Ok(StreamEntry {
+            name: create.name.value.clone(),
+            rules,
+            event_time,
+            watermark: create.watermark.as_ref().map(|watermark| {
+                let seconds = watermark.bound.nanos as f64 / 1e9;
+                format!("{} - {seconds} s", watermark.column.value)
+            }),
+            live: is_live.then(|| LiveRules {
+                idle_timeout_ns: nanos(idle_timeout, IDLE_TIMEOUT),
+                max_future_ns: nanos(max_future, MAX_FUTURE),
+            }),
+            on_error: on_error.unwrap_or_default(),
+            connector,
+            connector_name: connector_name.map_or_else(|| "push".into(), |name| name.value),
+            implicit: false,
+            readings: Default::default(),
+        })
+    }
+
+    fn event_time(&self, create: &CreateStream, schema: &Schema) -> Result<Option<EventTime>> {
+        let (name, bound) = match (&create.watermark, &create.event_time_field) {
+            (Some(watermark), _) => (&watermark.column, watermark.bound.nanos),
+            (None, Some(field)) => (field, 0),
+            (None, None) => return Ok(None),
+        };
+        let Some((column, field)) = schema.column_with_name(&name.value) else {
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let error =
+                Error::new(ErrorKind::Plan, format!("there is no column {}", name.value))
+                    .at(name.span.clone());
+            return Err(match nearest(&name.value, names) {
+                Some(meant) => error.help(format!("did you mean {meant}?")),
+                None => error.help("WATERMARK FOR names a TIMESTAMP column of the stream"),
+            });
+        };
+        let unit = time::time_unit(field.data_type()).map_err(|_| {
+            Error::new(
+                ErrorKind::Plan,
+                format!(
+                    "column {} is {}, an event time must be a TIMESTAMP",
+                    name.value,
+                    field.data_type()
+                ),
+            )
+            .help("compute one: ts TIMESTAMP AS (to_timestamp_millis(epoch))")
+            .at(name.span.clone())
+        })?;
+        let bound = time::bound_ticks(bound, unit)?;
+        Ok(Some(EventTime { column, bound }))
+    }
+
+    fn rules(&self, create: &CreateStream, source: &SchemaRef) -> Result<Rules> {
+        let mut working: Vec<Field> =
+            source.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        if create.columns.is_empty() {
+            let schema = Arc::new(Schema::new(working));
+            let mut rules = Rules::none(schema.clone());
+            rules.checks = self.checks(create, &schema)?;
+            return Ok(rules);
+        }
+        let mut computed = Vec::new();
+        let mut places = Vec::with_capacity(create.columns.len());
+        let mut notes = Vec::with_capacity(create.columns.len());
+        // All computed columns are computed over the source's columns and the computed
+        // ones before them, wherever they stand in the list.
+        let mut read = 0;
+        for column in &create.columns {
+            let mut note = Vec::new();
+            match &column.computed {
+                None => {
+                    places.push(Some(read));
+                    read += 1;
+                }
+                Some(expr) => {
+                    let schema = Schema::new(working.clone());
+                    let (expr, data_type) = self
+                        .compile(expr, &schema, column.data_type.as_ref())
+                        .map_err(|error| error.at(column.span.clone()))?;
+                    let name = column.name.value.clone();
+                    places.push(Some(working.len()));
+                    working.push(Field::new(&name, data_type, true));
+                    computed.push(ComputedColumn { name, expr });
+                    note.push("computed".to_string());
+                }
+            }
+            if column.not_null {
+                note.push("NOT NULL".into());
+            }
+            for check in &column.checks {
+                note.push(format!("CHECK ({})", check.text));
+            }
+            notes.push(note.join(" "));
+        }
+        let places: Vec<usize> = places.into_iter().flatten().collect();
+        let fields: Vec<Field> = places.iter().map(|place| working[*place].clone()).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let not_null = (create.columns.iter().enumerate())
+            .filter(|(_, column)| column.not_null)
+            .map(|(place, _)| place)
+            .collect();
+        let checks = self.checks(create, &schema)?;
+        Ok(Rules {
+            schema,
+            working: Arc::new(Schema::new(working)),
+            computed,
+            places,
+            not_null,
+            checks,
+            notes,
+        })
+    }
+
+    fn checks(&self, create: &CreateStream, schema: &Schema) -> Result<Vec<CheckRule>> {
+        let of_columns = create.columns.iter().flat_map(|column| &column.checks);
+        (of_columns.chain(&create.table_checks))
+            .map(|check| {
+                let (expr, _) = self
+                    .compile(&check.expr, schema, Some(&DataType::Boolean))
+                    .map_err(|error| error.at(check.span.clone()))?;
+                Ok(CheckRule {
+                    name: check.name.clone().unwrap_or_else(|| check.text.clone()),
+                    expr,
+                })
+            })
+            .collect()
+    }
+
+    /// An expression over columns, of a type if one is asked for.
+    fn compile(
+        &self,
+        expr: &ast::Expr,
+        schema: &Schema,
+        data_type: Option<&DataType>,
+    ) -> Result<(ColumnExpr, DataType)> {
+        let schema = DFSchema::try_from(schema.clone()).map_err(data_fault)?;
+        let aliased = ast::ExprWithAlias {
+            expr: expr.clone(),
+            alias: None,
+        };
+        let told = |error| {
+            let names = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            expression_fault(error, &names)
+        };
+        let mut expr =
+            (self.state.create_logical_expr_from_sql_expr(aliased, &schema)).map_err(told)?;
+        let given = expr.get_type(&schema).map_err(told)?;
+        let wanted = data_type.cloned().unwrap_or_else(|| given.clone());
+        if wanted == DataType::Boolean && given != DataType::Boolean {
+            return Err(Error::new(ErrorKind::Plan, format!("a CHECK is a condition, not {given}")));
+        }
+        if given != wanted {
+            expr = expr.cast_to(&wanted, &schema).map_err(told)?;
+        }
+        let expr = self.simplified(expr, &schema).map_err(told)?;
+        let expr = self.state.create_physical_expr(expr, &schema).map_err(told)?;
+        Ok((expr, wanted))
+    }
+
+    fn simplified(&self, expr: Expr, schema: &DFSchema) -> datafusion::common::Result<Expr> {
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(self.state.config_options().clone())
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let expr = simplifier.coerce(expr, schema)?;
+        simplifier.simplify(expr)
+    }
+}
+
+/// An error about an expression of a stream, with the nearest column.
+fn expression_fault(error: DataFusionError, names: &[String]) -> Error {
+    if let DataFusionError::SchemaError(schema_error, _) = error.find_root()
+        && let SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
+    {
+        let error = Error::new(ErrorKind::Plan, format!("there is no column \"{}\"", field.name));
+        return match nearest(&field.name, names.iter().map(String::as_str)) {
+            Some(meant) => error.help(format!("did you mean {meant}?")),
+            None => error.help(format!("the columns are {}", names.join(", "))),
+        };
+    }
+    let error = data_fault(error);
+    match error.kind() {
+        ErrorKind::Data => Error::new(ErrorKind::Plan, error.message()),
+        _ => error,
+    }
+}
+
+/// The options of some names, taken out of the others.
+fn take(options: &mut Options, names: &[&str]) -> Options {
+    let taken = names.iter().filter_map(|name| options.remove_entry(*name));
+    taken.collect()
+}
+
+/// Options as their values alone.
+pub(super) fn pairs(options: &Options) -> Pairs {
+    let values = options.iter().map(|(name, option)| (name.clone(), option.value.clone()));
+    values.collect()
+}
+
+/// Places an error that names an option at that option.
+pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> Error {
+    let named = options.iter().find(|(name, _)| {
+        (error.message().split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')))
+            .any(|word| word == name.as_str())
+    });
+    let span: Option<Range<usize>> = named.map(|(_, option)| option.span.clone());
+    match span {
+        Some(span) => error.at(span),
+        None => error,
+    }
+}
+
+/// Refuses options that nobody knows, naming the nearest.
+pub(super) fn refuse_unknown(unknown: &[String], options: &Options, known: &[&str]) -> Result<()> {
+    const OWN: [&str; 5] = ["connector", "idle_timeout", "max_future", "on_error", "event_time_field"];
+    let Some(name) = unknown.first() else {
+        return Ok(());
+    };
+    let error = Error::new(ErrorKind::Option, format!("there is no option \"{name}\""));
+    let error = match options.get(name) {
+        Some(option) => error.at(option.name_span.clone()),
+        None => error,
+    };
+    let mut known: Vec<&str> = known.iter().copied().chain(OWN).collect();
+    known.sort_unstable();
+    known.dedup();
+    Err(match nearest(name, known.iter().copied()) {
+        Some(meant) => error.help(format!("did you mean {meant}?")),
+        None => error.help(format!("the options are {}", known.join(", "))),
+    })
+}

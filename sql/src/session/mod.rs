@@ -1,0 +1,560 @@
+//! A session: streams, views and sinks, and the statements that make and read them.
+//!
+//! ```
+//! use windrow_sql::Session;
+//!
+//! let session = Session::new()?;
+//! session.sql(
+//!     "CREATE STREAM readings (ts TIMESTAMP, sensor TEXT, value DOUBLE, WATERMARK FOR ts);
+//!      CREATE MATERIALIZED VIEW per_minute AS
+//!      SELECT sensor, window_start, avg(value) AS mean
+//!      FROM TUMBLE(readings, ts, INTERVAL '1' MINUTE) GROUP BY sensor, window_start;
+//!      INSERT INTO readings VALUES (TIMESTAMP '2026-01-01 00:00:10', 'a', 1.0),
+//!                                  (TIMESTAMP '2026-01-01 00:00:50', 'a', 2.0),
+//!                                  (TIMESTAMP '2026-01-01 00:01:00', 'a', 9.0)",
+//! )?;
+//! let rows = session.sql("SELECT mean FROM per_minute")?.collect()?;
+//! assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+//! # Ok::<(), windrow_sql::Error>(())
+//! ```
+//!
+//! A session has no thread that reads in the background: rows move when something is
+//! asked for, when rows are pushed, or while [`Session::run`] runs. Two sessions in one
+//! process know nothing of each other.
+
+mod catalog;
+mod declare;
+mod functions;
+mod job;
+mod results;
+mod rows_source;
+mod script;
+mod settings;
+mod shared;
+mod show;
+mod tables;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use windrow_core::pipeline::{Cursor, EngineConfig, Next, PushReport, Stepped};
+use windrow_core::snapshot::Snapshot;
+use windrow_core::stream::Sink;
+
+use crate::connector::registry::{ConnectorKind, Connectors};
+use crate::error::{Error, ErrorKind, Result, Script, nearest};
+use catalog::{Entry, TableEntry};
+use job::Found;
+use script::Running;
+use shared::{STEP_WAIT, Shared, now_ns};
+
+/// How a session is set up.
+#[derive(Debug, Clone, Default)]
+pub struct SessionConfig {
+    /// Threads of the engine; 0 = one for each core.
+    pub workers: usize,
+    /// Rejects kept for each stream; `None` = the default of [`EngineConfig`].
+    pub rejects_max: Option<usize>,
+    /// Late rows kept for each stream; `None` = the default of [`EngineConfig`].
+    pub late_rows_max: Option<usize>,
+}
+
+/// Streams, views and sinks, and the engine that runs them. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+/// Receives the results of a script as they come.
+pub trait ResultHandler {
+    /// The rows of a statement begin.
+    ///
+    /// # Errors
+    /// If they cannot be taken; the script ends with this error.
+    fn begin(&mut self, schema: &SchemaRef) -> Result<()>;
+
+    /// Rows of the statement.
+    ///
+    /// # Errors
+    /// As [`ResultHandler::begin`].
+    fn rows(&mut self, rows: &RecordBatch) -> Result<()>;
+
+    /// The rows of the statement are complete.
+    ///
+    /// # Errors
+    /// As [`ResultHandler::begin`].
+    fn end(&mut self) -> Result<()>;
+
+    /// Nothing more is there for now: what was given should be shown.
+    ///
+    /// # Errors
+    /// As [`ResultHandler::begin`].
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a session stands, for a progress line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows received.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes of the inputs being read, if they are known.
+    pub bytes_total: Option<u64>,
+    /// Rows that came too late for a query.
+    pub late: u64,
+    /// Rows rejected.
+    pub rejected: u64,
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// The least watermark of the running queries, in milliseconds since the Unix
+    /// epoch.
+    pub watermark_ms: Option<i64>,
+}
+
+impl Session {
+    /// A session with the defaults.
+    ///
+    /// # Errors
+    /// If its threads cannot be started.
+    pub fn new() -> Result<Self> {
+        Self::with_config(SessionConfig::default())
+    }
+
+    /// A session.
+    ///
+    /// # Errors
+    /// If its threads cannot be started.
+    pub fn with_config(config: SessionConfig) -> Result<Self> {
+        let defaults = EngineConfig::default();
+        let engine = EngineConfig {
+            workers: config.workers,
+            rejects_max: config.rejects_max.unwrap_or(defaults.rejects_max),
+            late_rows_max: config.late_rows_max.unwrap_or(defaults.late_rows_max),
+            ..defaults
+        };
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut connectors = Connectors::none();
+        crate::connector::register_all(&mut connectors);
+        let shared = Arc::new_cyclic(|weak| {
+            let state = tables::session_state(weak.clone(), config.workers);
+            Shared::new(engine, state, connectors, cancel)
+        }?);
+        Ok(Self { shared })
+    }
+
+    /// Runs a script of one or more statements; the answer is that of the last one.
+    /// The rows of the others are computed and given up.
+    ///
+    /// # Errors
+    /// If a statement does not fit or fails. Statements before it that created
+    /// something have done so.
+    pub fn sql(&self, text: &str) -> Result<Answer> {
+        let script = Arc::new(Script {
+            name: "sql".into(),
+            text: text.into(),
+        });
+        script::answer(self, &script)
+    }
+
+    /// Runs a script, giving the rows of every statement to `handler` as they come, and
+    /// reads all its sources to their ends.
+    ///
+    /// # Errors
+    /// If a statement does not fit or fails, or the session is cancelled.
+    pub fn run_script(&self, script: &Arc<Script>, handler: &mut dyn ResultHandler) -> Result<()> {
+        script::run(self, script, handler)
+    }
+
+    /// Parses and plans a script without running it.
+    ///
+    /// # Errors
+    /// If a statement does not fit.
+    pub fn check(&self, script: &Arc<Script>) -> Result<()> {
+        script::prepare(self, script).map(|_| ())
+    }
+
+    /// Reads the bounded sources of all queries to their ends and completes what waits
+    /// for them. Live sources are read until [`Session::cancel`].
+    ///
+    /// # Errors
+    /// If a query has failed, or the session is cancelled.
+    pub fn run(&self) -> Result<()> {
+        loop {
+            if self.shared.step(STEP_WAIT)? == Stepped::NoSource {
+                break;
+            }
+        }
+        self.shared.run_jobs()?;
+        self.first_failure()
+    }
+
+    fn first_failure(&self) -> Result<()> {
+        let queries = self.shared.named_queries();
+        for (_, query) in queries {
+            if let Some(error) = self.shared.failure(query) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pushes rows into a stream without a connector. Columns go by name; a missing one
+    /// is NULL, types are converted where nothing is lost.
+    ///
+    /// # Errors
+    /// If there is no such stream, it is fed by a connector or has ended, or a column
+    /// does not fit.
+    pub fn push(&self, stream: &str, records: RecordBatch) -> Result<PushReport> {
+        self.push_from(stream, 0, records)
+    }
+
+    /// As [`Session::push`], from one of several producers: the watermark waits for
+    /// each of them.
+    ///
+    /// # Errors
+    /// As [`Session::push`].
+    pub fn push_from(
+        &self,
+        stream: &str,
+        producer: u32,
+        records: RecordBatch,
+    ) -> Result<PushReport> {
+        let entry = self.stream_entry(stream)?;
+        if entry.connector.is_some() {
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("stream {stream} is fed by its connector"),
+            )
+            .help("push into a stream that was created without a connector"));
+        }
+        let records = fitted(&records, &entry.rules.source_schema())?;
+        let reading = self.shared.reading(&entry)?;
+        let mut driver = self.shared.driver();
+        let now = now_ns();
+        let bytes = records.get_array_memory_size() as u64;
+        let report = (driver.engine).push(reading, producer, &records, Vec::new(), bytes, now)?;
+        driver.engine.tick(now);
+        Ok(report)
+    }
+
+    fn stream_entry(&self, name: &str) -> Result<Arc<catalog::StreamEntry>> {
+        match self.shared.catalog().entries.get(name) {
+            Some(Entry::Stream(stream)) => Ok(stream.clone()),
+            Some(other) => Err(Error::new(
+                ErrorKind::Plan,
+                format!("{name} is a {}, not a stream", other.noun()),
+            )),
+            None => Err(self.unknown("stream", name)),
+        }
+    }
+
+    fn unknown(&self, noun: &str, name: &str) -> Error {
+        let names = self.shared.catalog().names();
+        let error = Error::new(ErrorKind::Plan, format!("there is no {noun} {name}"));
+        match nearest(name, names.iter().map(String::as_str)) {
+            Some(meant) => error.help(format!("did you mean {meant}?")),
+            None if names.is_empty() => error.help("nothing has been created yet"),
+            None => error.help(format!("there are {}", names.join(", "))),
+        }
+    }
+
+    /// Follows the rows of a materialized view, from the first one that is kept.
+    ///
+    /// # Errors
+    /// If there is no such view.
+    pub fn subscribe(&self, view: &str) -> Result<Subscription> {
+        match self.shared.catalog().entries.get(view) {
+            Some(Entry::View(entry)) => match &entry.kept {
+                Some(kept) => Ok(Subscription {
+                    cursor: kept.view.subscribe(),
+                    session: self.clone(),
+                }),
+                None => Err(Error::new(
+                    ErrorKind::Plan,
+                    format!("view {view} keeps no rows"),
+                )
+                .help("create it as a MATERIALIZED VIEW")),
+            },
+            Some(other) => Err(Error::new(
+                ErrorKind::Plan,
+                format!("{view} is a {}, not a materialized view", other.noun()),
+            )),
+            None => Err(self.unknown("materialized view", view)),
+        }
+    }
+
+    /// Makes rows in memory readable as a table.
+    ///
+    /// # Errors
+    /// If the name is taken, or the batches have different columns.
+    pub fn register_table(
+        &self,
+        name: &str,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<()> {
+        if let Some(other) = batches.iter().find(|batch| batch.schema().fields() != schema.fields())
+        {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("a batch of table {name} has other columns: {:?}", other.schema()),
+            ));
+        }
+        let mut catalog = self.shared.catalog();
+        if let Some(entry) = catalog.entries.get(name) {
+            let noun = entry.noun();
+            return Err(Error::new(ErrorKind::Plan, format!("there is a {noun} {name} already")));
+        }
+        let entry = TableEntry {
+            name: name.into(),
+            schema,
+            batches,
+        };
+        catalog.entries.insert(name.into(), Entry::Table(Arc::new(entry)));
+        Ok(())
+    }
+
+    /// Adds a receiver of a materialized view's further rows.
+    ///
+    /// # Errors
+    /// If there is no such view, or it is computed once only.
+    pub fn add_sink(&self, view: &str, sink: Box<dyn Sink>) -> Result<()> {
+        let entry = self.shared.catalog().entries.get(view).cloned();
+        let query = match entry {
+            Some(Entry::View(entry)) => entry.kept.as_ref().and_then(|kept| kept.query),
+            _ => None,
+        };
+        match query {
+            Some(query) => Ok(self.shared.driver().engine.add_sink(query, sink)?),
+            None => Err(self.unknown("continuous materialized view", view)),
+        }
+    }
+
+    /// Makes a kind of source or sink known as `WITH (connector = 'name')`.
+    pub fn register_connector(&self, name: &str, kind: Arc<dyn ConnectorKind>) {
+        let connectors = self.shared.connectors.write();
+        let mut connectors = connectors.unwrap_or_else(std::sync::PoisonError::into_inner);
+        connectors.register(name, kind);
+    }
+
+    /// Makes a scalar function known in SQL.
+    pub fn register_function(&self, function: ScalarUDF) {
+        tables::register_scalar(&self.shared, function);
+    }
+
+    /// Makes an aggregate function known in SQL. It runs in windows as the built-in ones
+    /// do.
+    pub fn register_aggregate(&self, function: AggregateUDF) {
+        tables::register_aggregate(&self.shared, function);
+    }
+
+    /// The state of all streams, views and queries, between two events.
+    ///
+    /// # Errors
+    /// If a state cannot be saved.
+    pub fn snapshot(&self) -> Result<Vec<u8>> {
+        Ok(self.shared.driver().engine.save()?.encode()?)
+    }
+
+    /// Takes over a saved state. The same streams and views have been created, and no
+    /// row has arrived yet.
+    ///
+    /// # Errors
+    /// If the bytes are damaged, or of other streams and views.
+    pub fn restore(&self, bytes: &[u8]) -> Result<()> {
+        let snapshot = Snapshot::decode(bytes)?;
+        Ok(self.shared.driver().engine.load(&snapshot, now_ns())?)
+    }
+
+    /// Stops what is running at the next opportunity; calls that wait return with an
+    /// error of kind [`ErrorKind::Cancelled`]. May be called from any thread.
+    pub fn cancel(&self) {
+        self.shared.cancel.store(true, Ordering::Relaxed);
+    }
+
+    /// A flag that does what [`Session::cancel`] does, for a signal handler.
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        self.shared.cancel.clone()
+    }
+
+    /// Publishes what sinks were given; open windows are not emitted.
+    pub fn stop(&self) {
+        self.shared.driver().engine.stop();
+    }
+
+    /// Where the session stands.
+    pub fn progress(&self) -> Progress {
+        show::progress(&self.shared)
+    }
+}
+
+/// Rows with the columns of `schema`, by name.
+fn fitted(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let given = records.schema();
+    for field in given.fields() {
+        if schema.column_with_name(field.name()).is_none() {
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let error =
+                Error::new(ErrorKind::Data, format!("there is no column {}", field.name()));
+            return Err(match nearest(field.name(), names.clone()) {
+                Some(meant) => error.help(format!("did you mean {meant}?")),
+                None => error
+                    .help(format!("the columns are {}", names.collect::<Vec<_>>().join(", "))),
+            });
+        }
+    }
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let columns = schema.fields().iter().map(|field| {
+        match given.column_with_name(field.name()) {
+            None => Ok(arrow::array::new_null_array(field.data_type(), records.num_rows())),
+            Some((place, _)) => {
+                let column = records.column(place);
+                cast_with_options(column, field.data_type(), &options).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Data,
+                        format!(
+                            "column {} is {} and does not fit {}: {error}",
+                            field.name(),
+                            column.data_type(),
+                            field.data_type()
+                        ),
+                    )
+                })
+            }
+        }
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|error| Error::new(ErrorKind::Data, error.to_string()))
+}
+
+/// The answer to a script's last statement: rows that come as they are computed.
+#[derive(Debug)]
+pub struct Answer {
+    session: Session,
+    running: Running,
+    over: bool,
+}
+
+impl Answer {
+    fn new(session: &Session, running: Running) -> Self {
+        Self {
+            session: session.clone(),
+            running,
+            over: false,
+        }
+    }
+
+    /// The columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.running.schema()
+    }
+
+    /// All rows, once they are computed. Over a live stream it returns when the stream
+    /// is ended, or when nothing is being read that could bring more rows.
+    ///
+    /// # Errors
+    /// If the query fails, or the session is cancelled.
+    pub fn collect(self) -> Result<Vec<RecordBatch>> {
+        self.into_iter_rows().collect()
+    }
+
+    fn into_iter_rows(self) -> impl Iterator<Item = Result<RecordBatch>> {
+        self
+    }
+}
+
+impl Iterator for Answer {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.over {
+            match self.running.look(&self.session.shared) {
+                Ok(Found::Rows(rows)) => return Some(Ok(rows)),
+                Ok(Found::Pending) => {}
+                // More rows may be pushed later; the answer can be asked again.
+                Ok(Found::Stalled) => return None,
+                Ok(Found::End) => self.over = true,
+                Err(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.running.detach(&self.session.shared);
+    }
+}
+
+/// The rows of a materialized view as they come.
+#[derive(Debug)]
+pub struct Subscription {
+    cursor: Cursor,
+    session: Session,
+}
+
+impl Subscription {
+    /// The columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.cursor.schema()
+    }
+
+    /// The next rows that are there, without waiting.
+    pub fn poll(&mut self) -> Option<RecordBatch> {
+        match self.cursor.next(Duration::ZERO) {
+            Next::Batch(rows) => Some(rows),
+            Next::Pending | Next::End => None,
+        }
+    }
+
+    /// The next rows, reading sources and waiting for pushed rows at most `wait`;
+    /// `None` if none came or the view has ended.
+    ///
+    /// # Errors
+    /// If the session is cancelled.
+    pub fn next_within(&mut self, wait: Duration) -> Result<Option<RecordBatch>> {
+        let start = std::time::Instant::now();
+        loop {
+            match self.cursor.next(Duration::ZERO) {
+                Next::Batch(rows) => return Ok(Some(rows)),
+                Next::End => return Ok(None),
+                Next::Pending => {}
+            }
+            let left = wait.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            if self.session.shared.step(STEP_WAIT.min(left))? == Stepped::NoSource
+                && let Next::Batch(rows) = self.cursor.next(STEP_WAIT.min(left))
+            {
+                return Ok(Some(rows));
+            }
+        }
+    }
+
+    /// How many batches the view had let go before they were read here.
+    pub fn missed_batches(&self) -> u64 {
+        self.cursor.missed_batches()
+    }
+}
+
+/// Rows that wait, for statements whose answer is known at once.
+type Ready = VecDeque<RecordBatch>;
