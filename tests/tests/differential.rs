@@ -159,7 +159,7 @@ fn table(batches: &[RecordBatch], schema: &arrow::datatypes::Schema) -> Table {
 
 /// The answer of Windrow: rows in random batches through a view.
 fn windrow(readings: &[Reading], query: &str, random: &mut Random) -> Table {
-    let session = Session::new();
+    let session = Session::new().expect("a session");
     let run = |sql: &str| {
         (session.sql(sql).and_then(|answer| {
             let schema = answer.schema();

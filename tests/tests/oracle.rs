@@ -65,7 +65,8 @@ impl Case {
         let session = Session::with_config(SessionConfig {
             workers,
             ..SessionConfig::default()
-        });
+        })
+        .expect("a session");
         for declaration in self.declarations() {
             run(&session, &declaration);
         }

@@ -22,14 +22,14 @@ type Output = DBOutput<DefaultColumnType>;
 type Result<T> = std::result::Result<T, windrow_sql::Error>;
 
 impl Database {
-    pub fn new(mode: Mode) -> Self {
-        Self {
+    pub fn new(mode: Mode) -> Result<Self> {
+        Ok(Self {
             mode,
-            session: session(mode),
+            session: session(mode)?,
             declarations: Vec::new(),
             bounds_us: Vec::new(),
             random: Random::new(mode.seed),
-        }
+        })
     }
 
     fn insert(&mut self, insert: &Insert) -> Result<()> {
@@ -64,7 +64,7 @@ impl Database {
     /// again.
     fn restart(&mut self) -> Result<()> {
         let snapshot = self.session.snapshot()?;
-        let fresh = session(self.mode);
+        let fresh = session(self.mode)?;
         for declaration in &self.declarations {
             fresh.sql(declaration)?.collect()?;
         }
@@ -74,7 +74,7 @@ impl Database {
     }
 }
 
-fn session(mode: Mode) -> Session {
+fn session(mode: Mode) -> Result<Session> {
     Session::with_config(SessionConfig {
         workers: mode.workers,
         ..SessionConfig::default()

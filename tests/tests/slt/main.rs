@@ -73,7 +73,7 @@ fn trials(folder: &Path) -> Result<Vec<Trial>, String> {
 }
 
 fn run(file: &Path, text: &str, mode: Mode) -> Result<(), Failed> {
-    let mut runner = Runner::new(|| async { Ok(Database::new(mode)) });
+    let mut runner = Runner::new(|| async { Database::new(mode) });
     runner.with_column_validator(strict_column_validator);
     if mode.is_shuffled {
         runner.with_validator(modes::about_equal);
