@@ -34,7 +34,7 @@ impl Collect for DistinctFixed {
         NAME
     }
 
-    fn columns<'a>(&self, values: &'a ArrayRef) -> Vec<u64> {
+    fn columns(&self, values: &ArrayRef) -> Vec<u64> {
         fixed_keys(values)
     }
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Int8Type, Int64Type, UInt64Type};
 
 use super::Rows;
 use super::fold::{Column, Fold, column};
+use super::physical::{integers, typed};
 use super::saved::Saved;
 use super::select::{filtered, selected};
 use crate::error::Result;
@@ -82,30 +83,33 @@ pub(super) trait Fixed: Debug + Send + Sync + 'static {
     fn array(values: impl Iterator<Item = Option<Self::Value>>, data_type: &DataType) -> ArrayRef;
 
     /// The values of a saved column.
-    fn load(saved: Saved<'_>, column: usize) -> Result<Self::Values<'_>>;
+    fn load<'a>(saved: Saved<'a>, column: usize, data_type: &DataType) -> Result<Self::Values<'a>>;
 }
 
-/// Numbers and times.
+/// Numbers and times, by integers of their width.
 #[derive(Debug)]
 pub(super) struct Primitive<T>(PhantomData<fn() -> T>);
 
 impl<T: ArrowPrimitiveType + Debug> Fixed for Primitive<T> {
     type Value = T::Native;
-    type Values<'a> = &'a [T::Native];
+    type Values<'a> = ScalarBuffer<T::Native>;
 
     const FILLER: T::Native = T::Native::ZERO;
 
-    fn values(array: &ArrayRef) -> &[T::Native] {
-        array.as_primitive::<T>().values()
+    fn values(array: &ArrayRef) -> ScalarBuffer<T::Native> {
+        integers(array)
     }
 
     fn array(values: impl Iterator<Item = Option<T::Native>>, data_type: &DataType) -> ArrayRef {
-        let array: PrimitiveArray<T> = values.collect();
-        Arc::new(array.with_data_type(data_type.clone()))
+        typed(values.collect::<PrimitiveArray<T>>(), data_type)
     }
 
-    fn load(saved: Saved<'_>, column: usize) -> Result<&[T::Native]> {
-        saved.values::<T>(column)
+    fn load<'a>(
+        saved: Saved<'a>,
+        column: usize,
+        data_type: &DataType,
+    ) -> Result<ScalarBuffer<T::Native>> {
+        Ok(integers(saved.of_type(column, data_type)?))
     }
 }
 
@@ -127,7 +131,11 @@ impl Fixed for Boolean {
         Arc::new(values.collect::<BooleanArray>())
     }
 
-    fn load(saved: Saved<'_>, column: usize) -> Result<&BooleanBuffer> {
+    fn load<'a>(
+        saved: Saved<'a>,
+        column: usize,
+        _data_type: &DataType,
+    ) -> Result<&'a BooleanBuffer> {
         Ok(saved.array::<BooleanArray>(column)?.values())
     }
 }
@@ -253,7 +261,7 @@ impl<F: Fixed, const LAST: bool> Fold for FirstLast<F, LAST> {
         let times = saved.values::<Int64Type>(0)?;
         let ordinals = saved.values::<UInt64Type>(1)?;
         let held = saved.values::<Int8Type>(2)?;
-        let values = F::load(saved, 3)?;
+        let values = F::load(saved, 3, &self.data_type)?;
         Ok((0..times.len())
             .map(|row| Kept {
                 stamp: Stamp {

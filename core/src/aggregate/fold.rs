@@ -8,14 +8,15 @@
 //! bits however the rows were batched.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::saved::Saved;
-use super::select::{for_each_row, selected};
+use super::select::{Run, for_each_run, selected};
 use super::{AggregateFactory, AggregateState, Rows};
 use crate::error::Result;
 
@@ -32,6 +33,20 @@ pub(super) trait Column {
 }
 
 impl<T: Copy> Column for &[T] {
+    type Value = T;
+
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn value(&self, row: usize) -> T {
+        self[row]
+    }
+}
+
+impl<T: ArrowNativeType> Column for ScalarBuffer<T> {
     type Value = T;
 
     #[inline(always)]
@@ -198,7 +213,6 @@ impl<F: Fold> AggregateState for FoldState<F> {
 ///
 /// # Panics
 /// If the columns are shorter than the slots: a caller's bug.
-#[inline(always)]
 fn fold_rows<F: Fold>(
     records: &mut [F::Slot],
     slots: &[u32],
@@ -207,6 +221,24 @@ fn fold_rows<F: Fold>(
 ) {
     let rows = slots.len();
     assert_eq!(columns.rows(), rows, "each row has a slot");
+    let Some(selection) = selection else {
+        return fold_range::<F>(records, slots, columns, 0..rows);
+    };
+    for_each_run(selection, |run| match run {
+        Run::Rows(range) => fold_range::<F>(records, slots, columns, range),
+        Run::Row(row) => F::add(&mut records[slots[row] as usize], columns.value(row)),
+    });
+}
+
+/// Adds rows that all take part.
+#[inline(never)]
+fn fold_range<F: Fold>(
+    records: &mut [F::Slot],
+    slots: &[u32],
+    columns: &F::Columns<'_>,
+    range: Range<usize>,
+) {
+    let slots = &slots[range.clone()];
     let Some(&first) = slots.first() else {
         return;
     };
@@ -214,14 +246,12 @@ fn fold_rows<F: Fold>(
     // registers instead of going through memory for each row.
     if slots.iter().all(|slot| *slot == first) {
         let mut record = records[first as usize];
-        for_each_row(rows, selection, |row| {
-            F::add(&mut record, columns.value(row));
-        });
+        range.for_each(|row| F::add(&mut record, columns.value(row)));
         records[first as usize] = record;
     } else {
-        for_each_row(rows, selection, |row| {
-            F::add(&mut records[slots[row] as usize], columns.value(row));
-        });
+        for (row, slot) in range.zip(slots) {
+            F::add(&mut records[*slot as usize], columns.value(row));
+        }
     }
 }
 
@@ -263,12 +293,9 @@ pub(super) fn column<T: ArrowPrimitiveType>(values: impl Iterator<Item = T::Nati
     Arc::new(PrimitiveArray::<T>::new(values, None))
 }
 
-/// A column with NULLs, of `data_type`, which differs from `T`'s in a zone, a
-/// precision or a scale only.
+/// A column with NULLs.
 pub(super) fn nullable<T: ArrowPrimitiveType>(
     values: impl Iterator<Item = Option<T::Native>>,
-    data_type: &DataType,
-) -> ArrayRef {
-    let array: PrimitiveArray<T> = values.collect();
-    Arc::new(array.with_data_type(data_type.clone()))
+) -> PrimitiveArray<T> {
+    values.collect()
 }

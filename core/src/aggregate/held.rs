@@ -2,13 +2,14 @@
 //! values: states whose value lies on the heap.
 //!
 //! A batch is searched for the winning row of each slot first; only the winners are
-//! copied out of it.
+//! copied out of it. A value of a dictionary is held without its dictionary, which is
+//! the batch's.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
-use arrow::compute::{concat, take};
+use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Int8Type, Int64Type, UInt64Type};
 
 use super::bytes::{bytes_array, copy_bytes, is_bytes, slices};
@@ -46,7 +47,15 @@ impl Copied {
     }
 }
 
-/// A column of values.
+/// The type that values of `data_type` are held as.
+fn stored(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => values,
+        other => other,
+    }
+}
+
+/// A column of held values.
 fn gather<'a>(
     values: impl Iterator<Item = Option<&'a Copied>>,
     data_type: &DataType,
@@ -96,11 +105,13 @@ impl Winners {
     }
 
     /// Takes the winners out as (slot, row).
-    fn drain(&mut self) -> impl Iterator<Item = (u32, usize)> + '_ {
+    fn drain(&mut self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let rows = &mut self.rows;
-        self.slots.drain(..).map(|slot| {
-            let row = std::mem::replace(&mut rows[slot as usize], Self::NONE);
-            (slot, row as usize)
+        (self.slots.drain(..)).map(|slot| {
+            (
+                slot,
+                std::mem::replace(&mut rows[slot as usize], Self::NONE),
+            )
         })
     }
 
@@ -156,6 +167,12 @@ impl<const LAST: bool> HeldState<LAST> {
         let old = std::mem::replace(&mut self.values[slot], value);
         self.heap_bytes -= old.as_ref().map_or(0, Copied::heap_bytes);
     }
+
+    /// The values of slots, of the type that they are held as.
+    fn stored(&self, slots: &[u32]) -> Result<ArrayRef> {
+        let values = (slots.iter()).map(|slot| self.values[*slot as usize].as_ref());
+        gather(values, stored(&self.spec.data_type))
+    }
 }
 
 impl<const LAST: bool> AggregateState for HeldState<LAST> {
@@ -190,24 +207,27 @@ impl<const LAST: bool> AggregateState for HeldState<LAST> {
                 stamp(row).wins::<LAST>(stamp(winner))
             });
         });
+        let (stamps, held) = (&self.stamps, &self.held);
+        let (slots, winners): (Vec<usize>, Vec<u32>) = (self.winners.drain())
+            .map(|(slot, row)| (slot as usize, row))
+            .filter(|(slot, row)| {
+                held[*slot] == Held::Nothing || stamp(*row as usize).wins::<LAST>(stamps[*slot])
+            })
+            .unzip();
+        let winners = UInt32Array::from(winners);
+        let values = take(values, &winners, None)?;
+        let values = cast(&values, stored(&self.spec.data_type))?;
         let nulls = values.logical_nulls();
-        let mut winners = std::mem::take(&mut self.winners);
-        let result = winners.drain().try_for_each(|(slot, row)| {
-            let slot = slot as usize;
-            let stamp = stamp(row);
-            if self.held[slot] != Held::Nothing && !stamp.wins::<LAST>(self.stamps[slot]) {
-                return Ok(());
-            }
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+        for (place, slot) in slots.into_iter().enumerate() {
+            let stamp = stamp(winners.value(place) as usize);
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(place)) {
                 self.put(slot, stamp, Held::Null, None);
             } else {
-                let value = Copied::of(values, row)?;
+                let value = Copied::of(&values, place)?;
                 self.put(slot, stamp, Held::Value, Some(value));
             }
-            Ok(())
-        });
-        self.winners = winners;
-        result
+        }
+        Ok(())
     }
 
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
@@ -226,10 +246,7 @@ impl<const LAST: bool> AggregateState for HeldState<LAST> {
     }
 
     fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
-        let values = slots
-            .iter()
-            .map(|slot| self.values[*slot as usize].as_ref());
-        gather(values, &self.spec.data_type)
+        Ok(cast(&self.stored(slots)?, &self.spec.data_type)?)
     }
 
     fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
@@ -239,7 +256,7 @@ impl<const LAST: bool> AggregateState for HeldState<LAST> {
             column::<Int64Type>(stamps().map(|stamp| stamp.time)),
             column::<UInt64Type>(stamps().map(|stamp| stamp.ordinal)),
             column::<Int8Type>(held),
-            self.evaluate(slots)?,
+            self.stored(slots)?,
         ])
     }
 
@@ -248,7 +265,7 @@ impl<const LAST: bool> AggregateState for HeldState<LAST> {
         let times = saved.values::<Int64Type>(0)?;
         let ordinals = saved.values::<UInt64Type>(1)?;
         let held = saved.values::<Int8Type>(2)?;
-        let values = saved.of_type(3, &self.spec.data_type)?;
+        let values = saved.of_type(3, stored(&self.spec.data_type))?;
         for (row, slot) in slots.iter().enumerate() {
             let stamp = Stamp {
                 time: times[row],
@@ -346,7 +363,7 @@ impl<const MAX: bool> AggregateState for BytesExtreme<MAX> {
         for (slot, row) in self.winners.drain() {
             offer::<MAX>(
                 &mut self.values[slot as usize],
-                values[row],
+                values[row as usize],
                 &mut self.heap_bytes,
             );
         }

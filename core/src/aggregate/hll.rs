@@ -62,11 +62,11 @@ impl Hll {
         if self.hashes.len() < EXACT_HASHES {
             self.hashes.insert(place, hash);
         } else {
-            register(self.to_registers(), hash);
+            register(self.filled_registers(), hash);
         }
     }
 
-    fn to_registers(&mut self) -> &mut [u8] {
+    fn filled_registers(&mut self) -> &mut [u8] {
         let hashes = std::mem::take(&mut self.hashes);
         let registers = (self.registers).get_or_insert_with(|| vec![0; REGISTERS].into());
         (hashes.into_iter()).for_each(|hash| register(registers, hash));
@@ -76,7 +76,7 @@ impl Hll {
     fn merge(&mut self, other: &Self) {
         other.hashes.iter().for_each(|hash| self.add(*hash));
         if let Some(other) = &other.registers {
-            for (register, other) in self.to_registers().iter_mut().zip(other) {
+            for (register, other) in self.filled_registers().iter_mut().zip(other) {
                 *register = (*register).max(*other);
             }
         }
@@ -150,7 +150,7 @@ impl Collect for ApproxDistinct {
         "approx_distinct"
     }
 
-    fn columns<'a>(&self, values: &'a ArrayRef) -> Vec<u64> {
+    fn columns(&self, values: &ArrayRef) -> Vec<u64> {
         if is_bytes(values.data_type()) {
             slices(values).into_iter().map(hash).collect()
         } else {

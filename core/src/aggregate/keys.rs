@@ -3,10 +3,11 @@
 //! All NaNs are one value, 0.0 and −0.0 are one. Keys and hashes are the same in every
 //! process and on every machine: they are saved.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::ScalarBuffer;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{ArrowNativeType, DataType, Float16Type, Float32Type, Float64Type};
 use twox_hash::XxHash64;
+
+use super::physical::integers;
 
 /// Whether [`fixed_keys`] has keys for this type: booleans, numbers and times of at
 /// most 64 bits.
@@ -35,9 +36,9 @@ pub(super) fn fixed_keys(array: &ArrayRef) -> Vec<u64> {
         values.iter().map(key).collect()
     }
     fn bits<N: ArrowNativeType + Into<u64>>(array: &ArrayRef) -> Vec<u64> {
-        let data = array.to_data();
-        let values = ScalarBuffer::<N>::new(data.buffers()[0].clone(), data.offset(), data.len());
-        values.iter().map(|value| (*value).into()).collect()
+        (integers::<N>(array).iter())
+            .map(|value| (*value).into())
+            .collect()
     }
     match array.data_type() {
         DataType::Boolean => (array.as_boolean().values().iter())

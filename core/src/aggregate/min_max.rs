@@ -8,16 +8,15 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray,
-};
-use arrow::buffer::BooleanBuffer;
+use arrow::array::{ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray};
+use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::{
     DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
 
 use super::Rows;
 use super::fold::{Fold, column, nullable, valid, values};
+use super::physical::{integers, typed};
 use super::saved::Saved;
 use crate::error::Result;
 
@@ -118,7 +117,7 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {
         let value = |key: &Self::Slot| (*key != Self::EMPTY).then(|| T::of_key(*key));
-        nullable::<T>(slots.iter().map(value), &T::DATA_TYPE)
+        Arc::new(nullable::<T>(slots.iter().map(value)))
     }
 
     fn save(&self, slots: &[Self::Slot]) -> Vec<ArrayRef> {
@@ -130,7 +129,8 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
     }
 }
 
-/// `min` or `max` of integers, decimals, dates, times, timestamps and durations.
+/// `min` or `max` of integers, decimals, dates, times, timestamps and durations, by the
+/// integers that they are made of.
 #[derive(Debug)]
 pub(super) struct IntExtreme<T, const MAX: bool> {
     data_type: DataType,
@@ -149,7 +149,7 @@ impl<T, const MAX: bool> IntExtreme<T, MAX> {
 impl<T: ArrowPrimitiveType<Native: Ord> + Debug, const MAX: bool> Fold for IntExtreme<T, MAX> {
     type Slot = (T::Native, bool);
     type Value = T::Native;
-    type Columns<'a> = &'a [T::Native];
+    type Columns<'a> = ScalarBuffer<T::Native>;
 
     const EMPTY: Self::Slot = if MAX {
         (T::Native::MIN_TOTAL_ORDER, false)
@@ -158,8 +158,8 @@ impl<T: ArrowPrimitiveType<Native: Ord> + Debug, const MAX: bool> Fold for IntEx
     };
     const SAVED: usize = 2;
 
-    fn columns<'a>(&self, rows: &Rows<'a>) -> &'a [T::Native] {
-        values::<T>(rows, 0)
+    fn columns(&self, rows: &Rows<'_>) -> ScalarBuffer<T::Native> {
+        integers(&rows.args[0])
     }
 
     fn selection(&self, rows: &Rows<'_>) -> Option<BooleanBuffer> {
@@ -186,17 +186,14 @@ impl<T: ArrowPrimitiveType<Native: Ord> + Debug, const MAX: bool> Fold for IntEx
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {
-        nullable::<T>(
-            slots.iter().map(|(value, seen)| seen.then_some(*value)),
-            &self.data_type,
-        )
+        let value = |(value, seen): &Self::Slot| seen.then_some(*value);
+        typed(nullable::<T>(slots.iter().map(value)), &self.data_type)
     }
 
     fn save(&self, slots: &[Self::Slot]) -> Vec<ArrayRef> {
-        let values: PrimitiveArray<T> = slots.iter().map(|(value, _)| Some(*value)).collect();
         let seen: BooleanArray = slots.iter().map(|(_, seen)| Some(*seen)).collect();
         vec![
-            Arc::new(values.with_data_type(self.data_type.clone())),
+            column::<T>(slots.iter().map(|(value, _)| *value)),
             Arc::new(seen),
         ]
     }

@@ -24,6 +24,7 @@ mod select;
 mod bytes;
 mod fold;
 mod keys;
+mod physical;
 
 mod collect;
 
@@ -42,6 +43,9 @@ mod quantile;
 mod sketch;
 
 pub mod registry;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 

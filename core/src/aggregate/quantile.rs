@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
@@ -185,7 +186,7 @@ impl<T: Quantile> Collect for Exact<T> {
             values.extend_from_slice(slot);
             self.which.of::<T>(&mut values)
         });
-        nullable::<T>(quantiles, &T::DATA_TYPE)
+        Arc::new(nullable::<T>(quantiles))
     }
 
     fn save(&self, slots: &[&Self::Slot]) -> Vec<ArrayRef> {

@@ -19,6 +19,7 @@ use super::hll::ApproxDistinct;
 use super::keys::is_fixed;
 use super::min_max::{BoolExtreme, FloatExtreme, IntExtreme};
 use super::moments::{Relation, Spread};
+use super::physical::ordered_as;
 use super::quantile::{Exact, Which};
 use super::sketch::Approximate;
 use super::sum::{Avg, SumFloat, SumInt};
@@ -119,65 +120,18 @@ pub fn native(call: &NativeCall<'_>) -> Result<Option<Arc<dyn AggregateFactory>>
 fn sum(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
     Some(match data_type {
         DataType::Float64 => factory(SumFloat),
-        DataType::Int64 => factory(SumInt::<Int64Type>::new()),
-        DataType::UInt64 => factory(SumInt::<UInt64Type>::new()),
-        DataType::Duration(unit) => match unit {
-            TimeUnit::Second => factory(SumInt::<DurationSecondType>::new()),
-            TimeUnit::Millisecond => factory(SumInt::<DurationMillisecondType>::new()),
-            TimeUnit::Microsecond => factory(SumInt::<DurationMicrosecondType>::new()),
-            TimeUnit::Nanosecond => factory(SumInt::<DurationNanosecondType>::new()),
-        },
+        DataType::Int64 | DataType::Duration(_) => factory(SumInt::<Int64Type>::new(data_type)),
+        DataType::UInt64 => factory(SumInt::<UInt64Type>::new(data_type)),
         _ => return None,
     })
 }
 
 fn avg(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
     Some(match data_type {
-        DataType::Float64 => factory(Avg::<Float64Type>::new()),
-        DataType::Duration(unit) => match unit {
-            TimeUnit::Second => factory(Avg::<DurationSecondType>::new()),
-            TimeUnit::Millisecond => factory(Avg::<DurationMillisecondType>::new()),
-            TimeUnit::Microsecond => factory(Avg::<DurationMicrosecondType>::new()),
-            TimeUnit::Nanosecond => factory(Avg::<DurationNanosecondType>::new()),
-        },
+        DataType::Float64 => factory(Avg::<Float64Type>::new(data_type)),
+        DataType::Duration(_) => factory(Avg::<Int64Type>::new(data_type)),
         _ => return None,
     })
-}
-
-/// Expands `$body!(Type)` for the Arrow type of `$data_type`, whose values have a
-/// total order of their own: integers, decimals and times.
-macro_rules! for_ordered {
-    ($data_type:expr, $body:ident) => {
-        match $data_type {
-            DataType::Int8 => Some($body!(Int8Type)),
-            DataType::Int16 => Some($body!(Int16Type)),
-            DataType::Int32 => Some($body!(Int32Type)),
-            DataType::Int64 => Some($body!(Int64Type)),
-            DataType::UInt8 => Some($body!(UInt8Type)),
-            DataType::UInt16 => Some($body!(UInt16Type)),
-            DataType::UInt32 => Some($body!(UInt32Type)),
-            DataType::UInt64 => Some($body!(UInt64Type)),
-            DataType::Decimal32(..) => Some($body!(Decimal32Type)),
-            DataType::Decimal64(..) => Some($body!(Decimal64Type)),
-            DataType::Decimal128(..) => Some($body!(Decimal128Type)),
-            DataType::Decimal256(..) => Some($body!(Decimal256Type)),
-            DataType::Date32 => Some($body!(Date32Type)),
-            DataType::Date64 => Some($body!(Date64Type)),
-            DataType::Time32(TimeUnit::Second) => Some($body!(Time32SecondType)),
-            DataType::Time32(TimeUnit::Millisecond) => Some($body!(Time32MillisecondType)),
-            DataType::Time64(TimeUnit::Microsecond) => Some($body!(Time64MicrosecondType)),
-            DataType::Time64(TimeUnit::Nanosecond) => Some($body!(Time64NanosecondType)),
-            DataType::Timestamp(TimeUnit::Second, _) => Some($body!(TimestampSecondType)),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => Some($body!(TimestampMillisecondType)),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Some($body!(TimestampMicrosecondType)),
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => Some($body!(TimestampNanosecondType)),
-            DataType::Duration(TimeUnit::Second) => Some($body!(DurationSecondType)),
-            DataType::Duration(TimeUnit::Millisecond) => Some($body!(DurationMillisecondType)),
-            DataType::Duration(TimeUnit::Microsecond) => Some($body!(DurationMicrosecondType)),
-            DataType::Duration(TimeUnit::Nanosecond) => Some($body!(DurationNanosecondType)),
-            _ => None,
-        }
-    };
 }
 
 fn extreme(name: &str, data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
@@ -188,11 +142,11 @@ fn extreme(name: &str, data_type: &DataType) -> Option<Arc<dyn AggregateFactory>
     };
     macro_rules! float {
         ($type:ident) => {
-            Some(if max {
+            if max {
                 factory(FloatExtreme::<$type, true>::new())
             } else {
                 factory(FloatExtreme::<$type, false>::new())
-            })
+            }
         };
     }
     macro_rules! int {
@@ -204,15 +158,26 @@ fn extreme(name: &str, data_type: &DataType) -> Option<Arc<dyn AggregateFactory>
             }
         };
     }
-    match data_type {
+    Some(match data_type {
         DataType::Float16 => float!(Float16Type),
         DataType::Float32 => float!(Float32Type),
         DataType::Float64 => float!(Float64Type),
-        DataType::Boolean if max => Some(factory(BoolExtreme::<true>)),
-        DataType::Boolean => Some(factory(BoolExtreme::<false>)),
-        _ if is_bytes(data_type) => Some(held::bytes_extreme(max, data_type)),
-        _ => for_ordered!(data_type, int),
-    }
+        DataType::Boolean if max => factory(BoolExtreme::<true>),
+        DataType::Boolean => factory(BoolExtreme::<false>),
+        _ if is_bytes(data_type) => held::bytes_extreme(max, data_type),
+        _ => match ordered_as(data_type)? {
+            DataType::Int8 => int!(Int8Type),
+            DataType::Int16 => int!(Int16Type),
+            DataType::Int32 => int!(Int32Type),
+            DataType::Int64 => int!(Int64Type),
+            DataType::UInt8 => int!(UInt8Type),
+            DataType::UInt16 => int!(UInt16Type),
+            DataType::UInt32 => int!(UInt32Type),
+            DataType::UInt64 => int!(UInt64Type),
+            DataType::Decimal128(..) => int!(Decimal128Type),
+            _ => int!(Decimal256Type),
+        },
+    })
 }
 
 fn first_last(last: bool, data_type: &DataType, ignore_nulls: bool) -> Arc<dyn AggregateFactory> {
@@ -225,19 +190,14 @@ fn first_last(last: bool, data_type: &DataType, ignore_nulls: bool) -> Arc<dyn A
             }
         };
     }
-    macro_rules! primitive {
-        ($type:ident) => {
-            fixed!(Primitive<$type>)
-        };
+    match data_type.primitive_width() {
+        _ if *data_type == DataType::Boolean => fixed!(Boolean),
+        Some(1) => fixed!(Primitive<UInt8Type>),
+        Some(2) => fixed!(Primitive<UInt16Type>),
+        Some(4) => fixed!(Primitive<UInt32Type>),
+        Some(8) => fixed!(Primitive<UInt64Type>),
+        _ => held::first_last(last, data_type, ignore_nulls),
     }
-    let fixed = match data_type {
-        DataType::Boolean => Some(fixed!(Boolean)),
-        DataType::Float16 => Some(fixed!(Primitive<Float16Type>)),
-        DataType::Float32 => Some(fixed!(Primitive<Float32Type>)),
-        DataType::Float64 => Some(fixed!(Primitive<Float64Type>)),
-        _ => for_ordered!(data_type, primitive),
-    };
-    fixed.unwrap_or_else(|| held::first_last(last, data_type, ignore_nulls))
 }
 
 fn distinct(data_type: &DataType, limits: Limits) -> Option<Arc<dyn AggregateFactory>> {

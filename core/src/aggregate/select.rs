@@ -1,5 +1,7 @@
 //! Which rows of a batch take part, and one loop over them.
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::BooleanBuffer;
 
@@ -35,6 +37,30 @@ fn both(selection: Option<BooleanBuffer>, valid: &BooleanBuffer) -> BooleanBuffe
     }
 }
 
+/// Selected rows: a row, or 64 neighbours.
+pub(super) enum Run {
+    /// One row.
+    Row(usize),
+    /// Neighbours.
+    Rows(Range<usize>),
+}
+
+/// Calls `visit` with the selected rows, in order.
+#[inline(always)]
+pub(super) fn for_each_run(selection: &BooleanBuffer, mut visit: impl FnMut(Run)) {
+    for (chunk, mut bits) in selection.bit_chunks().iter_padded().enumerate() {
+        let first = chunk * 64;
+        if bits == u64::MAX {
+            visit(Run::Rows(first..first + 64));
+            continue;
+        }
+        while bits != 0 {
+            visit(Run::Row(first + bits.trailing_zeros() as usize));
+            bits &= bits - 1;
+        }
+    }
+}
+
 /// Calls `visit` with each selected row of `0 .. rows`, in order.
 #[inline(always)]
 pub(super) fn for_each_row(
@@ -46,18 +72,7 @@ pub(super) fn for_each_row(
         return (0..rows).for_each(visit);
     };
     assert_eq!(selection.len(), rows, "a mask is as long as its batch");
-    let chunks = selection.bit_chunks();
-    for (chunk, mut bits) in chunks.iter_padded().enumerate() {
-        let first = chunk * 64;
-        if bits == u64::MAX {
-            (first..first + 64).for_each(&mut visit);
-            continue;
-        }
-        while bits != 0 {
-            visit(first + bits.trailing_zeros() as usize);
-            bits &= bits - 1;
-        }
-    }
+    selection.set_indices().for_each(&mut visit);
 }
 
 /// Two slots of a column of states: the one that changes, and the one that stays.
@@ -86,9 +101,14 @@ mod tests {
                 .filter(|i| bits[*i])
                 .map(|i| i - offset)
                 .collect();
-            let mut visited = vec![];
-            for_each_row(mask.len(), Some(&mask), |row| visited.push(row));
-            assert_eq!(visited, expected);
+            let (mut rows, mut runs) = (vec![], vec![]);
+            for_each_row(mask.len(), Some(&mask), |row| rows.push(row));
+            for_each_run(&mask, |run| match run {
+                Run::Row(row) => runs.push(row),
+                Run::Rows(range) => runs.extend(range),
+            });
+            assert_eq!(rows, expected);
+            assert_eq!(runs, expected);
         }
     }
 }

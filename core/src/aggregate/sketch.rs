@@ -23,6 +23,7 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::array::AsArray;
@@ -322,7 +323,7 @@ impl<T: Quantile> Collect for Approximate<T> {
         let quantile = |slot: &&Sketch| {
             (slot.quantile(self.fraction, &self.bounds)).map(|value| T::of_f64(value))
         };
-        nullable::<T>(slots.iter().map(quantile), &T::DATA_TYPE)
+        Arc::new(nullable::<T>(slots.iter().map(quantile)))
     }
 
     fn save(&self, slots: &[&Sketch]) -> Vec<ArrayRef> {

@@ -7,12 +7,13 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use arrow::array::{ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, BooleanArray};
-use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{DataType, Float64Type, UInt64Type};
+use arrow::buffer::{BooleanBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use std::sync::Arc;
 
 use super::Rows;
 use super::fold::{Fold, column, nullable, valid, values};
+use super::physical::{integers, typed};
 use super::saved::Saved;
 use crate::error::Result;
 
@@ -61,7 +62,9 @@ impl Fold for SumFloat {
     }
 
     fn evaluate(&self, sums: &[f64]) -> ArrayRef {
-        nullable::<Float64Type>(sums.iter().map(|sum| some_sum(*sum)), &DataType::Float64)
+        Arc::new(nullable::<Float64Type>(
+            sums.iter().map(|sum| some_sum(*sum)),
+        ))
     }
 
     fn save(&self, sums: &[f64]) -> Vec<ArrayRef> {
@@ -75,24 +78,24 @@ impl Fold for SumFloat {
 
 /// `sum` of integers and durations: wraps.
 #[derive(Debug)]
-pub(super) struct SumInt<T>(PhantomData<fn() -> T>);
+pub(super) struct SumInt<T>(DataType, PhantomData<fn() -> T>);
 
 impl<T> SumInt<T> {
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
+    pub(super) fn new(data_type: &DataType) -> Self {
+        Self(data_type.clone(), PhantomData)
     }
 }
 
 impl<T: ArrowPrimitiveType + Debug> Fold for SumInt<T> {
     type Slot = (T::Native, bool);
     type Value = T::Native;
-    type Columns<'a> = &'a [T::Native];
+    type Columns<'a> = ScalarBuffer<T::Native>;
 
     const EMPTY: Self::Slot = (T::Native::ZERO, false);
     const SAVED: usize = 2;
 
-    fn columns<'a>(&self, rows: &Rows<'a>) -> &'a [T::Native] {
-        values::<T>(rows, 0)
+    fn columns(&self, rows: &Rows<'_>) -> ScalarBuffer<T::Native> {
+        integers(&rows.args[0])
     }
 
     fn selection(&self, rows: &Rows<'_>) -> Option<BooleanBuffer> {
@@ -112,14 +115,12 @@ impl<T: ArrowPrimitiveType + Debug> Fold for SumInt<T> {
     }
 
     fn return_type(&self) -> DataType {
-        T::DATA_TYPE
+        self.0.clone()
     }
 
     fn evaluate(&self, sums: &[Self::Slot]) -> ArrayRef {
-        nullable::<T>(
-            sums.iter().map(|(sum, seen)| seen.then_some(*sum)),
-            &T::DATA_TYPE,
-        )
+        let sum = |(sum, seen): &Self::Slot| seen.then_some(*sum);
+        typed(nullable::<T>(sums.iter().map(sum)), &self.0)
     }
 
     fn save(&self, sums: &[Self::Slot]) -> Vec<ArrayRef> {
@@ -145,11 +146,11 @@ pub(super) struct Mean<N> {
 
 /// `avg` of floats and of durations. The average of durations is rounded towards zero.
 #[derive(Debug)]
-pub(super) struct Avg<T>(PhantomData<fn() -> T>);
+pub(super) struct Avg<T>(DataType, PhantomData<fn() -> T>);
 
 impl<T> Avg<T> {
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
+    pub(super) fn new(data_type: &DataType) -> Self {
+        Self(data_type.clone(), PhantomData)
     }
 }
 
@@ -165,27 +166,17 @@ impl Divide for Float64Type {
     }
 }
 
-macro_rules! divide_durations {
-    ($($type:ident),*) => {$(
-        impl Divide for arrow::datatypes::$type {
-            fn divide(sum: i64, count: u64) -> i64 {
-                sum / count as i64
-            }
-        }
-    )*};
+// Durations.
+impl Divide for Int64Type {
+    fn divide(sum: i64, count: u64) -> i64 {
+        sum / count as i64
+    }
 }
-
-divide_durations!(
-    DurationSecondType,
-    DurationMillisecondType,
-    DurationMicrosecondType,
-    DurationNanosecondType
-);
 
 impl<T: Divide> Fold for Avg<T> {
     type Slot = Mean<T::Native>;
     type Value = T::Native;
-    type Columns<'a> = &'a [T::Native];
+    type Columns<'a> = ScalarBuffer<T::Native>;
 
     const EMPTY: Self::Slot = Mean {
         sum: T::Native::ZERO,
@@ -193,8 +184,8 @@ impl<T: Divide> Fold for Avg<T> {
     };
     const SAVED: usize = 2;
 
-    fn columns<'a>(&self, rows: &Rows<'a>) -> &'a [T::Native] {
-        values::<T>(rows, 0)
+    fn columns(&self, rows: &Rows<'_>) -> ScalarBuffer<T::Native> {
+        integers(&rows.args[0])
     }
 
     fn selection(&self, rows: &Rows<'_>) -> Option<BooleanBuffer> {
@@ -214,12 +205,12 @@ impl<T: Divide> Fold for Avg<T> {
     }
 
     fn return_type(&self) -> DataType {
-        T::DATA_TYPE
+        self.0.clone()
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {
         let mean = |slot: &Self::Slot| (slot.count > 0).then(|| T::divide(slot.sum, slot.count));
-        nullable::<T>(slots.iter().map(mean), &T::DATA_TYPE)
+        typed(nullable::<T>(slots.iter().map(mean)), &self.0)
     }
 
     fn save(&self, slots: &[Self::Slot]) -> Vec<ArrayRef> {

@@ -13,6 +13,13 @@
 //! its pool around every call.
 
 mod stateless;
+mod frame;
+mod late;
+mod outbox;
+
+mod window_aggregate;
+
+pub use window_aggregate::window_aggregate;
 
 use std::fmt::Debug;
 
@@ -181,3 +188,6 @@ pub struct WindowRowsSpec {
     /// Where windows start counting.
     pub alignment: Alignment,
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,14 @@
 //! This module knows times in ticks and slots of partial states. It knows no SQL, no
 //! source and no sink.
 
+pub(crate) mod calendar;
+
+pub(crate) mod grid;
+pub(crate) mod key_slots;
+pub(crate) mod store;
+
+pub(crate) mod rollover;
+
 use chrono_tz::Tz;
 
 /// A length of time: fixed, or a number of calendar units in a time zone.

@@ -2,4 +2,5 @@
 
 pub mod blackhole;
 pub mod file_sink;
+pub mod generator;
 pub mod stdout;

@@ -1,4 +1,16 @@
 //! Formats: bytes to record batches and back.
+//!
+//! A stream of bytes is cut into chunks of whole rows, which are parsed independently
+//! of each other, straight into columns:
+//!
+//! ```text
+//!  bytes ─▶ reader: chunks ─▶ csv, json: rows ─▶ record batches, rejected rows
+//!           options · infer: columns
+//!  Arrow, Parquet ─▶ columnar ─▶ record batches
+//! ```
+//!
+//! What does not fit is rejected row by row, with its text, its place and a reason; the
+//! rows around it are kept. Nothing here knows threads or the engine.
 
 pub mod encode;
 
@@ -8,6 +20,34 @@ use std::io::Write;
 use arrow::array::RecordBatch;
 
 use crate::error::Result;
+
+// In the order in which they may name each other.
+pub(crate) mod number;
+
+pub mod time;
+
+pub mod options;
+
+pub(crate) mod column;
+
+pub(crate) mod rows;
+
+pub(crate) mod chunk;
+
+pub(crate) mod csv;
+
+pub(crate) mod json;
+
+pub(crate) mod reader;
+
+pub(crate) mod text;
+
+pub(crate) mod infer;
+
+pub(crate) mod columnar;
+
+pub use options::{Compression, FORMAT_OPTIONS, Format, FormatOptions, JsonPath};
+pub use time::TimestampFormat;
 
 /// Writes record batches of one schema as bytes of one format.
 pub trait Encoder: Send + Debug {

@@ -194,6 +194,17 @@ impl Table for ByteTable {
     type Key<'k> = ByteKey<'k>;
 
     #[inline(always)]
+    fn find_at_once(&self, key: ByteKey<'_>) -> u32 {
+        if key.len > SHORT_LEN_MAX {
+            return self.find_long(key.long);
+        }
+        let (low, high) = (key.words as u64, (key.words >> 64) as u64);
+        let hash = short_hash(self.slots.seed, low, high, key.len);
+        self.slots.find_at_home(hash, |slot| {
+            (slot.low == low) & (slot.high == high) & (slot.len as usize == key.len)
+        })
+    }
+
     fn find(&self, key: ByteKey<'_>) -> u32 {
         if key.len > SHORT_LEN_MAX {
             return self.find_long(key.long);

@@ -191,21 +191,30 @@ impl CodeTable {
     }
 }
 
+#[inline(always)]
+fn direct(first: u64, ids: &[u32], code: u64) -> u32 {
+    // On 32-bit machines the conversion must not cut the code.
+    let at = usize::try_from(code.wrapping_sub(first)).unwrap_or(usize::MAX);
+    ids.get(at).copied().unwrap_or(NO_ID)
+}
+
 impl Table for CodeTable {
     type Key<'k> = u64;
 
     #[inline(always)]
+    fn find_at_once(&self, code: u64) -> u32 {
+        match &self.map {
+            Map::Direct { first, ids } => direct(*first, ids, code),
+            Map::Hashed(slots) => slots.find_at_home(hash(slots.seed, code), |slot| {
+                (slot.code == code) & (slot.id != NO_ID)
+            }),
+        }
+    }
+
+    #[inline(always)]
     fn find(&self, code: u64) -> u32 {
         match &self.map {
-            Map::Direct { first, ids } => {
-                let at = code.wrapping_sub(*first);
-                // On 32-bit machines the conversion must not cut the code.
-                usize::try_from(at)
-                    .ok()
-                    .and_then(|at| ids.get(at))
-                    .copied()
-                    .unwrap_or(NO_ID)
-            }
+            Map::Direct { first, ids } => direct(*first, ids, code),
             Map::Hashed(slots) => slots.find(hash(slots.seed, code), |slot| {
                 slot.code == code && slot.id != NO_ID
             }),

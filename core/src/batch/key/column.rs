@@ -51,10 +51,10 @@ macro_rules! with_numbers {
 
 /// Whether columns of this type are keys of a [`CodeTable`].
 pub(super) fn is_code(data_type: &DataType) -> bool {
-    fn yes<T>() -> bool {
-        true
+    fn width<T: ArrowPrimitiveType<Native: Code>>() -> usize {
+        size_of::<T::Native>()
     }
-    *data_type == DataType::Boolean || with_numbers!(data_type, yes(), else false)
+    *data_type == DataType::Boolean || with_numbers!(data_type, width(), else 0) > 0
 }
 
 /// Whether columns of this type are keys of a [`ByteTable`].

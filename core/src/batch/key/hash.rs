@@ -15,6 +15,7 @@
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hint::select_unpredictable;
 
 /// The id of no key. Greater than every id that is given out.
 pub(super) const NO_ID: u32 = u32::MAX;
@@ -43,18 +44,20 @@ impl Seed {
         (product as u64) ^ ((product >> 64) as u64)
     }
 
-    /// Hashes a string of any length, 16 bytes at a time.
+    /// Hashes a string of 16 bytes or more, 16 bytes at a time.
     pub(super) fn bytes(self, bytes: &[u8]) -> u64 {
-        let mut hash = self.1 ^ bytes.len() as u64;
-        let (windows, tail) = bytes.as_chunks::<16>();
-        for window in windows {
+        let mut hash = bytes.len() as u64;
+        let mut add = |window: &[u8; 16]| {
             let word = u128::from_le_bytes(*window);
             hash = self.mix(word as u64 ^ hash, (word >> 64) as u64);
+        };
+        let (windows, tail) = bytes.as_chunks();
+        windows.iter().for_each(&mut add);
+        if !tail.is_empty() {
+            // The last 16 bytes, some of them for the second time, need no copy.
+            add(bytes.last_chunk().expect("longer than 16 bytes"));
         }
-        let mut window = [0; 16];
-        window[..tail.len()].copy_from_slice(tail);
-        let word = u128::from_le_bytes(window);
-        self.mix(word as u64 ^ hash, (word >> 64) as u64)
+        hash
     }
 }
 
@@ -81,6 +84,21 @@ pub(super) struct Slots<S> {
 
 const SLOTS_MIN: usize = 16;
 
+/// A table of so many slots lies in the second-level cache: in a larger one an empty
+/// slot costs more than a second look.
+const ROOMY_SLOTS_MAX: usize = 1 << 14;
+
+/// How many slots a table of `len` keys has: a quarter of a small table, half of a
+/// large one is full at most.
+fn size_for(len: usize) -> usize {
+    let roomy = (len * 4).next_power_of_two();
+    if roomy <= ROOMY_SLOTS_MAX {
+        roomy.max(SLOTS_MIN)
+    } else {
+        (len * 2).next_power_of_two().max(ROOMY_SLOTS_MAX)
+    }
+}
+
 impl<S: Slot> Slots<S> {
     pub(super) fn new() -> Self {
         Self {
@@ -105,10 +123,20 @@ impl<S: Slot> Slots<S> {
         }
     }
 
+    /// The id of the first slot for this hash if it `matches`, else [`NO_ID`]: the
+    /// answer for most keys of a table at most half full, without a branch.
+    #[inline(always)]
+    pub(super) fn find_at_home(&self, hash: u64, matches: impl Fn(&S) -> bool) -> u32 {
+        let mask = self.slots.len() - 1;
+        let slot = &self.slots[(hash >> self.shift) as usize & mask];
+        select_unpredictable(matches(slot), slot.id(), NO_ID)
+    }
+
     /// Adds a slot whose key is not in the table.
     pub(super) fn insert(&mut self, slot: S) {
-        if (self.len + 1) * 2 > self.slots.len() {
-            self.resize(self.slots.len() * 2);
+        let size = size_for(self.len + 1);
+        if size > self.slots.len() {
+            self.resize(size);
         }
         self.place(slot);
         self.len += 1;
@@ -144,19 +172,16 @@ impl<S: Slot> Slots<S> {
     pub(super) fn refill(&mut self, slots: impl ExactSizeIterator<Item = S>) {
         self.len = slots.len();
         self.slots = Vec::new();
-        self.allocate((self.len * 2).next_power_of_two().max(SLOTS_MIN));
+        self.allocate(size_for(self.len));
         for slot in slots {
             self.place(slot);
         }
     }
 
-    /// Halves the table while it is less than an eighth full.
+    /// Gives memory back if the table is four times as large as it needs to be.
     pub(super) fn shrink(&mut self) {
-        let mut size = self.slots.len();
-        while size > SLOTS_MIN && self.len * 8 < size {
-            size /= 2;
-        }
-        if size < self.slots.len() {
+        let size = size_for(self.len);
+        if size * 4 <= self.slots.len() {
             self.resize(size);
         }
     }

@@ -20,6 +20,9 @@ use crate::error::Result;
 /// Rows that one thread looks up at a time.
 pub(super) const MORSEL_ROWS: usize = 8 * 1024;
 
+/// Rows between two looks at those that were not found at once.
+const BLOCK_ROWS: usize = 256;
+
 /// From so many rows on, sharing the work costs less than it gains.
 const PARALLEL_ROWS_MIN: usize = 16 * 1024;
 
@@ -35,6 +38,9 @@ pub(super) trait Table: Send + Sync + Debug {
 
     /// The key's id, or [`NO_ID`].
     fn find(&self, key: Self::Key<'_>) -> u32;
+
+    /// The key's id, or [`NO_ID`] if it is not found at once.
+    fn find_at_once(&self, key: Self::Key<'_>) -> u32;
 
     /// Takes in a key that is not there.
     fn insert(&mut self, key: Self::Key<'_>, id: u32) -> Result<()>;
@@ -121,23 +127,42 @@ impl<T: Table> Keyed<T> {
         first: usize,
         ids: &mut [u32],
     ) -> bool {
+        // Whether a key is found at once is a coin toss that the processor cannot
+        // foresee: a first pass takes no branch on it and lists those that were not,
+        // for a second pass that looks further.
         let mut missed = false;
-        match nulls {
-            None => {
-                for (i, id) in ids.iter_mut().enumerate() {
-                    *id = self.table.find(column.key(first + i));
-                    missed |= *id == NO_ID;
+        let mut further = [0_u32; BLOCK_ROWS];
+        for (block, ids) in ids.chunks_mut(BLOCK_ROWS).enumerate() {
+            let first = first + block * BLOCK_ROWS;
+            let mut count = 0;
+            let mut note = |i: usize, id: u32| {
+                further[count & (BLOCK_ROWS - 1)] = i as u32;
+                count += usize::from(id == NO_ID);
+            };
+            match nulls {
+                None => {
+                    for (i, id) in ids.iter_mut().enumerate() {
+                        *id = self.table.find_at_once(column.key(first + i));
+                        note(i, *id);
+                    }
+                }
+                Some(nulls) => {
+                    for (i, id) in ids.iter_mut().enumerate() {
+                        *id = if nulls.is_valid(first + i) {
+                            self.table.find_at_once(column.key(first + i))
+                        } else {
+                            self.null
+                        };
+                        note(i, *id);
+                    }
                 }
             }
-            Some(nulls) => {
-                for (i, id) in ids.iter_mut().enumerate() {
-                    *id = if nulls.is_valid(first + i) {
-                        self.table.find(column.key(first + i))
-                    } else {
-                        self.null
-                    };
-                    missed |= *id == NO_ID;
+            for &i in &further[..count] {
+                let i = i as usize;
+                if nulls.is_none_or(|nulls| nulls.is_valid(first + i)) {
+                    ids[i] = self.table.find(column.key(first + i));
                 }
+                missed |= ids[i] == NO_ID;
             }
         }
         missed

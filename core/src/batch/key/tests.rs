@@ -285,8 +285,12 @@ fn types(pools: &[Pool]) -> Vec<DataType> {
         .collect()
 }
 
+/// The picks of a batch, how many of its first rows are cut off, and which of the keys
+/// in use are released after it.
+type BatchPicks = (Vec<Vec<usize>>, usize, Vec<bool>);
+
 /// Interns batches and releases keys between them, against the oracle.
-fn check(pools: &[Pool], batches: &[(Vec<Vec<usize>>, usize, Vec<bool>)]) {
+fn check(pools: &[Pool], batches: &[BatchPicks]) {
     let mut interner = KeyInterner::new(&types(pools)).expect("all types can be keys");
     let mut oracle = Oracle::default();
     let mut ids = vec![7];
@@ -328,8 +332,6 @@ fn check(pools: &[Pool], batches: &[(Vec<Vec<usize>>, usize, Vec<bool>)]) {
 fn pick() -> impl Strategy<Value = usize> {
     prop_oneof![1 => Just(usize::MAX), 9 => 0..100_usize]
 }
-
-type BatchPicks = (Vec<Vec<usize>>, usize, Vec<bool>);
 
 fn batches(columns: usize) -> impl Strategy<Value = Vec<BatchPicks>> {
     let row = proptest::collection::vec(pick(), columns);

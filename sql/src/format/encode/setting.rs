@@ -120,7 +120,7 @@ pub(crate) fn unfit(name: &str, value: &str, allowed: &str) -> Error {
 }
 
 /// The error of a word that is none of those known, with the nearest of them.
-pub(crate) fn unknown<'a>(what: &str, word: &str, known: &[&'a str]) -> Error {
+pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
     let error = Error::new(ErrorKind::Option, format!("unknown {what} '{word}'"));
     error.help(match nearest(word, known.iter().copied()) {
         Some(meant) => format!("did you mean '{meant}'? known are {}", known.join(", ")),

@@ -1,0 +1,226 @@
+//! What an operator has ready, on its way downstream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+
+use super::{Drain, Output};
+use crate::batch::{Batch, Behind};
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::window::store::{column, table};
+
+/// Small pieces are put together to batches of so many rows.
+pub(crate) const OUTPUT_ROWS: usize = 8_192;
+
+/// Rows, then a watermark, then the end.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    schema: SchemaRef,
+    pieces: Vec<RecordBatch>,
+    piece_rows: usize,
+    ready: VecDeque<Batch>,
+    watermark: Option<i64>,
+    end: bool,
+}
+
+impl Outbox {
+    pub(crate) fn new(schema: SchemaRef) -> Self {
+        Self {
+            schema,
+            pieces: Vec::new(),
+            piece_rows: 0,
+            ready: VecDeque::new(),
+            watermark: None,
+            end: false,
+        }
+    }
+
+    /// The columns of what it holds.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Adds rows that are on time.
+    pub(crate) fn push(&mut self, records: RecordBatch) -> Result<()> {
+        if records.num_rows() > 0 {
+            self.piece_rows += records.num_rows();
+            self.pieces.push(records);
+        }
+        if self.piece_rows >= OUTPUT_ROWS {
+            self.seal()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a batch as it is.
+    pub(crate) fn push_batch(&mut self, batch: Batch) -> Result<()> {
+        self.seal()?;
+        if batch.num_rows() > 0 {
+            self.ready.push_back(batch);
+        }
+        Ok(())
+    }
+
+    /// Makes one batch of the pieces at hand.
+    fn seal(&mut self) -> Result<()> {
+        let records = match self.pieces.len() {
+            0 => return Ok(()),
+            1 => self.pieces.pop().expect("it was counted"),
+            _ => concat_batches(&self.schema, &self.pieces)?,
+        };
+        self.pieces.clear();
+        self.piece_rows = 0;
+        self.ready.push_back(Batch::on_time(records));
+        Ok(())
+    }
+
+    /// Says what to promise once all rows that it is true of have been pushed.
+    pub(crate) fn promise(&mut self, watermark: i64) {
+        self.watermark = Some(watermark.max(self.watermark.unwrap_or(watermark)));
+    }
+
+    /// Says that nothing follows the rows that are still to be pushed.
+    pub(crate) fn promise_end(&mut self) {
+        self.end = true;
+    }
+
+    /// Gives whole batches and takes their rows from the budget, cutting the last.
+    pub(crate) fn give(&mut self, budget: &mut usize, out: &mut Vec<Output>) {
+        while *budget > 0
+            && let Some(mut batch) = self.ready.pop_front()
+        {
+            if batch.num_rows() > *budget {
+                self.ready
+                    .push_front(batch.slice(*budget, batch.num_rows() - *budget));
+                batch = batch.slice(0, *budget);
+            }
+            *budget -= batch.num_rows();
+            out.push(Output::Batch(batch));
+        }
+    }
+
+    /// Gives the rest, once nothing more is to be pushed: rows, watermark, end. Says
+    /// whether the budget was enough.
+    pub(crate) fn close(&mut self, budget: &mut usize, out: &mut Vec<Output>) -> Result<bool> {
+        self.seal()?;
+        self.give(budget, out);
+        if !self.ready.is_empty() {
+            return Ok(false);
+        }
+        out.extend(self.watermark.take().map(Output::Watermark));
+        if std::mem::take(&mut self.end) {
+            out.push(Output::End);
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let ready = self.ready.iter().map(|batch| &batch.records);
+        (ready.chain(&self.pieces))
+            .map(RecordBatch::get_array_memory_size)
+            .sum()
+    }
+
+    /// Its rows and promises.
+    pub(crate) fn save(&mut self) -> Result<Snapshot> {
+        self.seal()?;
+        let mut snapshot = Snapshot::default();
+        for (number, batch) in self.ready.iter().enumerate() {
+            (snapshot.parts).insert(format!("{number:08}"), save_batch(batch)?);
+        }
+        if let Some(watermark) = self.watermark {
+            snapshot.numbers.insert("watermark".into(), watermark);
+        }
+        snapshot.numbers.insert("end".into(), self.end.into());
+        Ok(snapshot)
+    }
+
+    pub(crate) fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+        for part in snapshot.parts.values() {
+            self.ready.push_back(load_batch(part, &self.schema)?);
+        }
+        self.watermark = snapshot.numbers.get("watermark").copied();
+        self.end = snapshot.number("end")? != 0;
+        Ok(())
+    }
+}
+
+/// An operator whose results are computed step by step.
+pub(crate) trait Steps {
+    /// Where a step puts its rows.
+    fn outbox(&mut self) -> &mut Outbox;
+
+    /// Computes about `budget_rows` rows of what is due; false if nothing is.
+    fn step(&mut self, budget_rows: usize) -> Result<bool>;
+}
+
+/// Gives what an operator has ready, as [`super::Operator::drain`] promises.
+pub(crate) fn drain(
+    operator: &mut impl Steps,
+    budget_rows: usize,
+    out: &mut Vec<Output>,
+) -> Result<Drain> {
+    let mut budget = budget_rows.max(1);
+    loop {
+        let outbox = operator.outbox();
+        outbox.give(&mut budget, out);
+        if budget == 0 {
+            return Ok(Drain::More);
+        }
+        if outbox.piece_rows >= budget {
+            outbox.seal()?;
+            continue;
+        }
+        let wanted = budget - outbox.piece_rows;
+        if !operator.step(wanted)? {
+            let done = operator.outbox().close(&mut budget, out)?;
+            return Ok(if done { Drain::Done } else { Drain::More });
+        }
+    }
+}
+
+/// A batch as a snapshot, with what is known of rows behind the watermark.
+pub(crate) fn save_batch(batch: &Batch) -> Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    (snapshot.tables).insert("records".into(), batch.records.clone());
+    if let Some(behind) = &batch.behind {
+        let watermarks = Int64Array::new(behind.watermarks.clone(), None);
+        let places = table(vec![
+            ("watermark".into(), Arc::new(watermarks)),
+            ("source_row".into(), Arc::new(behind.source_rows.clone())),
+        ])?;
+        snapshot.tables.insert("behind".into(), places);
+        // The stream's name is the name of the part that holds its rows.
+        let source = Snapshot {
+            tables: [("rows".into(), behind.source.clone())].into(),
+            ..Snapshot::default()
+        };
+        snapshot.parts.insert(behind.stream.to_string(), source);
+    }
+    Ok(snapshot)
+}
+
+/// The batch that [`save_batch`] saved.
+pub(crate) fn load_batch(snapshot: &Snapshot, schema: &SchemaRef) -> Result<Batch> {
+    let records = snapshot.table("records")?;
+    if records.schema().fields() != schema.fields() {
+        return Err(Error::Snapshot(
+            "its rows have other columns than the query's".into(),
+        ));
+    }
+    let mut batch = Batch::on_time(records.clone());
+    if let Some((stream, source)) = snapshot.parts.first_key_value() {
+        let places = snapshot.table("behind")?;
+        batch.behind = Some(Box::new(Behind {
+            watermarks: column::<Int64Type>(places, "watermark")?.to_vec().into(),
+            source_rows: column::<UInt32Type>(places, "source_row")?.to_vec().into(),
+            stream: stream.as_str().into(),
+            source: source.table("rows")?.clone(),
+        }));
+    }
+    Ok(batch)
+}

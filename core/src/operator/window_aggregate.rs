@@ -1,0 +1,414 @@
+//! `WindowAggregate`: aggregates over TUMBLE, HOP and CUMULATE windows.
+//!
+//! ```text
+//! rows ─▶ pane of each row ─▶ slot of (pane, key) ─▶ aggregates       (lift)
+//!                                   │
+//! watermark ─▶ windows closed by it ┴▶ combine ─▶ evaluate ─▶ rows     (drain)
+//! ```
+//!
+//! Rows whose windows are all open are lifted in bulk: the watermarks that were in
+//! force among them do not matter. A row that lies behind is held against the
+//! watermark of its own arrival. When some of its windows had closed by then, they are
+//! computed before the row is added, so that results are those of rows coming one by
+//! one, however they were batched.
+//!
+//! A row without event time, or so near to the ends of 64-bit time that its windows
+//! cannot be told, is in no window and counts as filtered.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+
+use super::frame::{Bounds, Frame, load_counters, save_counters, select};
+use super::late::Late;
+use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use crate::batch::{Batch, Behind};
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::window::grid::Grid;
+use crate::window::rollover::{Placed, Rollover, Window};
+use crate::window::store::{Arena, Keys, Store, column, table};
+
+/// The operator of a windowed aggregation.
+///
+/// # Errors
+/// If the window's sizes do not fit each other or the columns do not fit the input.
+pub fn window_aggregate(spec: WindowAggregateSpec) -> Result<Box<dyn Operator>> {
+    let frame = Frame::new(&spec)?;
+    match Grid::new(spec.kind, spec.alignment, frame.unit()?)? {
+        Some(grid) => Ok(Box::new(WindowAggregate::new(spec, frame, grid)?)),
+        None => Err(Error::invalid("not a window of panes")),
+    }
+}
+
+#[derive(Debug)]
+struct WindowAggregate {
+    frame: Frame,
+    grid: Grid,
+    store: Store,
+    rollover: Rollover,
+    /// The window that is being given out, and how many of its keys have been.
+    opened: Option<(Window, usize)>,
+    watermark: i64,
+    /// Windows that end here or before are closed, or are to be closed by `drain`.
+    target: i64,
+    outbox: Outbox,
+    late: Late,
+    counters: Counters,
+    ids: Vec<u32>,
+    slots: Vec<u32>,
+}
+
+/// How many panes a batch in disorder is expected to touch at a time.
+const RECENT_PANES: usize = 16;
+
+impl WindowAggregate {
+    fn new(spec: WindowAggregateSpec, frame: Frame, grid: Grid) -> Result<Self> {
+        let types: Vec<_> = (spec.keys.iter())
+            .map(|&key| spec.input.field(key).data_type().clone())
+            .collect();
+        Ok(Self {
+            rollover: Rollover::new(grid.panes()),
+            store: Store {
+                keys: Keys::new(&types, spec.keys)?,
+                arena: Arena::new(spec.aggregates)?,
+            },
+            outbox: Outbox::new(frame.schema.clone()),
+            frame,
+            grid,
+            opened: None,
+            watermark: MIN_TIME,
+            target: i64::MIN,
+            late: Late::default(),
+            counters: Counters::default(),
+            ids: Vec::new(),
+            slots: Vec::new(),
+        })
+    }
+
+    /// Adds rows whose windows are all open.
+    fn lift(&mut self, records: &RecordBatch) -> Result<()> {
+        let (times, _) = ticks(records.column(self.frame.time))?;
+        self.store.keys.intern(records, &mut self.ids)?;
+        self.slots.clear();
+        // (first tick, first tick after, pane, its place)
+        let mut recent = [(0, 0, i64::MIN, 0); RECENT_PANES];
+        let mut row = 0;
+        while row < times.len() {
+            let pane = self.grid.pane(times[row]);
+            let entry = &mut recent[pane.rem_euclid(RECENT_PANES as i64) as usize];
+            if entry.2 != pane || entry.0 == entry.1 {
+                let place = self.rollover.seat(pane);
+                let (start, end) = (self.grid.start(pane), self.grid.start(pane + 1));
+                *entry = (start, end, pane, place);
+            }
+            let (start, end, _, place) = *entry;
+            let run = (times[row + 1..].iter()).position(|&time| time < start || time >= end);
+            let after = run.map_or(times.len(), |run| row + 1 + run);
+            let ids = &self.ids[row..after];
+            (self.rollover).place(place, ids, &mut self.store, &mut self.slots);
+            row = after;
+        }
+        self.store.arena.update(records, times, &self.slots)
+    }
+
+    /// Adds rows some of whose windows are closed: each goes to all that its pane has
+    /// been combined into.
+    fn lift_behind(&mut self, records: &RecordBatch) -> Result<()> {
+        let (times, _) = ticks(records.column(self.frame.time))?;
+        let mut ids = std::mem::take(&mut self.ids);
+        self.store.keys.intern(records, &mut ids)?;
+        let mut rows = Vec::new();
+        self.slots.clear();
+        for (row, (&time, &key)) in times.iter().zip(&ids).enumerate() {
+            let pane = self.grid.pane(time);
+            loop {
+                let lifted = rows.is_empty();
+                let placed = (self.rollover).place_behind(
+                    pane,
+                    key,
+                    lifted,
+                    &mut self.store,
+                    &mut self.slots,
+                )?;
+                if placed == Placed::Slots {
+                    break;
+                }
+                self.lift_repeated(records, &mut rows)?;
+            }
+            rows.resize(self.slots.len(), row as u32);
+        }
+        self.ids = ids;
+        self.lift_repeated(records, &mut rows)
+    }
+
+    /// Adds `rows`, which may be named more than once, to the slots at hand.
+    fn lift_repeated(&mut self, records: &RecordBatch, rows: &mut Vec<u32>) -> Result<()> {
+        let records = select(records, rows)?;
+        let (times, _) = ticks(records.column(self.frame.time))?;
+        self.store.arena.update(&records, times, &self.slots)?;
+        rows.clear();
+        self.slots.clear();
+        Ok(())
+    }
+
+    /// Adds the rows of a batch of which some may be late or have no event time.
+    fn sort_out(&mut self, batch: &Batch) -> Result<()> {
+        let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
+        let (earliest, latest) = self.grid.limits();
+        let panes = self.grid.panes();
+        let (mut open, mut part) = (Vec::new(), Vec::new());
+        let (mut late, mut late_by) = (Vec::new(), Vec::new());
+        let (mut watermark, mut closed) = (self.watermark, self.target);
+        for (row, &time) in times.iter().enumerate() {
+            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
+            if is_null || time < earliest || time >= latest {
+                self.counters.filtered += 1;
+                continue;
+            }
+            if let Some(behind) = &batch.behind
+                && behind.watermarks[row] > watermark
+            {
+                watermark = behind.watermarks[row];
+                closed = closed.max(self.grid.closed(watermark));
+            }
+            let pane = self.grid.pane(time);
+            if pane >= closed {
+                open.push(row as u32);
+                continue;
+            }
+            if batch.behind.is_none() {
+                return Err(behind_unannounced(time, watermark));
+            }
+            if panes.last_end(pane) <= closed {
+                late.push(row as u32);
+                late_by.push(watermark.saturating_sub(time));
+                continue;
+            }
+            if closed > self.rollover.closed() || self.opened.is_some() {
+                self.lift_parts(&batch.records, &mut open, &mut part)?;
+                self.close_through(closed)?;
+            }
+            self.counters.missed_windows += panes.ends_until(pane, closed);
+            part.push(row as u32);
+        }
+        self.lift_parts(&batch.records, &mut open, &mut part)?;
+        self.counters.late += late.len() as u64;
+        match &batch.behind {
+            Some(behind) => self.late.add(behind, late, late_by),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds rows with open windows only, then rows that lie behind. They share no
+    /// pane, so their order does not matter.
+    fn lift_parts(
+        &mut self,
+        records: &RecordBatch,
+        open: &mut Vec<u32>,
+        part: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.counters.in_window += (open.len() + part.len()) as u64;
+        if !open.is_empty() {
+            self.lift(&select(records, open)?)?;
+            open.clear();
+        }
+        if !part.is_empty() {
+            self.lift_behind(&select(records, part)?)?;
+            part.clear();
+        }
+        Ok(())
+    }
+
+    /// Computes all windows that end at `closed` or before, at once.
+    fn close_through(&mut self, closed: i64) -> Result<()> {
+        self.target = self.target.max(closed);
+        while self.close_some(OUTPUT_ROWS)? {}
+        Ok(())
+    }
+
+    /// Computes about `budget` rows of windows that are to be closed; false if there
+    /// are none.
+    fn close_some(&mut self, budget: usize) -> Result<bool> {
+        let (window, given) = match self.opened.take() {
+            Some(opened) => opened,
+            None => match self.rollover.next_end(self.target) {
+                Some(end) => (self.rollover.open(end, &mut self.store)?, 0),
+                None => {
+                    self.rollover.advance(self.target, &mut self.store);
+                    return Ok(false);
+                }
+            },
+        };
+        let until = window.keys.len().min(given + budget.clamp(1, OUTPUT_ROWS));
+        let keys = self.store.keys.values(&window.keys[given..until])?;
+        let values = (self.store.arena).evaluate(&window.slots[given..until])?;
+        let mut bounds = Bounds::default();
+        let start = self.grid.start(self.grid.panes().start_of(window.end));
+        bounds.push(start, self.grid.start(window.end), until - given);
+        self.outbox.push(self.frame.rows(keys, bounds, values)?)?;
+        self.counters.windows += (until - given) as u64;
+        self.counters.rows_out += (until - given) as u64;
+        if until < window.keys.len() {
+            self.opened = Some((window, until));
+        } else {
+            self.rollover.finish(window, &mut self.store);
+        }
+        Ok(true)
+    }
+}
+
+/// The least and the greatest of some times; of none, what no test fails for.
+fn span(times: &[i64]) -> (i64, i64) {
+    (times.iter()).fold((i64::MAX, i64::MIN), |(least, greatest), &time| {
+        (least.min(time), greatest.max(time))
+    })
+}
+
+/// The error for rows behind the watermark that came without [`Behind`].
+pub(super) fn behind_unannounced(time: i64, watermark: i64) -> Error {
+    Error::invalid(format!(
+        "a row at tick {time} lies behind the watermark {watermark}, but its batch does not say \
+         at which watermark it arrived"
+    ))
+}
+
+/// The watermark at which a batch's last row arrived.
+fn last_watermark(behind: &Option<Box<Behind>>) -> i64 {
+    (behind.as_ref())
+        .and_then(|behind| behind.watermarks.last().copied())
+        .unwrap_or(MIN_TIME)
+}
+
+impl Steps for WindowAggregate {
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        self.close_some(budget_rows)
+    }
+}
+
+impl Operator for WindowAggregate {
+    fn name(&self) -> &str {
+        "WindowAggregate"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.frame.schema.clone()
+    }
+
+    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
+        self.counters.rows_in += batch.num_rows() as u64;
+        let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
+        let (earliest, latest) = self.grid.limits();
+        let closed = self.grid.closed(last_watermark(&batch.behind));
+        let open_from = self.grid.start(closed.max(self.target)).max(earliest);
+        let (least, greatest) = span(times);
+        let some_null = nulls.is_some_and(|nulls| nulls.null_count() > 0);
+        if some_null || least < open_from || greatest >= latest {
+            self.sort_out(&batch)
+        } else {
+            self.counters.in_window += batch.num_rows() as u64;
+            self.lift(&batch.records)
+        }
+    }
+
+    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.target = self.target.max(self.grid.closed(watermark));
+            self.outbox.promise(watermark);
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, _input: usize) -> Result<()> {
+        self.target = self.target.max(self.grid.closed(MAX_TIME));
+        self.outbox.promise_end();
+        Ok(())
+    }
+
+    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
+        drain(self, budget_rows, out)
+    }
+
+    fn take_late(&mut self) -> Vec<LateRows> {
+        self.late.take()
+    }
+
+    fn counters(&self) -> Counters {
+        Counters {
+            keys: self.store.keys.alive() as u64,
+            panes: self.rollover.live_panes() as u64,
+            state_bytes: (self.store.bytes() + self.rollover.bytes() + self.outbox.bytes()) as u64,
+            ..self.counters
+        }
+    }
+
+    fn save(&mut self) -> Result<Snapshot> {
+        // The rest of a window that is half given out is no longer a matter of panes.
+        while self.opened.is_some() {
+            self.close_some(OUTPUT_ROWS)?;
+        }
+        let (mut panes, mut prefix) = (Vec::new(), Vec::new());
+        let (mut keys, mut slots) = (Vec::new(), Vec::new());
+        for (pane, held) in self.rollover.entries() {
+            panes.resize(panes.len() + held.len(), pane.unwrap_or_default());
+            prefix.resize(prefix.len() + held.len(), pane.is_none());
+            keys.extend_from_slice(held.keys());
+            slots.extend_from_slice(held.slots());
+        }
+        let (key_columns, places) = self.store.keys.save(&keys)?;
+        let mut columns: Vec<(String, ArrayRef)> = vec![
+            ("pane".into(), Arc::new(Int64Array::from(panes))),
+            ("prefix".into(), Arc::new(BooleanArray::from(prefix))),
+            ("key".into(), Arc::new(UInt32Array::from(places))),
+        ];
+        columns.extend(self.store.arena.save(&slots)?);
+        let mut snapshot = Snapshot::default();
+        snapshot.numbers.extend([
+            ("watermark".into(), self.watermark),
+            ("target".into(), self.target),
+            ("closed".into(), self.rollover.closed()),
+            ("ordinal".into(), self.store.arena.ordinal() as i64),
+        ]);
+        snapshot.tables.insert("keys".into(), table(key_columns)?);
+        snapshot.tables.insert("slots".into(), table(columns)?);
+        snapshot.parts.extend([
+            ("outbox".into(), self.outbox.save()?),
+            ("late".into(), self.late.save()?),
+            ("counters".into(), save_counters(self.counters)),
+        ]);
+        Ok(snapshot)
+    }
+
+    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.watermark = snapshot.number("watermark")?;
+        self.target = snapshot.number("target")?;
+        self.rollover.restore_closed(snapshot.number("closed")?);
+        let ids = self.store.keys.load(snapshot.table("keys")?)?;
+        let rows = snapshot.table("slots")?;
+        let panes = column::<Int64Type>(rows, "pane")?;
+        let prefix = (rows.column_by_name("prefix"))
+            .and_then(|column| column.as_boolean_opt())
+            .ok_or_else(|| Error::Snapshot("it does not tell panes from prefixes".into()))?;
+        let mut slots = Vec::with_capacity(panes.len());
+        for (row, &place) in column::<UInt32Type>(rows, "key")?.iter().enumerate() {
+            let key = (ids.get(place as usize).copied())
+                .ok_or_else(|| Error::Snapshot("a pane in it names no key of it".into()))?;
+            let pane = (!prefix.value(row)).then_some(panes[row]);
+            slots.push(self.rollover.restore(pane, key, &mut self.store)?);
+        }
+        let ordinal = snapshot.number("ordinal")? as u64;
+        self.store.arena.load(&slots, rows, ordinal)?;
+        self.outbox.load(snapshot.part("outbox")?)?;
+        self.late.load(snapshot.part("late")?)?;
+        self.counters = load_counters(snapshot.part("counters")?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,451 @@
+//! Which windows hold a row, counted in panes.
+//!
+//! Time is cut at every instant where a window starts or ends; the pieces are the
+//! panes, numbered in order of time. A HOP whose size is no multiple of its slide has
+//! two panes to a slide, however small their common divisor is:
+//!
+//! ```text
+//! slide 10, size 25     windows   [0 ─────────── 25)
+//!                                      [10 ─────────── 35)
+//!                       panes     0 │1│ 2 │3│ 4 │5│ 6 │      5 = 25 mod 10
+//!                                 0 5 10    20    30
+//! ```
+//!
+//! No two windows end at the same pane edge, so a window is named by its end: the
+//! number of the first pane after it.
+//!
+//! (Panes: Li et al., SIGMOD Record 34(1), 2005; pairs: Krishnamurthy et al., SIGMOD
+//! 2006.) This module knows no keys and no state.
+
+use arrow::datatypes::TimeUnit;
+use chrono_tz::Tz;
+
+use super::calendar::{Calendar, CalendarUnit};
+use super::{Alignment, Span, WindowKind};
+use crate::error::{Error, Result};
+use crate::time::{MAX_TIME, MIN_TIME, nanos_per_tick};
+
+/// The panes of fixed or calendar windows, and the windows over them.
+#[derive(Debug, Clone)]
+pub(crate) struct Grid {
+    cuts: Cuts,
+    /// The unit count from one window's start to the next one's.
+    slide: i64,
+    /// What the size is longer than a multiple of the slide; above zero, every slide
+    /// is cut in two.
+    rest: i64,
+    panes: Panes,
+    /// The panes all of whose windows can be told in 64 bits.
+    first: i64,
+    last: i64,
+    /// The event times that lie in them: `earliest <= t < latest`.
+    earliest: i64,
+    latest: i64,
+}
+
+/// Windows in pane numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Panes {
+    /// Windows of `size` panes that start at every multiple of `slide`.
+    Hop { slide: i64, size: i64 },
+    /// Windows that start at every multiple of `size` and grow pane by pane.
+    Cumulate { size: i64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Cuts {
+    Ticks { offset: i64 },
+    Calendar(Calendar),
+}
+
+impl Panes {
+    /// The first end of a window after the edge `pane`.
+    pub(crate) fn end_after(self, pane: i64) -> i64 {
+        match self {
+            Self::Hop { slide, size } => {
+                let (pane, slide, size) = (i128::from(pane), i128::from(slide), i128::from(size));
+                narrow(((pane - size).div_euclid(slide) + 1) * slide + size)
+            }
+            Self::Cumulate { .. } => pane.saturating_add(1),
+        }
+    }
+
+    /// The last end of a window not after the edge `pane`.
+    pub(crate) fn end_until(self, pane: i64) -> i64 {
+        match self {
+            Self::Hop { slide, size } => {
+                let (pane, slide, size) = (i128::from(pane), i128::from(slide), i128::from(size));
+                narrow((pane - size).div_euclid(slide) * slide + size)
+            }
+            Self::Cumulate { .. } => pane,
+        }
+    }
+
+    /// The end of the last window that holds a pane.
+    pub(crate) fn last_end(self, pane: i64) -> i64 {
+        let pane = i128::from(pane);
+        match self {
+            Self::Hop { slide, size } => {
+                let slide = i128::from(slide);
+                narrow(pane.div_euclid(slide) * slide + i128::from(size))
+            }
+            Self::Cumulate { size } => {
+                let size = i128::from(size);
+                narrow((pane.div_euclid(size) + 1) * size)
+            }
+        }
+    }
+
+    /// The first pane of the window that ends at `end`.
+    pub(crate) fn start_of(self, end: i64) -> i64 {
+        match self {
+            Self::Hop { size, .. } => end.saturating_sub(size),
+            Self::Cumulate { size } => end.saturating_sub(1).div_euclid(size).saturating_mul(size),
+        }
+    }
+
+    /// How many windows that hold `pane` end at `until` or before.
+    pub(crate) fn ends_until(self, pane: i64, until: i64) -> u64 {
+        let first = self.end_after(pane);
+        if first > until {
+            return 0;
+        }
+        let step = match self {
+            Self::Hop { slide, .. } => slide,
+            Self::Cumulate { .. } => 1,
+        };
+        let last = until.min(self.last_end(pane));
+        (i128::from(last) - i128::from(first)).div_euclid(i128::from(step)) as u64 + 1
+    }
+}
+
+fn narrow(number: i128) -> i64 {
+    number.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
+impl Grid {
+    /// The grid of a window function over a time column of `unit`; `None` for SESSION
+    /// and COUNT, which have none.
+    ///
+    /// # Errors
+    /// If the sizes do not fit each other.
+    pub(crate) fn new(
+        kind: WindowKind,
+        alignment: Alignment,
+        unit: TimeUnit,
+    ) -> Result<Option<Self>> {
+        let (step, size, cumulate) = match kind {
+            WindowKind::Tumble { size } => (size, size, false),
+            WindowKind::Hop { slide, size } => (slide, size, false),
+            WindowKind::Cumulate { step, size } => (step, size, true),
+            WindowKind::Session { .. } | WindowKind::Count { .. } => return Ok(None),
+        };
+        let (slide, size, calendar) = match (step, size) {
+            (Span::Ticks(slide), Span::Ticks(size)) => (slide, size, None),
+            (Span::Days(slide), Span::Days(size)) => {
+                (slide.into(), size.into(), Some(CalendarUnit::Day))
+            }
+            (Span::Months(slide), Span::Months(size)) => {
+                (slide.into(), size.into(), Some(CalendarUnit::Month))
+            }
+            _ => {
+                return Err(Error::invalid(
+                    "a window's sizes must be of one kind: both fixed times, both days or both \
+                     months",
+                ));
+            }
+        };
+        if slide <= 0 || size <= 0 {
+            return Err(Error::invalid("a window's sizes must be above zero"));
+        }
+        let rest = size % slide;
+        if cumulate && rest != 0 {
+            return Err(Error::invalid(
+                "the size of CUMULATE must be a multiple of its step",
+            ));
+        }
+        if slide > size {
+            return Err(Error::invalid(
+                "the slide of HOP is greater than its size; the order is HOP(source, time, slide, \
+                 size)",
+            ));
+        }
+        let panes = match (cumulate, rest) {
+            (true, _) => Panes::Cumulate { size: size / slide },
+            (false, 0) => Panes::Hop {
+                slide: 1,
+                size: size / slide,
+            },
+            (false, _) => Panes::Hop {
+                slide: 2,
+                size: 2 * (size / slide) + 1,
+            },
+        };
+        let cuts = match calendar {
+            // Moving the start by a whole size (of CUMULATE) or slide changes nothing.
+            None => Cuts::Ticks {
+                offset: (alignment.offset).rem_euclid(if cumulate { size } else { slide }),
+            },
+            Some(calendar) => {
+                let second = 1_000_000_000 / nanos_per_tick(unit);
+                let year = 366 * 86_400 * second;
+                if alignment.offset <= -year || alignment.offset >= year {
+                    return Err(Error::invalid(
+                        "the offset of a calendar window must be shorter than a year",
+                    ));
+                }
+                let zone = alignment.timezone.unwrap_or(Tz::UTC);
+                Cuts::Calendar(Calendar::new(calendar, zone, second, alignment.offset))
+            }
+        };
+        let mut grid = Self {
+            cuts,
+            slide,
+            rest,
+            panes,
+            first: i64::MIN,
+            last: i64::MAX,
+            earliest: i64::MIN,
+            latest: i64::MAX,
+        };
+        grid.limit();
+        Ok(Some(grid))
+    }
+
+    /// Finds the panes all of whose windows can be told in 64 bits.
+    fn limit(&mut self) {
+        let (lowest, highest) = match self.cuts {
+            Cuts::Ticks { offset } => {
+                let slide = i128::from(self.slide);
+                let pane = |time: i64| {
+                    let parts = i128::from(self.parts());
+                    (i128::from(time) - i128::from(offset)).div_euclid(slide) * parts
+                };
+                (narrow(pane(MIN_TIME)), narrow(pane(MAX_TIME) + 1))
+            }
+            Cuts::Calendar(calendar) => {
+                let (first, last) = calendar.limits();
+                let number = |unit: i64| unit.div_euclid(self.slide) * self.parts();
+                (number(first) + self.parts(), number(last))
+            }
+        };
+        let starts_late_enough = |pane: i64| {
+            let start = self.panes.start_of(self.panes.end_after(pane));
+            start >= lowest && self.edge(start) >= i128::from(MIN_TIME)
+        };
+        let ends_early_enough = |pane: i64| {
+            let end = self.panes.last_end(pane);
+            end <= highest && self.edge(end) <= i128::from(MAX_TIME)
+        };
+        let first = first_where(lowest, highest, starts_late_enough);
+        let after = first_where(lowest, highest, |pane| !ends_early_enough(pane));
+        (self.first, self.last) = (first, after.saturating_sub(1));
+        if self.first <= self.last {
+            self.earliest = narrow(self.edge(self.first));
+            self.latest = narrow(self.edge(self.last.saturating_add(1)));
+        } else {
+            (self.earliest, self.latest) = (MAX_TIME, MAX_TIME);
+        }
+    }
+
+    fn parts(&self) -> i64 {
+        if self.rest > 0 { 2 } else { 1 }
+    }
+
+    /// The windows in pane numbers.
+    pub(crate) fn panes(&self) -> Panes {
+        self.panes
+    }
+
+    /// The event times that windows can hold: those not before the first and before
+    /// the second. What lies outside is nearer to the ends of 64-bit time (or of the
+    /// calendar) than a window is long, and is in no window.
+    pub(crate) fn limits(&self) -> (i64, i64) {
+        (self.earliest, self.latest)
+    }
+
+    /// The instant at which a pane starts.
+    fn edge(&self, pane: i64) -> i128 {
+        let parts = self.parts();
+        let rest = if pane.rem_euclid(parts) == 0 {
+            0
+        } else {
+            self.rest
+        };
+        let slides = i128::from(pane.div_euclid(parts));
+        let unit = slides * i128::from(self.slide) + i128::from(rest);
+        match self.cuts {
+            Cuts::Ticks { offset } => unit + i128::from(offset),
+            Cuts::Calendar(calendar) => calendar.start(narrow(unit)),
+        }
+    }
+
+    /// The instant at which a pane starts, drawn to the ends of 64-bit time.
+    pub(crate) fn start(&self, pane: i64) -> i64 {
+        narrow(self.edge(pane))
+    }
+
+    /// The pane of an event time within [`Grid::limits`].
+    pub(crate) fn pane(&self, time: i64) -> i64 {
+        let unit = match self.cuts {
+            Cuts::Ticks { offset } => time.saturating_sub(offset),
+            Cuts::Calendar(calendar) => calendar.number(time),
+        };
+        let slides = unit.div_euclid(self.slide);
+        if self.rest == 0 {
+            slides
+        } else {
+            2 * slides + i64::from(unit.rem_euclid(self.slide) >= self.rest)
+        }
+    }
+
+    /// The end of the last window that is closed at a watermark: every window that
+    /// ends there or before is. [`i64::MIN`] if none is.
+    pub(crate) fn closed(&self, watermark: i64) -> i64 {
+        if self.first > self.last || watermark < self.earliest {
+            return i64::MIN;
+        }
+        let end = self.panes.end_until(self.pane(watermark));
+        end.min(self.panes.last_end(self.last))
+    }
+}
+
+/// The first number in `low ..= high` for which `condition` holds, if it holds for all
+/// after it; `high + 1` if there is none.
+fn first_where(low: i64, high: i64, condition: impl Fn(i64) -> bool) -> i64 {
+    let (mut low, mut high) = (i128::from(low), i128::from(high) + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if condition(middle as i64) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    narrow(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(kind: WindowKind, offset: i64) -> Grid {
+        let alignment = Alignment {
+            offset,
+            timezone: None,
+        };
+        Grid::new(kind, alignment, TimeUnit::Second)
+            .expect("the sizes fit")
+            .expect("it has panes")
+    }
+
+    fn hop(slide: i64, size: i64) -> WindowKind {
+        WindowKind::Hop {
+            slide: Span::Ticks(slide),
+            size: Span::Ticks(size),
+        }
+    }
+
+    #[test]
+    fn windows_hold_what_their_bounds_say() {
+        for (slide, size) in [(1, 1), (10, 10), (10, 20), (10, 25), (7, 10), (3, 8)] {
+            for offset in [0, 4, -3, 1_000_001] {
+                let grid = grid(hop(slide, size), offset);
+                for time in -60..60 {
+                    let pane = grid.pane(time);
+                    assert!(grid.start(pane) <= time && time < grid.start(pane + 1));
+                    let mut expected = Vec::new();
+                    for number in -100..100 {
+                        let start = number * slide + offset.rem_euclid(slide);
+                        if start <= time && time < start + size {
+                            expected.push((start, start + size));
+                        }
+                    }
+                    let mut found = Vec::new();
+                    let mut end = grid.panes().end_after(pane);
+                    while end <= grid.panes().last_end(pane) {
+                        let start = grid.panes().start_of(end);
+                        found.push((grid.start(start), grid.start(end)));
+                        end = grid.panes().end_after(end);
+                    }
+                    assert_eq!(found, expected, "{slide} {size} {offset} {time}");
+                    let closed = grid.closed(time + 5);
+                    let ended = expected.iter().filter(|(_, end)| *end <= time + 5);
+                    assert_eq!(
+                        grid.panes().ends_until(pane, closed),
+                        ended.count() as u64,
+                        "{slide} {size} {offset} {time}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cumulate_grows_step_by_step() {
+        let kind = WindowKind::Cumulate {
+            step: Span::Ticks(2),
+            size: Span::Ticks(10),
+        };
+        let grid = grid(kind, -1);
+        let panes = grid.panes();
+        let pane = grid.pane(-6);
+        assert_eq!(
+            (grid.start(pane), grid.start(panes.end_after(pane))),
+            (-7, -5)
+        );
+        assert_eq!(grid.start(panes.start_of(panes.end_after(pane))), -11);
+        assert_eq!(grid.start(panes.last_end(pane)), -1);
+        assert_eq!(panes.ends_until(pane, grid.closed(-3)), 2);
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_panic() {
+        let sizes = [1, 2, 3, 10, 1 << 40, i64::MAX / 2, i64::MAX];
+        for slide in sizes {
+            for size in sizes.into_iter().filter(|size| *size >= slide) {
+                for offset in [0, 1, -1, i64::MIN, i64::MAX] {
+                    let grid = grid(hop(slide, size), offset);
+                    let (earliest, latest) = grid.limits();
+                    assert!(earliest <= latest);
+                    for time in [earliest, latest.saturating_sub(1)] {
+                        if earliest < latest {
+                            let pane = grid.pane(time);
+                            let end = grid.panes().last_end(pane);
+                            assert!(grid.edge(end) <= MAX_TIME.into());
+                            let first = grid.panes().start_of(grid.panes().end_after(pane));
+                            assert!(grid.edge(first) >= MIN_TIME.into());
+                            assert_eq!(
+                                grid.closed(MAX_TIME).max(end),
+                                grid.closed(MAX_TIME),
+                                "the end of time closes every window"
+                            );
+                        }
+                    }
+                    for time in [MIN_TIME, -1, 0, 1, MAX_TIME] {
+                        grid.closed(time);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let refused = [
+            hop(20, 10),
+            hop(0, 10),
+            WindowKind::Cumulate {
+                step: Span::Ticks(3),
+                size: Span::Ticks(10),
+            },
+            WindowKind::Hop {
+                slide: Span::Days(1),
+                size: Span::Months(1),
+            },
+        ];
+        for kind in refused {
+            assert!(Grid::new(kind, Alignment::default(), TimeUnit::Second).is_err());
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A chunk of text: whole rows, or one that is too long to be held.
+
+use std::fmt::Debug;
+use std::ops::{ControlFlow, Range};
+
+use super::rows::Piece;
+
+/// Whole rows of text.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Chunk {
+    /// The text.
+    pub(crate) bytes: Vec<u8>,
+    /// Where its rows begin: after a header.
+    pub(crate) start: usize,
+    /// The number of the line at `start`, from 1.
+    pub(crate) first_line: u64,
+    /// How the rows stand in it.
+    pub(crate) shape: Shape,
+}
+
+/// How rows stand in a chunk.
+#[derive(Debug, Default, Clone)]
+pub(crate) enum Shape {
+    /// As lines.
+    #[default]
+    Lines,
+    /// As values that may reach over several lines: where they are, and the line that
+    /// each begins on.
+    Values(Vec<(Range<usize>, u64)>),
+    /// One row of more than `line_bytes_max`: its beginning.
+    TooLong,
+    /// No row: what is wrong between the rows.
+    Broken(&'static str),
+}
+
+/// Reads the rows of chunks. Chunks are independent of each other, so that several
+/// are parsed at the same time.
+pub(crate) trait ChunkParser: Debug + Send + Sync {
+    /// Gives the rows of a chunk, in order and in pieces of bounded size, to `out`,
+    /// until it breaks.
+    ///
+    /// # Errors
+    /// Never for what the text says: that is rejected row by row.
+    fn parse(
+        &self,
+        chunk: &Chunk,
+        out: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+    ) -> windrow_core::Result<()>;
+}

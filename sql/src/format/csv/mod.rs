@@ -1,0 +1,332 @@
+//! CSV: records to rows, directed by the schema.
+//!
+//! - A field is NULL when it is one of the `null_value`s and does not stand in quotes;
+//!   by default, when it is empty. In a column that is not text an empty field is NULL
+//!   always, and quotes make no difference.
+//! - Booleans are `true`, `t`, `1`, `false`, `f`, `0` in either case. Numbers and times
+//!   may have blanks around them.
+//! - Columns are found by the header's names (exactly, else in another case if only one
+//!   is meant), without a header by position. A column that the file does not have is
+//!   NULL; fields that the schema does not have are ignored.
+//! - A row has as many fields as the header, or the schema, has names. Blank lines are
+//!   no rows, unless there is only one field.
+
+mod dialect;
+
+use std::ops::ControlFlow;
+
+pub(crate) use dialect::Dialect;
+pub(crate) use dialect::line_feeds;
+use dialect::{FieldText, RecordEnd, RecordFault, line_end};
+
+use super::chunk::{Chunk, ChunkParser, Shape};
+use super::column::{Column, type_name};
+use super::number::Fault;
+use super::rows::{Piece, RowFault, RowShape, Rows};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The names of a header, made usable: blanks around them are cut off; a name that is
+/// empty becomes `column_N`, one that was there before gets `_2`, `_3` and so on.
+fn header_names<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (index, field) in fields.into_iter().enumerate() {
+        let field = String::from_utf8_lossy(field);
+        let name = match field.trim() {
+            "" => format!("column_{}", index + 1),
+            name => name.to_owned(),
+        };
+        let mut unique = name.clone();
+        let mut count = 1;
+        while names.contains(&unique) {
+            count += 1;
+            unique = format!("{name}_{count}");
+        }
+        names.push(unique);
+    }
+    names
+}
+
+/// The first record of a file.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    /// Its fields as names.
+    names: Vec<String>,
+    /// Where the next record begins.
+    next: usize,
+    /// How many lines lie before it.
+    lines: u64,
+}
+
+/// Reads the first record that is no comment and no blank line. `None`: there is none
+/// in these bytes.
+///
+/// # Errors
+/// If it is no record: `file` names it.
+fn read_header(dialect: &Dialect, bytes: &[u8], file: &str) -> Result<Option<Header>> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let (end, next) = line_end(bytes, at);
+        if end == at || dialect.is_comment(bytes, at) {
+            at = next;
+            continue;
+        }
+        let mut fields = Vec::new();
+        let end = dialect.record(bytes, at, &mut Vec::new(), |_, field| {
+            fields.push(field.text.to_vec());
+        });
+        if end.fault.is_some() || std::str::from_utf8(&bytes[at..end.end]).is_err() {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("{file}: its first line cannot be read as a CSV header"),
+            )
+            .help("if it is CSV, check delimiter, quote and comment, or set header = 'false'"));
+        }
+        return Ok(Some(Header {
+            names: header_names(fields.iter().map(Vec::as_slice)),
+            next: end.next,
+            lines: line_feeds(&bytes[..end.next]),
+        }));
+    }
+    Ok(None)
+}
+
+/// Takes the header off a file's first chunks. `None`: it is not in this one.
+///
+/// # Errors
+/// As [`read_header`].
+pub(crate) fn take_header(
+    dialect: &Dialect,
+    chunk: &mut Chunk,
+    file: &str,
+) -> Result<Option<Vec<String>>> {
+    let header = read_header(dialect, &chunk.bytes, file)?;
+    Ok(header.map(|header| {
+        chunk.start = header.next;
+        chunk.first_line += header.lines;
+        header.names
+    }))
+}
+
+/// Reads the rows of one CSV file.
+#[derive(Debug)]
+pub(crate) struct CsvParser {
+    shape: RowShape,
+    dialect: Dialect,
+    null_values: Option<Vec<Box<[u8]>>>,
+    /// The column of each field of a record.
+    columns: Vec<Option<usize>>,
+}
+
+impl CsvParser {
+    /// A parser for a file with the header `names`; without one, fields are columns by
+    /// position.
+    ///
+    /// # Errors
+    /// If a column cannot be read from text, or the header names none of the columns.
+    pub(crate) fn new(
+        shape: RowShape,
+        dialect: Dialect,
+        null_values: Option<&[String]>,
+        names: Option<&[String]>,
+    ) -> Result<Self> {
+        for (field, column) in shape.schema.fields().iter().zip(Rows::new(&shape)?.columns) {
+            if matches!(
+                column.data_type(),
+                arrow::datatypes::DataType::Struct(_) | arrow::datatypes::DataType::List(_)
+            ) {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "column {} is a {}, which a CSV field cannot hold",
+                        field.name(),
+                        type_name(field.data_type())
+                    ),
+                ));
+            }
+        }
+        let columns = match names {
+            Some(names) => by_name(&shape, names)?,
+            None => (0..shape.schema.fields().len()).map(Some).collect(),
+        };
+        Ok(Self {
+            shape,
+            dialect,
+            null_values: null_values
+                .map(|values| values.iter().map(|value| value.as_bytes().into()).collect()),
+            columns,
+        })
+    }
+
+    #[inline]
+    fn is_null(&self, text: &[u8]) -> bool {
+        match &self.null_values {
+            None => text.is_empty(),
+            Some(values) => values.iter().any(|value| **value == *text),
+        }
+    }
+
+    #[inline]
+    fn append(&self, column: &mut Column, field: FieldText<'_>) -> Result<(), Fault> {
+        let FieldText { text, quoted } = field;
+        if column.is_text() {
+            if !quoted && self.is_null(text) {
+                column.append_null();
+                return Ok(());
+            }
+            return column.append_text(text);
+        }
+        if text.is_empty() || (self.null_values.is_some() && self.is_null(text)) {
+            column.append_null();
+            return Ok(());
+        }
+        column.append_text(text).or_else(|fault| {
+            let trimmed = text.trim_ascii();
+            if trimmed.len() == text.len() {
+                Err(fault)
+            } else if trimmed.is_empty() || self.is_null(trimmed) {
+                column.append_null();
+                Ok(())
+            } else {
+                column.append_text(trimmed)
+            }
+        })
+    }
+
+    /// What is wrong with a record that was tokenised, if anything.
+    fn fault(&self, end: &RecordEnd, row: &[u8], check_utf8: bool) -> Option<RowFault> {
+        let expected = self.columns.len();
+        if let Some(fault) = end.fault {
+            return Some(RowFault::Parse(match fault {
+                RecordFault::AfterQuote => "text follows a closing quote".into(),
+                RecordFault::Unclosed => "a quote is opened and not closed".into(),
+            }));
+        }
+        if check_utf8 && std::str::from_utf8(row).is_err() {
+            return Some(RowFault::Parse("the row is not valid UTF-8".into()));
+        }
+        (end.fields != expected).then(|| {
+            RowFault::Parse(format!(
+                "the row has {} field{} instead of {expected}",
+                end.fields,
+                if end.fields == 1 { "" } else { "s" },
+            ))
+        })
+    }
+}
+
+/// The column of each field that a header names.
+fn by_name(shape: &RowShape, names: &[String]) -> Result<Vec<Option<usize>>> {
+    let fields = shape.schema.fields();
+    let mut columns = vec![None; names.len()];
+    for (column, field) in fields.iter().enumerate() {
+        let exact = names.iter().position(|name| name == field.name());
+        let found = exact.or_else(|| {
+            let mut alike = (names.iter().enumerate())
+                .filter(|(_, name)| name.eq_ignore_ascii_case(field.name()))
+                .map(|(index, _)| index);
+            alike.next().filter(|_| alike.next().is_none())
+        });
+        if let Some(index) = found
+            && columns[index].is_none()
+        {
+            columns[index] = Some(column);
+        }
+    }
+    if !fields.is_empty() && columns.iter().all(Option::is_none) {
+        let declared: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "{}: its header ({}) names none of the columns ({})",
+                shape.file,
+                names.join(", "),
+                declared.join(", ")
+            ),
+        )
+        .help("check delimiter, or set header = 'false' if the first line is a row"));
+    }
+    Ok(columns)
+}
+
+impl ChunkParser for CsvParser {
+    fn parse(
+        &self,
+        chunk: &Chunk,
+        out: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+    ) -> windrow_core::Result<()> {
+        let mut rows = Rows::new(&self.shape)?;
+        let bytes = &chunk.bytes[..];
+        if let Shape::TooLong = chunk.shape {
+            let fault = rows.too_long();
+            rows.reject(bytes, chunk.first_line, fault);
+            let _stopped = rows.give(out)?;
+            return Ok(());
+        }
+        // Validated once for all fields; only a damaged chunk is checked row by row.
+        let check_utf8 = std::str::from_utf8(bytes).is_err();
+        let mut scratch = Vec::new();
+        let (mut at, mut line) = (chunk.start, chunk.first_line);
+        while at < bytes.len() {
+            if self.dialect.is_comment(bytes, at) {
+                at = line_end(bytes, at).1;
+                line += 1;
+                continue;
+            }
+            let mut value_fault = None;
+            let columns = &mut rows.columns;
+            let mut end = self
+                .dialect
+                .record(bytes, at, &mut scratch, |index, field| {
+                    if value_fault.is_none()
+                        && let Some(Some(column)) = self.columns.get(index)
+                        && let Err(fault) = self.append(&mut columns[*column], field)
+                    {
+                        value_fault = Some((*column, field.text.to_vec(), fault));
+                    }
+                });
+            let mut row = &bytes[at..end.end];
+            if row.is_empty() && self.columns.len() != 1 {
+                rows.take_back();
+                at = end.next;
+                line += 1;
+                continue;
+            }
+            if row.len() > self.shape.line_bytes_max && end.quoted {
+                // The thread that cuts the file gives up such a record too, after its
+                // first line.
+                let (first_end, next) = line_end(bytes, at);
+                end = RecordEnd {
+                    next,
+                    fault: Some(RecordFault::Unclosed),
+                    quoted: false,
+                    ..end
+                };
+                row = &bytes[at..first_end];
+            }
+            let fault = if row.len() > self.shape.line_bytes_max {
+                Some(rows.too_long())
+            } else {
+                self.fault(&end, row, check_utf8)
+            };
+            let fault = fault.or_else(|| {
+                let (column, text, fault) = value_fault?;
+                let name = rows.name(column);
+                Some(RowFault::value(name, &rows.columns[column], &text, fault))
+            });
+            match fault {
+                None => rows.accept(),
+                Some(fault) => rows.reject(row, line, fault),
+            }
+            line += 1;
+            if end.quoted {
+                line += line_feeds(row);
+            }
+            at = end.next;
+            if rows.give_if_full(out)?.is_break() {
+                return Ok(());
+            }
+        }
+        let _stopped = rows.give(out)?;
+        Ok(())
+    }
+}

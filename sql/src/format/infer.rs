@@ -1,0 +1,340 @@
+//! The columns of a text, from a sample of its rows.
+//!
+//! A column has the narrowest type that all sampled values fit: BIGINT, DOUBLE, BOOLEAN,
+//! DATE, TIMESTAMP (microseconds; with zone `+00:00` if any value names one), else TEXT.
+//! A column without values is TEXT. Integers beyond 64 bits are TEXT too, so that
+//! identifiers keep their digits, unless the column holds fractions. JSON objects are
+//! structs, arrays are lists; values of different kinds in one place make it TEXT. Rows
+//! that cannot be read are passed over here and rejected later.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use serde_json::Value;
+
+use super::chunk::{Chunk, ChunkParser, Shape};
+use super::csv::{CsvParser, take_header};
+use super::number::{Fault, parse_f64, parse_i64};
+use super::options::{Format, JsonPath};
+use super::rows::RowShape;
+use super::text::TextFormat;
+use super::time::{DateCache, TimestampFormat, parse_iso};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A sample is read in chunks of this size.
+const SAMPLE_CHUNK_BYTES: usize = 256 << 10;
+
+/// The kinds of values that were seen, one bit for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Kinds(u8);
+
+impl Kinds {
+    const INTEGER: Self = Self(1);
+    const LONG_INTEGER: Self = Self(2);
+    const FLOAT: Self = Self(4);
+    const BOOLEAN: Self = Self(8);
+    const DATE: Self = Self(16);
+    const TIME: Self = Self(32);
+    const ZONED_TIME: Self = Self(64);
+    const TEXT: Self = Self(128);
+
+    fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn only(self, others: &[Self]) -> bool {
+        self.0 & !others.iter().fold(0, |bits, kind| bits | kind.0) == 0
+    }
+
+    fn data_type(self) -> DataType {
+        if self.0 == 0 {
+            DataType::Utf8
+        } else if self.only(&[Self::INTEGER]) {
+            DataType::Int64
+        } else if self.only(&[Self::INTEGER, Self::LONG_INTEGER, Self::FLOAT])
+            && self.has(Self::FLOAT)
+        {
+            DataType::Float64
+        } else if self.only(&[Self::BOOLEAN]) {
+            DataType::Boolean
+        } else if self.only(&[Self::DATE]) {
+            DataType::Date32
+        } else if self.only(&[Self::DATE, Self::TIME, Self::ZONED_TIME]) {
+            let zone = self.has(Self::ZONED_TIME).then(|| "+00:00".into());
+            DataType::Timestamp(TimeUnit::Microsecond, zone)
+        } else {
+            DataType::Utf8
+        }
+    }
+
+    /// The kind of a text that is no number.
+    fn of_words(text: &str, times: Option<&TimestampFormat>) -> Self {
+        let time = match times {
+            Some(format) => format.parse(text.as_bytes()),
+            None => parse_iso(text.as_bytes(), &mut DateCache::default()),
+        };
+        match time {
+            None => Self::TEXT,
+            Some(time) if time.has_zone() => Self::ZONED_TIME,
+            Some(time) if times.is_none() && time.plain_date().is_some() => Self::DATE,
+            Some(_) => Self::TIME,
+        }
+    }
+
+    /// The kind of a CSV field; an empty one tells nothing.
+    fn of_field(text: &str, times: Option<&TimestampFormat>) -> Self {
+        let text = text.trim();
+        if text.is_empty() {
+            return Self::default();
+        }
+        match parse_i64(text.as_bytes()) {
+            Ok(_) => return Self::INTEGER,
+            Err(Fault::Range) => return Self::LONG_INTEGER,
+            Err(_) => {}
+        }
+        match parse_f64(text.as_bytes()) {
+            Ok(value) if value.is_finite() => return Self::FLOAT,
+            Ok(_) if matches!(text, "NaN" | "nan" | "inf" | "-inf") => return Self::FLOAT,
+            _ => {}
+        }
+        if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
+            return Self::BOOLEAN;
+        }
+        Self::of_words(text, times)
+    }
+}
+
+/// The columns of a text.
+///
+/// # Errors
+/// If it cannot be read, or holds nothing to infer them from.
+pub(crate) fn infer_text(
+    reader: impl Read,
+    text: &TextFormat,
+    file: &str,
+    eager: bool,
+) -> Result<SchemaRef> {
+    let mut chunks = text.chunks(reader, SAMPLE_CHUNK_BYTES, eager)?;
+    let mut next = || {
+        chunks.next().map_err(|error| {
+            Error::new(ErrorKind::Io, format!("reading {file}: {error}")).caused_by(error)
+        })
+    };
+    let fields = match text.format {
+        Format::Csv => infer_csv(&mut next, text, file)?,
+        _ => infer_json(&mut next, text)?,
+    };
+    if fields.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!("{file}: it holds no row to infer columns from"),
+        )
+        .help("declare the columns in CREATE STREAM"));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+type NextChunk<'a> = dyn FnMut() -> Result<Option<Chunk>> + 'a;
+
+fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<Vec<Field>> {
+    let dialect = text.dialect();
+    let times = text.options.timestamp_format.as_ref();
+    let mut sample: Option<(Vec<String>, CsvParser)> = None;
+    let mut kinds = Vec::new();
+    let mut rows = 0;
+    while rows < text.options.sample_rows
+        && let Some(mut chunk) = next()?
+    {
+        if sample.is_none() {
+            let (start, first_line) = (chunk.start, chunk.first_line);
+            let Some(mut names) = take_header(&dialect, &mut chunk, file)? else {
+                continue;
+            };
+            if !text.options.header {
+                (chunk.start, chunk.first_line) = (start, first_line);
+                names = (1..=names.len())
+                    .map(|index| format!("column_{index}"))
+                    .collect();
+            }
+            let fields: Fields = (names.iter())
+                .map(|name| Field::new(name, DataType::Utf8, true))
+                .collect();
+            let shape = RowShape {
+                schema: Arc::new(Schema::new(fields)),
+                times: None,
+                file: file.into(),
+                batch_rows: text.options.sample_rows,
+                line_bytes_max: text.options.line_bytes_max,
+            };
+            kinds = vec![Kinds::default(); names.len()];
+            let null_values = text.options.null_values.as_deref();
+            let parser = CsvParser::new(shape, dialect, null_values, None)?;
+            sample = Some((names, parser));
+        }
+        let Some((_, parser)) = &sample else { continue };
+        parser.parse(&chunk, &mut |piece| {
+            for (column, kinds) in piece.records.columns().iter().zip(&mut kinds) {
+                let left = text
+                    .options
+                    .sample_rows
+                    .saturating_sub(rows)
+                    .min(column.len());
+                for value in column.slice(0, left).as_string::<i32>().iter().flatten() {
+                    kinds.add(Kinds::of_field(value, times));
+                }
+            }
+            rows += piece.records.num_rows() + piece.rejected.len();
+            match rows < text.options.sample_rows {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+    }
+    let names = sample.map(|(names, _)| names).unwrap_or_default();
+    Ok((names.into_iter().zip(kinds))
+        .map(|(name, kinds)| Field::new(name, kinds.data_type(), true))
+        .collect())
+}
+
+/// What was seen at one place of a JSON tree.
+#[derive(Debug, Default)]
+struct Tree {
+    kinds: Kinds,
+    /// The members of objects in order of first appearance.
+    members: Option<(Vec<(String, Tree)>, HashMap<String, usize>)>,
+    items: Option<Box<Tree>>,
+}
+
+impl Tree {
+    fn add(&mut self, value: &Value, times: Option<&TimestampFormat>) {
+        match value {
+            Value::Null => {}
+            Value::Bool(_) => self.kinds.add(Kinds::BOOLEAN),
+            Value::Number(number) => self.kinds.add(match number {
+                number if number.is_i64() => Kinds::INTEGER,
+                number if number.is_u64() => Kinds::LONG_INTEGER,
+                _ => Kinds::FLOAT,
+            }),
+            Value::String(text) => self.kinds.add(Kinds::of_words(text, times)),
+            Value::Array(values) => {
+                let items = self.items.get_or_insert_default();
+                values.iter().for_each(|value| items.add(value, times));
+            }
+            Value::Object(object) => {
+                let (members, index) = self.members.get_or_insert_default();
+                for (key, value) in object {
+                    let at = match index.get(key) {
+                        Some(at) => *at,
+                        None => {
+                            members.push((key.clone(), Self::default()));
+                            index.insert(key.clone(), members.len() - 1);
+                            members.len() - 1
+                        }
+                    };
+                    members[at].1.add(value, times);
+                }
+            }
+        }
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let members = self
+            .members
+            .as_ref()
+            .map_or(&[][..], |(members, _)| members);
+        (members.iter())
+            .map(|(name, tree)| Field::new(name, tree.data_type(), true))
+            .collect()
+    }
+
+    fn data_type(&self) -> DataType {
+        match (&self.members, &self.items) {
+            (None, None) => self.kinds.data_type(),
+            (Some((members, _)), None) if self.kinds.0 == 0 && !members.is_empty() => {
+                DataType::Struct(self.fields().into())
+            }
+            (None, Some(items)) if self.kinds.0 == 0 => {
+                DataType::List(Arc::new(Field::new_list_field(items.data_type(), true)))
+            }
+            // As text, values of any kind keep what they say.
+            _ => DataType::Utf8,
+        }
+    }
+
+    /// The type at the end of a path; TEXT if it leads nowhere.
+    fn at(&self, path: &[String]) -> DataType {
+        let Some((key, rest)) = path.split_first() else {
+            return self.data_type();
+        };
+        let member =
+            (self.members.as_ref()).and_then(|(members, index)| Some(&members[*index.get(key)?].1));
+        let item = (self.items.as_deref()).filter(|_| key.parse::<u64>().is_ok());
+        member.or(item).map_or(DataType::Utf8, |tree| tree.at(rest))
+    }
+}
+
+fn infer_json(next: &mut NextChunk<'_>, text: &TextFormat) -> Result<Vec<Field>> {
+    let times = text.options.timestamp_format.as_ref();
+    let mut tree = Tree::default();
+    let mut rows = 0;
+    let mut add = |row: &[u8]| {
+        if let Ok(row @ Value::Object(_)) = serde_json::from_slice(row) {
+            tree.add(&row, times);
+        }
+        // Damaged rows count, or a sample could be the whole file.
+        rows += usize::from(!row.trim_ascii().is_empty());
+        rows < text.options.sample_rows
+    };
+    while let Some(chunk) = next()? {
+        let more = match &chunk.shape {
+            Shape::Lines => chunk.bytes.split(|byte| *byte == b'\n').all(&mut add),
+            Shape::Values(values) => {
+                (values.iter()).all(|(range, _)| add(&chunk.bytes[range.clone()]))
+            }
+            Shape::TooLong | Shape::Broken(_) => true,
+        };
+        if !more {
+            break;
+        }
+    }
+    if tree.members.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut fields = tree.fields();
+    for (column, JsonPath(path)) in &text.options.paths {
+        fields.retain(|field| field.name() != column);
+        fields.push(Field::new(column, tree.at(path), true));
+    }
+    Ok(fields)
+}
+
+/// What a pipe holds, by its first bytes.
+pub(crate) fn sniff_format(bytes: &[u8]) -> Format {
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    if bytes.starts_with(b"PAR1") {
+        return Format::Parquet;
+    }
+    // A stream of Arrow IPC begins with the continuation of its first message.
+    if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xFF; 4]) {
+        return Format::Arrow;
+    }
+    match text.trim_ascii_start().first() {
+        Some(b'{') => Format::Ndjson,
+        Some(b'[') => Format::Json,
+        _ => Format::Csv,
+    }
+}
+
+/// The name of a file as positions and errors show it.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,388 @@
+//! JSON: objects to rows, directed by the schema.
+//!
+//! - A key is a column if it is spelled exactly as it; other keys are ignored, columns
+//!   without a key are NULL. Of a key that stands twice the last counts.
+//! - `path.COLUMN = 'a.b.0'` reads a column from inside: keys of objects and indices of
+//!   lists. A path that leads nowhere is NULL.
+//! - Numbers go into numeric columns, strings into times and text, objects into structs,
+//!   arrays into lists. A column of text takes any value as it is written, a decimal
+//!   also takes a string. An integer column takes no fraction and no exponent.
+//!
+//! The text is read once, from left to right, straight into the columns; a tree is never
+//! built.
+
+mod cursor;
+mod objects;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use memchr::memchr;
+
+use cursor::{Broken, Cursor, JSON_DEPTH_MAX, Text};
+pub(crate) use objects::ObjectScanner;
+
+use super::chunk::{Chunk, ChunkParser, Shape};
+use super::column::{Column, Takes};
+use super::number::Fault;
+use super::options::JsonPath;
+use super::rows::{Piece, RowFault, RowShape, Rows};
+use crate::error::Result;
+
+/// What is read at one place of a row's tree.
+#[derive(Debug, Default)]
+struct Node {
+    /// The columns that take the value itself.
+    columns: Vec<usize>,
+    /// What is read inside, by key or by index.
+    inner: Vec<(Box<[u8]>, Node)>,
+}
+
+impl Node {
+    fn add(&mut self, keys: &[String], column: usize) {
+        let Some((key, rest)) = keys.split_first() else {
+            self.columns.push(column);
+            return;
+        };
+        let index = (self
+            .inner
+            .iter()
+            .position(|(known, _)| **known == *key.as_bytes()))
+        .unwrap_or_else(|| {
+            self.inner.push((key.as_bytes().into(), Node::default()));
+            self.inner.len() - 1
+        });
+        self.inner[index].1.add(rest, column);
+    }
+}
+
+/// The place of `key` among `keys`; keys mostly come in the same order, so that the
+/// search begins at `hint`.
+#[inline]
+fn find<'k>(
+    count: usize,
+    at: impl Fn(usize) -> &'k [u8],
+    key: &[u8],
+    hint: &mut usize,
+) -> Option<usize> {
+    let start = if *hint < count { *hint } else { 0 };
+    let found = (start..count)
+        .chain(0..start)
+        .find(|index| at(*index) == key)?;
+    *hint = found + 1;
+    Some(found)
+}
+
+/// Why a row is not accepted.
+#[derive(Debug)]
+enum Stop {
+    Broken(Broken),
+    /// The value between two places does not fit.
+    Value(usize, usize, Fault),
+    /// As [`Stop::Value`], with the column.
+    Column(usize, usize, usize, Fault),
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+/// Reads the value at `cursor` into `column`.
+#[inline]
+fn read_value(
+    cursor: &mut Cursor<'_>,
+    column: &mut Column,
+    depth: usize,
+    scratch: &mut Vec<u8>,
+) -> Result<(), Stop> {
+    let start = cursor.at;
+    let fits = match (cursor.peek(), column.takes()) {
+        (Some(b'n'), _) => {
+            cursor.word("null")?;
+            column.append_null();
+            Ok(())
+        }
+        (Some(b'-' | b'0'..=b'9'), takes) => {
+            let number = cursor.number()?;
+            match takes {
+                Takes::Number | Takes::Decimal | Takes::Text => column.append_text(number),
+                Takes::Time => Err(Fault::Epoch),
+                _ => Err(Fault::Invalid),
+            }
+        }
+        (Some(b'"'), takes) => {
+            let string = cursor.string()?;
+            match takes {
+                Takes::Text | Takes::Time | Takes::Decimal => match string.decode(scratch) {
+                    Some(text) => column.append_text(text),
+                    None => return Err(Broken::At(start, "a known escape").into()),
+                },
+                _ => Err(Fault::Invalid),
+            }
+        }
+        (Some(b't' | b'f'), Takes::Boolean) => {
+            cursor.skip(depth)?;
+            column.append_text(&cursor.bytes[start..cursor.at])
+        }
+        (Some(b'{'), Takes::Struct) => {
+            read_struct(cursor, column, depth, scratch)?;
+            Ok(())
+        }
+        (Some(b'['), Takes::List) => {
+            let child = column.child().expect("a list has a child");
+            cursor.items(depth, |cursor, _| {
+                read_value(cursor, child, depth + 1, scratch)
+            })?;
+            column.close();
+            Ok(())
+        }
+        (_, takes) => {
+            cursor.skip(depth)?;
+            match takes {
+                Takes::Text => column.append_text(&cursor.bytes[start..cursor.at]),
+                _ => Err(Fault::Invalid),
+            }
+        }
+    };
+    fits.map_err(|fault| Stop::Value(start, cursor.at, fault))
+}
+
+fn read_struct(
+    cursor: &mut Cursor<'_>,
+    column: &mut Column,
+    depth: usize,
+    scratch: &mut Vec<u8>,
+) -> Result<(), Stop> {
+    let len = column.len();
+    let (fields, children) = column.children().expect("a struct has children");
+    let mut hint = 0;
+    cursor.members(depth, |cursor, key| {
+        let key = decode_key(cursor, key, scratch)?;
+        let name = |index: usize| fields[index].name().as_bytes();
+        match find(fields.len(), name, key, &mut hint) {
+            Some(index) => {
+                children[index].truncate(len);
+                read_value(cursor, &mut children[index], depth + 1, scratch)
+            }
+            None => Ok(cursor.skip(depth + 1)?),
+        }
+    })?;
+    column.close();
+    Ok(())
+}
+
+#[inline]
+fn decode_key<'s, 'a: 's>(
+    cursor: &Cursor<'_>,
+    key: Text<'a>,
+    scratch: &'s mut Vec<u8>,
+) -> Result<&'s [u8], Stop> {
+    (key.decode(scratch)).ok_or_else(|| Broken::At(cursor.at, "a known escape").into())
+}
+
+/// Reads the rows of NDJSON lines, or of the objects of a JSON array.
+#[derive(Debug)]
+pub(crate) struct JsonParser {
+    shape: RowShape,
+    root: Node,
+}
+
+impl JsonParser {
+    /// A parser for the columns of `shape`, some of which are found by `paths`.
+    ///
+    /// # Errors
+    /// If a column cannot be read from text.
+    pub(crate) fn new(shape: RowShape, paths: &BTreeMap<String, JsonPath>) -> Result<Self> {
+        Rows::new(&shape)?;
+        let mut root = Node::default();
+        for (index, field) in shape.schema.fields().iter().enumerate() {
+            match paths.get(field.name()) {
+                Some(path) => root.add(&path.0, index),
+                None => root.add(std::slice::from_ref(field.name()), index),
+            }
+        }
+        Ok(Self { shape, root })
+    }
+
+    /// Reads what `node` wants of the value at `cursor`, which stands `depth` levels
+    /// deep.
+    #[inline]
+    fn read(
+        &self,
+        node: &Node,
+        cursor: &mut Cursor<'_>,
+        rows: &mut Rows<'_>,
+        depth: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
+        let start = cursor.at;
+        for &index in &node.columns {
+            cursor.at = start;
+            let len = rows.len();
+            let column = &mut rows.columns[index];
+            if column.len() > len {
+                column.truncate(len);
+            }
+            read_value(cursor, column, depth, scratch).map_err(|stop| match stop {
+                Stop::Value(start, end, fault) => Stop::Column(index, start, end, fault),
+                stop => stop,
+            })?;
+        }
+        if node.inner.is_empty() {
+            return match node.columns.is_empty() {
+                true => Ok(cursor.skip(depth)?),
+                false => Ok(()),
+            };
+        }
+        cursor.at = start;
+        match cursor.peek() {
+            Some(b'{') => self.read_members(node, cursor, rows, depth, scratch),
+            Some(b'[') => cursor.items(depth, |cursor, index| {
+                let wanted = (node.inner.iter())
+                    .find(|(key, _)| super::number::parse_u64(key) == Ok(index as u64));
+                match wanted {
+                    Some((_, inner)) => self.read(inner, cursor, rows, depth + 1, scratch),
+                    None => Ok(cursor.skip(depth + 1)?),
+                }
+            }),
+            _ => Ok(cursor.skip(depth)?),
+        }
+    }
+
+    #[inline]
+    fn read_members(
+        &self,
+        node: &Node,
+        cursor: &mut Cursor<'_>,
+        rows: &mut Rows<'_>,
+        depth: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
+        let mut hint = 0;
+        cursor.members(depth, |cursor, key| {
+            let key = decode_key(cursor, key, scratch)?;
+            let known = |index: usize| &*node.inner[index].0;
+            match find(node.inner.len(), known, key, &mut hint) {
+                Some(index) => self.read(&node.inner[index].1, cursor, rows, depth + 1, scratch),
+                None => Ok(cursor.skip(depth + 1)?),
+            }
+        })
+    }
+
+    /// Appends one row, or says why not.
+    #[inline]
+    fn row(&self, row: &[u8], rows: &mut Rows<'_>, scratch: &mut Vec<u8>) -> Result<(), Stop> {
+        let mut cursor = Cursor { bytes: row, at: 0 };
+        if cursor.peek() != Some(b'{') {
+            return Err(cursor.broken("an object").into());
+        }
+        self.read_members(&self.root, &mut cursor, rows, 0, scratch)?;
+        cursor.blanks();
+        match cursor.peek() {
+            None => Ok(()),
+            Some(_) => Err(cursor.broken("nothing after the object").into()),
+        }
+    }
+
+    fn add(
+        &self,
+        rows: &mut Rows<'_>,
+        row: &[u8],
+        line: u64,
+        check_utf8: bool,
+        scratch: &mut Vec<u8>,
+    ) {
+        let fault = if row.len() > self.shape.line_bytes_max {
+            rows.too_long()
+        } else if check_utf8 && std::str::from_utf8(row).is_err() {
+            RowFault::Parse("the row is not valid UTF-8".into())
+        } else {
+            match self.row(row, rows, scratch) {
+                Ok(()) => {
+                    let len = rows.len() + 1;
+                    for column in &mut rows.columns {
+                        if column.len() < len {
+                            column.append_null();
+                        }
+                    }
+                    return rows.accept();
+                }
+                Err(stop) => describe(rows, row, &stop),
+            }
+        };
+        rows.reject(row, line, fault);
+    }
+}
+
+#[cold]
+fn describe(rows: &Rows<'_>, row: &[u8], stop: &Stop) -> RowFault {
+    match *stop {
+        Stop::Broken(Broken::Depth) => RowFault::Parse(format!(
+            "objects and lists are nested deeper than {JSON_DEPTH_MAX} levels (json_depth_max)"
+        )),
+        Stop::Broken(Broken::At(at, expected)) if at >= row.len() => RowFault::Parse(format!(
+            "not valid JSON: it ends where {expected} was expected"
+        )),
+        Stop::Broken(Broken::At(at, expected)) => RowFault::Parse(format!(
+            "not valid JSON: expected {expected} at byte {}",
+            at + 1
+        )),
+        Stop::Column(column, start, end, fault) => {
+            let name = rows.name(column);
+            RowFault::value(name, &rows.columns[column], &row[start..end], fault)
+        }
+        Stop::Value(..) => unreachable!("a value is read for a column"),
+    }
+}
+
+impl ChunkParser for JsonParser {
+    fn parse(
+        &self,
+        chunk: &Chunk,
+        out: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+    ) -> windrow_core::Result<()> {
+        let mut rows = Rows::new(&self.shape)?;
+        let bytes = &chunk.bytes[..];
+        // Validated once for all values; only a damaged chunk is checked row by row.
+        let check_utf8 = std::str::from_utf8(bytes).is_err();
+        let mut scratch = Vec::new();
+        match &chunk.shape {
+            Shape::TooLong => {
+                let fault = rows.too_long();
+                rows.reject(bytes, chunk.first_line, fault);
+            }
+            Shape::Broken(reason) => {
+                let fault = RowFault::Parse((*reason).to_owned());
+                rows.reject(bytes, chunk.first_line, fault);
+            }
+            Shape::Values(values) => {
+                for (range, line) in values {
+                    let row = &bytes[range.clone()];
+                    self.add(&mut rows, row, *line, check_utf8, &mut scratch);
+                    if rows.give_if_full(out)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+            Shape::Lines => {
+                let (mut at, mut line) = (chunk.start, chunk.first_line);
+                while at < bytes.len() {
+                    let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+                    let row = bytes[at..end].trim_ascii();
+                    if !row.is_empty() {
+                        self.add(&mut rows, row, line, check_utf8, &mut scratch);
+                        if rows.give_if_full(out)?.is_break() {
+                            return Ok(());
+                        }
+                    }
+                    at = end + 1;
+                    line += 1;
+                }
+            }
+        }
+        let _stopped = rows.give(out)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! The rows of one text, as chunks and the parser that reads them.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::chunk::{Chunk, ChunkParser, Shape};
+use super::csv::{CsvParser, Dialect, take_header};
+use super::json::{JsonParser, ObjectScanner};
+use super::options::{Format, FormatOptions};
+use super::reader::{Chunks, Splitter};
+use super::rows::RowShape;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a text is to be read.
+#[derive(Debug, Clone)]
+pub(crate) struct TextFormat {
+    pub(crate) format: Format,
+    pub(crate) options: Arc<FormatOptions>,
+    /// What stands between CSV fields.
+    pub(crate) delimiter: u8,
+}
+
+impl TextFormat {
+    /// The bytes of CSV that have a meaning.
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect {
+            delimiter: self.delimiter,
+            quote: self.options.quote,
+            escape: self.options.escape.filter(|_| self.options.quote.is_some()),
+            comment: self.options.comment,
+        }
+    }
+
+    /// The chunks of a text of this format.
+    ///
+    /// # Errors
+    /// If the format is not read.
+    pub(crate) fn chunks<R: Read>(
+        &self,
+        reader: R,
+        chunk_bytes: usize,
+        eager: bool,
+    ) -> Result<Chunks<R>> {
+        let splitter = match self.format {
+            Format::Csv => Splitter::Csv(self.dialect()),
+            Format::Ndjson => Splitter::Lines,
+            Format::Json => Splitter::Values(ObjectScanner::default()),
+            Format::Line => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "the line protocol can be written, but not yet read",
+                )
+                .help("send the readings as csv or ndjson"));
+            }
+            Format::Arrow | Format::Parquet => unreachable!("not a format of text"),
+        };
+        let line_bytes_max = self.options.line_bytes_max;
+        Ok(Chunks::new(
+            reader,
+            splitter,
+            chunk_bytes,
+            line_bytes_max,
+            eager,
+        ))
+    }
+
+    /// Whether the first record is a header.
+    pub(crate) fn has_header(&self) -> bool {
+        self.format == Format::Csv && self.options.header
+    }
+}
+
+/// The rows of a text.
+#[derive(Debug)]
+pub(crate) struct TextReader<R> {
+    chunks: Chunks<R>,
+    text: TextFormat,
+    shape: RowShape,
+    /// Known once the header is.
+    parser: Option<Arc<dyn ChunkParser>>,
+}
+
+impl<R: Read> TextReader<R> {
+    /// Reads `chunks` of the format `text` as rows of `shape`.
+    pub(crate) fn new(chunks: Chunks<R>, text: TextFormat, shape: RowShape) -> Self {
+        Self {
+            chunks,
+            text,
+            shape,
+            parser: None,
+        }
+    }
+
+    /// The next chunk and what parses it, or `None` at the end.
+    ///
+    /// # Errors
+    /// If the text cannot be read, or its header fits no column.
+    pub(crate) fn next(&mut self) -> Result<Option<(Chunk, Arc<dyn ChunkParser>)>> {
+        loop {
+            let file = &self.shape.file;
+            let chunk = self.chunks.next().map_err(|error| {
+                Error::new(ErrorKind::Io, format!("reading {file}: {error}")).caused_by(error)
+            })?;
+            let Some(mut chunk) = chunk else {
+                return Ok(None);
+            };
+            if let Some(parser) = &self.parser {
+                return Ok(Some((chunk, parser.clone())));
+            }
+            let names = if self.text.has_header() {
+                if let Shape::TooLong = chunk.shape {
+                    return Err(Error::new(
+                        ErrorKind::Limit,
+                        format!(
+                            "{file}: the header is longer than {} bytes",
+                            self.shape.line_bytes_max
+                        ),
+                    )
+                    .help("raise line_bytes_max, if it is CSV"));
+                }
+                match take_header(&self.text.dialect(), &mut chunk, file)? {
+                    None => continue,
+                    names => names,
+                }
+            } else {
+                None
+            };
+            let parser = self.parser(names.as_deref())?;
+            self.parser = Some(parser.clone());
+            return Ok(Some((chunk, parser)));
+        }
+    }
+
+    fn parser(&self, names: Option<&[String]>) -> Result<Arc<dyn ChunkParser>> {
+        let options = &self.text.options;
+        let shape = self.shape.clone();
+        Ok(match self.text.format {
+            Format::Csv => Arc::new(CsvParser::new(
+                shape,
+                self.text.dialect(),
+                options.null_values.as_deref(),
+                names,
+            )?),
+            _ => Arc::new(JsonParser::new(shape, &options.paths)?),
+        })
+    }
+}

@@ -1,0 +1,386 @@
+//! Times from text.
+//!
+//! ISO 8601 and RFC 3339 by hand: `2026-01-31`, `2026-01-31T12:30`,
+//! `2026-01-31 12:30:00.123456789Z`, `…+05:30`. A time without zone is read as UTC,
+//! one with an offset is converted to it; a plain date is its midnight. A fraction
+//! finer than the column's unit is cut towards the past. Any other form is read by a
+//! `timestamp_format`, as `strftime` describes it.
+
+use arrow::datatypes::TimeUnit;
+use chrono::format::{Fixed, Item, Parsed, StrftimeItems};
+use windrow_core::time::nanos_per_tick;
+
+use super::number::Fault;
+
+/// An instant as its text gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Instant {
+    /// Days since 1970-01-01.
+    days: i64,
+    /// Seconds since midnight.
+    seconds: u32,
+    /// Nanoseconds since the second.
+    nanos: u32,
+    /// Seconds east of UTC, if the text says.
+    offset: Option<i32>,
+    /// Whether the text has a time of day.
+    has_time: bool,
+}
+
+impl Instant {
+    /// The instant in ticks of `unit` since the epoch, UTC.
+    #[inline]
+    pub(crate) fn ticks(&self, unit: TimeUnit) -> Result<i64, Fault> {
+        let seconds =
+            self.days * 86_400 + i64::from(self.seconds) - i64::from(self.offset.unwrap_or(0));
+        let per_tick = nanos_per_tick(unit);
+        (seconds.checked_mul(1_000_000_000 / per_tick))
+            .and_then(|ticks| ticks.checked_add(i64::from(self.nanos) / per_tick))
+            .ok_or(Fault::Range)
+    }
+
+    /// Days since the epoch, if the text is a plain date.
+    pub(crate) fn plain_date(&self) -> Option<i32> {
+        (!self.has_time)
+            .then_some(self.days)
+            .and_then(|days| i32::try_from(days).ok())
+    }
+
+    /// Whether the text names its zone.
+    pub(crate) fn has_zone(&self) -> bool {
+        self.offset.is_some()
+    }
+}
+
+/// The last date that was read. Readings come in order of time, so that most share it
+/// with the row before.
+#[derive(Debug, Clone)]
+pub(crate) struct DateCache {
+    text: [u8; 10],
+    days: i64,
+}
+
+impl Default for DateCache {
+    fn default() -> Self {
+        Self {
+            text: *b"1970-01-01",
+            days: 0,
+        }
+    }
+}
+
+fn digit(text: &[u8], at: usize) -> Option<u32> {
+    let digit = text.get(at)?.wrapping_sub(b'0');
+    (digit <= 9).then_some(u32::from(digit))
+}
+
+fn two(text: &[u8], at: usize) -> Option<u32> {
+    Some(digit(text, at)? * 10 + digit(text, at + 1)?)
+}
+
+/// Days since the epoch of `yyyy-mm-dd`.
+fn parse_days(text: &[u8]) -> Option<i64> {
+    if text.len() != 10 || text[4] != b'-' || text[7] != b'-' {
+        return None;
+    }
+    let year = two(text, 0)? * 100 + two(text, 2)?;
+    let date = chrono::NaiveDate::from_ymd_opt(year as i32, two(text, 5)?, two(text, 8)?)?;
+    Some(i64::from(date.to_epoch_days()))
+}
+
+/// Seconds east of UTC of `Z`, `+hh`, `+hhmm` or `+hh:mm`.
+fn parse_offset(text: &[u8]) -> Option<i32> {
+    let sign = match text {
+        [b'Z' | b'z'] => return Some(0),
+        [b'+', ..] => 1,
+        [b'-', ..] => -1,
+        _ => return None,
+    };
+    let minutes = match text.len() {
+        3 => 0,
+        5 => two(text, 3)?,
+        6 if text[3] == b':' => two(text, 4)?,
+        _ => return None,
+    };
+    let hours = two(text, 1)?;
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60) as i32)
+}
+
+/// Reads an ISO 8601 date or time.
+#[inline]
+pub(crate) fn parse_iso(text: &[u8], cache: &mut DateCache) -> Option<Instant> {
+    let date = text.first_chunk::<10>()?;
+    if *date != cache.text {
+        cache.days = parse_days(date)?;
+        cache.text = *date;
+    }
+    let mut instant = Instant {
+        days: cache.days,
+        seconds: 0,
+        nanos: 0,
+        offset: None,
+        has_time: text.len() > 10,
+    };
+    if !instant.has_time {
+        return Some(instant);
+    }
+    if !matches!(text[10], b'T' | b't' | b' ') || *text.get(13)? != b':' {
+        return None;
+    }
+    let (hour, minute) = (two(text, 11)?, two(text, 14)?);
+    let mut second = 0;
+    let mut at = 16;
+    if text.get(at) == Some(&b':') {
+        second = two(text, 17)?;
+        at = 19;
+        if matches!(text.get(at), Some(b'.' | b',')) {
+            let (nanos, end) = parse_fraction(text, at + 1)?;
+            instant.nanos = nanos;
+            at = end;
+        }
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    instant.seconds = hour * 3600 + minute * 60 + second;
+    if at < text.len() {
+        instant.offset = Some(parse_offset(text[at..].trim_ascii_start())?);
+    }
+    Some(instant)
+}
+
+/// One to nine digits after the point, as nanoseconds, and where they end.
+#[inline]
+fn parse_fraction(text: &[u8], start: usize) -> Option<(u32, usize)> {
+    const SCALE: [u32; 10] = [
+        0,
+        100_000_000,
+        10_000_000,
+        1_000_000,
+        100_000,
+        10_000,
+        1_000,
+        100,
+        10,
+        1,
+    ];
+    let mut at = start;
+    let mut value = 0;
+    while let Some(digit) = digit(text, at) {
+        if at - start == 9 {
+            return None;
+        }
+        value = value * 10 + digit;
+        at += 1;
+    }
+    (at > start).then(|| (value * SCALE[at - start], at))
+}
+
+/// Nanoseconds since midnight of `hh:mm[:ss[.fraction]]`.
+pub(crate) fn parse_time_of_day(text: &[u8]) -> Option<i64> {
+    let mut dated = *b"1970-01-01T00:00:00.000000000";
+    if text.len() > 18 || text.len() < 5 {
+        return None;
+    }
+    dated[11..11 + text.len()].copy_from_slice(text);
+    let instant = parse_iso(&dated[..11 + text.len()], &mut DateCache::default())?;
+    if instant.offset.is_some() {
+        return None;
+    }
+    instant.ticks(TimeUnit::Nanosecond).ok()
+}
+
+/// A `timestamp_format`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimestampFormat {
+    text: String,
+    items: Vec<Item<'static>>,
+}
+
+impl TimestampFormat {
+    /// Reads a format of `strftime`, or `None` if it is none. `%Z` is none: the name of
+    /// a zone does not tell its offset.
+    pub fn new(text: &str) -> Option<Self> {
+        let items = StrftimeItems::new(text).parse_to_owned().ok()?;
+        if items.contains(&Item::Fixed(Fixed::TimezoneName)) {
+            return None;
+        }
+        Some(Self {
+            text: text.to_owned(),
+            items,
+        })
+    }
+
+    /// The format as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Reads a time of this format.
+    pub(crate) fn parse(&self, text: &[u8]) -> Option<Instant> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut parsed = Parsed::new();
+        chrono::format::parse(&mut parsed, text, self.items.iter()).ok()?;
+        if parsed.hour_mod_12().is_some() && parsed.minute().is_none() {
+            parsed.set_minute(0).ok()?;
+        }
+        let has_time = parsed.hour_mod_12().is_some() || parsed.timestamp().is_some();
+        // Seconds since the epoch (`%s`) are in UTC; chrono has then added the offset.
+        let zoned = parsed.offset().is_some() || parsed.timestamp().is_some();
+        let offset = parsed.offset().unwrap_or(0);
+        let local = if has_time {
+            parsed.to_naive_datetime_with_offset(offset).ok()?
+        } else {
+            parsed.to_naive_date().ok()?.and_hms_opt(0, 0, 0)?
+        };
+        let seconds = local.and_utc().timestamp();
+        Some(Instant {
+            days: seconds.div_euclid(86_400),
+            seconds: u32::try_from(seconds.rem_euclid(86_400)).ok()?,
+            nanos: local.and_utc().timestamp_subsec_nanos().min(999_999_999),
+            offset: zoned.then_some(offset),
+            has_time,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::{DateTime, NaiveDateTime, SecondsFormat};
+    use proptest::prelude::*;
+
+    fn micros(text: &str) -> Option<i64> {
+        parse_iso(text.as_bytes(), &mut DateCache::default())?
+            .ticks(TimeUnit::Microsecond)
+            .ok()
+    }
+
+    #[test]
+    fn forms_of_one_instant() {
+        // 2026-01-31 12:30 UTC is 20,484 days and 45,000 seconds after the epoch.
+        let expected = Some((20_484 * 86_400 + 45_000) * 1_000_000);
+        for text in [
+            "2026-01-31T12:30",
+            "2026-01-31 12:30:00",
+            "2026-01-31t12:30:00z",
+            "2026-01-31T12:30:00.000000000Z",
+            "2026-01-31 12:30:00 +00:00",
+            "2026-01-31T18:00:00+05:30",
+            "2026-01-31T18:00:00+0530",
+            "2026-01-31T04:30:00.0-08",
+            "2026-01-30T23:30:00-13:00",
+        ] {
+            assert_eq!(micros(text), expected, "{text}");
+        }
+        assert_eq!(micros("1970-01-01"), Some(0));
+        assert_eq!(micros("1969-12-31T23:59:59.9999995"), Some(-1));
+        assert_eq!(micros("0001-01-01"), Some(-719_162 * 86_400_000_000));
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for text in [
+            "",
+            "2026",
+            "2026-1-1",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-01-01T",
+            "2026-01-01T1",
+            "2026-01-01T24:00",
+            "2026-01-01T12:60",
+            "2026-01-01T12:00:60",
+            "2026-01-01T12:00:00.",
+            "2026-01-01T12:00:00.1234567890",
+            "2026-01-01T12:00:00+24:00",
+            "2026-01-01T12:00:00X",
+            "2026-01-01X12:00:00",
+            "2026/01/01",
+            "1700000000",
+            "2026-01-01T12:00:0",
+            "2026-01-01T12:00:00+1",
+            "2026-01-01 ",
+            "２026-01-01",
+            "\0\0\0\0\0\0\0\0\0\0",
+        ] {
+            assert_eq!(micros(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn nanoseconds_end_in_2262() {
+        let at = |text: &str| {
+            parse_iso(text.as_bytes(), &mut DateCache::default())
+                .expect("a time")
+                .ticks(TimeUnit::Nanosecond)
+        };
+        assert_eq!(at("2262-04-11T23:47:16.854775807"), Ok(i64::MAX));
+        assert_eq!(at("2262-04-12"), Err(Fault::Range));
+        assert_eq!(at("1600-01-01"), Err(Fault::Range));
+    }
+
+    #[test]
+    fn a_format_reads_what_it_describes() {
+        let micros = |format: &str, text: &str| {
+            TimestampFormat::new(format)
+                .expect("a format")
+                .parse(text.as_bytes())
+                .map(|instant| instant.ticks(TimeUnit::Microsecond).expect("in range"))
+        };
+        let noon = (20_484 * 86_400 + 43_200) * 1_000_000;
+        assert_eq!(micros("%d.%m.%Y %H:%M", "31.01.2026 12:00"), Some(noon));
+        assert_eq!(
+            micros("%d/%m/%Y", "31/01/2026"),
+            Some(noon - 43_200_000_000)
+        );
+        assert_eq!(
+            micros("%Y%m%dT%H%M%S%z", "20260131T140000+0200"),
+            Some(noon)
+        );
+        assert_eq!(micros("%s", "1769860800"), Some(noon));
+        assert_eq!(
+            micros("%Y-%m-%d %H:%M:%S%.f", "2026-01-31 12:00:00.5"),
+            Some(noon + 500_000)
+        );
+        assert_eq!(micros("%d.%m.%Y", "2026-01-31"), None);
+        assert_eq!(micros("%Y-%m-%d %H", "2026-01-31 12"), Some(noon));
+        assert_eq!(micros("%s %z", "1769860800 +0200"), Some(noon));
+        assert_eq!(TimestampFormat::new("%Q"), None);
+        assert_eq!(TimestampFormat::new("%Y-%m-%d %Z"), None);
+    }
+
+    #[test]
+    fn times_of_day() {
+        assert_eq!(parse_time_of_day(b"01:00"), Some(3_600_000_000_000));
+        assert_eq!(parse_time_of_day(b"00:00:01.5"), Some(1_500_000_000));
+        assert_eq!(
+            parse_time_of_day(b"23:59:59.999999999"),
+            Some(86_399_999_999_999)
+        );
+        for text in ["", "1:00", "24:00", "12:00Z", "12:00:00.0000000000"] {
+            assert_eq!(parse_time_of_day(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_chrono(
+            seconds in -62_135_596_800i64..253_402_300_799, nanos in 0u32..1_000_000_000,
+        ) {
+            let time = DateTime::from_timestamp(seconds, nanos).expect("in range");
+            let expected = seconds * 1_000_000 + i64::from(nanos) / 1000;
+            prop_assert_eq!(micros(&time.to_rfc3339_opts(SecondsFormat::Nanos, true)), Some(expected));
+            prop_assert_eq!(micros(&time.naive_utc().to_string()), Some(expected));
+        }
+
+        #[test]
+        fn accepts_no_date_that_chrono_refuses(text in "[0-3][0-9]{3}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9]") {
+            let expected = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S").ok();
+            // chrono takes second 60 for a leap second.
+            prop_assume!(!text.ends_with(":60"));
+            prop_assert_eq!(micros(&text), expected.map(|time| time.and_utc().timestamp_micros()));
+        }
+    }
+}
