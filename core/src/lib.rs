@@ -12,13 +12,21 @@
 //! names only modules above it.
 
 pub mod error;
+
 pub mod time;
+
 pub mod snapshot;
+
 pub mod batch;
-pub mod stream;
+
 pub mod aggregate;
+
 pub mod window;
+
 pub mod operator;
+
+pub mod stream;
+
 pub mod pipeline;
 
 pub use error::{Error, Result};

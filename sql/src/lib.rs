@@ -3,13 +3,19 @@
 //! Modules are declared in the order in which they may depend on each other: each
 //! names only modules above it.
 
-pub mod connector;
-pub mod exec;
-pub mod plan;
-pub mod session;
-pub mod dialect;
 pub mod error;
+
+pub mod dialect;
+
 pub mod format;
+
+pub mod connector;
+
+pub mod exec;
+
+pub mod plan;
+
+pub mod session;
 
 pub use error::{Error, ErrorKind, Result, Script};
 pub use session::{Answer, Progress, ResultHandler, Session, SessionConfig, Subscription};

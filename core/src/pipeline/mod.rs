@@ -8,12 +8,18 @@
 //! plugged in. It knows no source and no sink by name.
 
 mod accounts;
-mod driver;
-mod engine;
-mod ingress;
-mod save;
-mod view;
+
 mod watermark;
+
+mod view;
+
+mod ingress;
+
+mod engine;
+
+mod save;
+
+mod driver;
 
 pub use accounts::LateRecords;
 pub use driver::{Driver, Stepped};

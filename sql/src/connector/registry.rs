@@ -85,7 +85,10 @@ impl Connectors {
     /// If there is none; the error names the nearest.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn ConnectorKind>> {
         self.kinds.get(&name.to_lowercase()).ok_or_else(|| {
-            let error = Error::new(ErrorKind::Option, format!("there is no connector \"{name}\""));
+            let error = Error::new(
+                ErrorKind::Option,
+                format!("there is no connector \"{name}\""),
+            );
             match nearest(name, self.kinds.keys().map(String::as_str)) {
                 Some(meant) => error.help(format!("did you mean '{meant}'?")),
                 None => {

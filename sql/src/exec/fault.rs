@@ -44,7 +44,9 @@ pub(crate) fn sentence(error: &DataFusionError) -> String {
         "Arrow error: ",
     ]
     .iter()
-    .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    .fold(text, |text, prefix| {
+        text.strip_prefix(prefix).unwrap_or(text)
+    });
     let mut chars = text.trim_end_matches('.').chars();
     match chars.next() {
         Some(first) if chars.clone().next().is_some_and(char::is_lowercase) => {

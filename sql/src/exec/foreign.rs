@@ -93,7 +93,10 @@ fn by_slot(rows: &Rows<'_>) -> Result<Vec<(u32, Vec<ArrayRef>)>> {
     let mut start = 0;
     while start < order.len() {
         let this = slot(&order[start]);
-        let length = order[start..].iter().take_while(|row| slot(row) == this).count();
+        let length = order[start..]
+            .iter()
+            .take_while(|row| slot(row) == this)
+            .count();
         let part = args.iter().map(|arg| arg.slice(start, length)).collect();
         groups.push((this, part));
         start += length;
@@ -279,8 +282,7 @@ impl OrderedRows {
             return Ok(None);
         }
         let columns = (0..self.columns()).map(|column| {
-            let parts: Vec<&dyn Array> =
-                batches.iter().map(|batch| &*batch[column]).collect();
+            let parts: Vec<&dyn Array> = batches.iter().map(|batch| &*batch[column]).collect();
             Ok(concat(&parts)?)
         });
         columns.collect::<Result<Vec<_>>>().map(Some)

@@ -2,9 +2,12 @@
 //! quality rules, aggregates that have no state of our own.
 
 mod fault;
-mod foreign;
+
 mod rows;
+
 mod rules;
+
+mod foreign;
 
 pub use fault::data_fault;
 pub(crate) use fault::sentence;

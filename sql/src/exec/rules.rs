@@ -117,8 +117,8 @@ impl Prepare for StreamRules {
                     reason,
                 });
             })?;
-            let passed = (passed.as_boolean_opt())
-                .ok_or_else(|| Error::invalid("a CHECK is no BOOLEAN"))?;
+            let passed =
+                (passed.as_boolean_opt()).ok_or_else(|| Error::invalid("a CHECK is no BOOLEAN"))?;
             if passed.false_count() > 0 {
                 let broken = (0..rows).filter(|row| passed.is_valid(*row) && !passed.value(*row));
                 violations.extend(broken.map(|row| Violation {

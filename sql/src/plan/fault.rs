@@ -32,7 +32,9 @@ impl Context<'_> {
             other => other,
         };
         let diagnostic = error.diagnostic().cloned();
-        let span = diagnostic.as_ref().and_then(|diagnostic| self.range(diagnostic));
+        let span = diagnostic
+            .as_ref()
+            .and_then(|diagnostic| self.range(diagnostic));
         let own = own_error(&error);
         let told = match own {
             Some(error) => error,
@@ -46,7 +48,9 @@ impl Context<'_> {
     }
 
     fn place(&self, error: Error) -> Error {
-        error.at(self.span.clone()).in_script(self.positions.script())
+        error
+            .at(self.span.clone())
+            .in_script(self.positions.script())
     }
 
     fn range(&self, diagnostic: &Diagnostic) -> Option<Range<usize>> {
@@ -88,12 +92,24 @@ impl Context<'_> {
             };
         }
         if let Some(name) = between(&sentence, "table function '", "' not found") {
-            let known = ["tumble", "hop", "cumulate", "session", "count_window", "late", "rejected"];
-            let error =
-                Error::new(ErrorKind::Plan, format!("there is no table function \"{name}\""));
+            let known = [
+                "tumble",
+                "hop",
+                "cumulate",
+                "session",
+                "count_window",
+                "late",
+                "rejected",
+            ];
+            let error = Error::new(
+                ErrorKind::Plan,
+                format!("there is no table function \"{name}\""),
+            );
             return match nearest(name, known) {
                 Some(meant) => error.help(format!("did you mean {}?", meant.to_uppercase())),
-                None => error.help("the window functions are TUMBLE, HOP, CUMULATE, SESSION and COUNT_WINDOW"),
+                None => error.help(
+                    "the window functions are TUMBLE, HOP, CUMULATE, SESSION and COUNT_WINDOW",
+                ),
             };
         }
         let message = match diagnostic {
@@ -143,8 +159,10 @@ fn schema_fault(error: &SchemaError) -> Error {
         } => {
             let name = &field.name;
             let error = Error::new(ErrorKind::Plan, format!("there is no column \"{name}\""));
-            let mut names: Vec<&str> =
-                valid_fields.iter().map(|field| field.name.as_str()).collect();
+            let mut names: Vec<&str> = valid_fields
+                .iter()
+                .map(|field| field.name.as_str())
+                .collect();
             names.sort_unstable();
             names.dedup();
             let same = names.iter().find(|known| known.eq_ignore_ascii_case(name));
@@ -176,7 +194,9 @@ fn schema_fault(error: &SchemaError) -> Error {
 
 /// A name as it has to be written in SQL.
 fn quoted(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    let plain = name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain {
         name.into()

@@ -59,12 +59,18 @@ pub fn in_place_of(plan: &LogicalPlan) -> DfResult<(LogicalPlan, Arc<Leaf>)> {
     const TABLE: &str = "part";
     let leaf = Arc::new(Leaf::new(plan));
     let source = provider_as_source(Arc::new(LeafTable(leaf.clone())));
-    let columns = plan.schema().iter().enumerate().map(|(place, (qualifier, field))| {
-        let column = Column::new(Some(TableReference::bare(TABLE)), format!("c{place}"));
-        Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
-    });
+    let columns = plan
+        .schema()
+        .iter()
+        .enumerate()
+        .map(|(place, (qualifier, field))| {
+            let column = Column::new(Some(TableReference::bare(TABLE)), format!("c{place}"));
+            Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
+        });
     let columns: Vec<Expr> = columns.collect();
-    let scan = LogicalPlanBuilder::scan(TABLE, source, None)?.project(columns)?.build()?;
+    let scan = LogicalPlanBuilder::scan(TABLE, source, None)?
+        .project(columns)?
+        .build()?;
     Ok((scan, leaf))
 }
 
@@ -111,15 +117,18 @@ impl PartitionStream for LeafTable {
                 return None;
             }
             let next = match &source {
-                Some(source) => source.next().map_err(|error| {
-                    DataFusionError::External(Box::new(error))
-                }),
+                Some(source) => source
+                    .next()
+                    .map_err(|error| DataFusionError::External(Box::new(error))),
                 None => datafusion::common::internal_err!("a part of the query was not started"),
             };
             over = !matches!(next, Ok(Some(_)));
             let batch = next.transpose()?;
             Some(batch.and_then(|batch| {
-                Ok(RecordBatch::try_new(names.clone(), batch.columns().to_vec())?)
+                Ok(RecordBatch::try_new(
+                    names.clone(),
+                    batch.columns().to_vec(),
+                )?)
             }))
         });
         let batches = futures::stream::iter(batches);

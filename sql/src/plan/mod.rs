@@ -8,13 +8,19 @@
 //!
 //! This module opens nothing and runs nothing.
 
-mod fault;
-mod leaf;
-mod lower;
 mod node;
-mod refuse;
-mod relation;
+
 mod relations;
+
+mod relation;
+
+mod lower;
+
+mod leaf;
+
+mod fault;
+
+mod refuse;
 
 use std::sync::Arc;
 
@@ -133,9 +139,15 @@ pub fn plan(
     refuse::tail(query)?;
     let logical = logical(state, query, names)?;
     let relations = relations(&logical);
-    let reads = relations.iter().map(|relation| relation.name.clone()).collect();
+    let reads = relations
+        .iter()
+        .map(|relation| relation.name.clone())
+        .collect();
     let settles = match mode {
-        Mode::Once => relations.iter().flat_map(|relation| relation.settles.clone()).collect(),
+        Mode::Once => relations
+            .iter()
+            .flat_map(|relation| relation.settles.clone())
+            .collect(),
         Mode::Continuous => Vec::new(),
     };
     Ok(PlannedQuery {
@@ -153,7 +165,11 @@ fn how(
     logical: &LogicalPlan,
 ) -> Result<Planned> {
     let context = context(query, names);
-    let place = |error: Error| error.at(query.span.clone()).in_script(query.positions.script());
+    let place = |error: Error| {
+        error
+            .at(query.span.clone())
+            .in_script(query.positions.script())
+    };
     let streams = refuse::Streams::of(logical);
     if mode == Mode::Continuous || streams.any_live {
         refuse::clock_functions(logical, query)?;
@@ -174,7 +190,9 @@ fn how(
     let mut leaves = Vec::new();
     let mut failed = None;
     let cut = optimised.transform_down_with_subqueries(|plan| {
-        if matches!(plan, LogicalPlan::Subquery(_)) || !refuse::Streams::of(&plan).any && !has_window(&plan) {
+        if matches!(plan, LogicalPlan::Subquery(_))
+            || !refuse::Streams::of(&plan).any && !has_window(&plan)
+        {
             return Ok(Transformed::no(plan));
         }
         match lower::lower(&plan, mode, props) {

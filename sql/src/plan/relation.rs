@@ -1,6 +1,5 @@
 //! Window functions in FROM, from their written form to a node of the plan.
 
-
 use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use chrono_tz::Tz;
 use datafusion::common::{Column, DataFusionError, ExprSchema, Result as DfResult};
@@ -87,8 +86,11 @@ fn window_node(
         match schema.qualified_field_with_unqualified_name(&name) {
             Ok((qualifier, field)) => Ok(Column::new(qualifier.cloned(), field.name())),
             Err(_) => {
-                let names: Vec<&str> =
-                    schema.fields().iter().map(|field| field.name().as_str()).collect();
+                let names: Vec<&str> = schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().as_str())
+                    .collect();
                 let error = Error::new(ErrorKind::Plan, format!("there is no column {name}"));
                 Err(match nearest(&name, names.iter().copied()) {
                     Some(meant) => error.help(format!("did you mean {meant}?")),
@@ -102,7 +104,10 @@ fn window_node(
         None => event_time_column(&input).ok_or_else(|| {
             Error::new(
                 ErrorKind::Plan,
-                format!("{} does not say which column is the event time", call.kind.name()),
+                format!(
+                    "{} does not say which column is the event time",
+                    call.kind.name()
+                ),
             )
             .help(format!("name it, for example {}", call.kind.example()))
         })?,
@@ -115,7 +120,10 @@ fn window_node(
     let DataType::Timestamp(unit, _) = time_type else {
         let error = Error::new(
             ErrorKind::Plan,
-            format!("column {} is {time_type}, an event time must be a TIMESTAMP", time.name),
+            format!(
+                "column {} is {time_type}, an event time must be a TIMESTAMP",
+                time.name
+            ),
         );
         return Err(error.help(match time_type {
             DataType::Int64 | DataType::Int32 | DataType::UInt64 | DataType::UInt32 => {
@@ -127,7 +135,9 @@ fn window_node(
             _ => "name a TIMESTAMP column",
         }));
     };
-    let partition_by = (call.partition_by.iter()).map(column).collect::<Result<Vec<_>>>()?;
+    let partition_by = (call.partition_by.iter())
+        .map(column)
+        .collect::<Result<Vec<_>>>()?;
     let timezone = match &call.timezone {
         Some(name) => Some(name.parse::<Tz>().map_err(|_| {
             let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
@@ -247,7 +257,9 @@ impl Sizes<'_> {
                         ErrorKind::Plan,
                         format!("the slide {slide} is longer than the size {size}"),
                     )
-                    .help(format!("HOP takes the slide first: HOP(…, {size}, {slide})")));
+                    .help(format!(
+                        "HOP takes the slide first: HOP(…, {size}, {slide})"
+                    )));
                 }
                 Ok(WindowKind::Hop { slide, size })
             }
@@ -305,4 +317,3 @@ fn unit_name(unit: TimeUnit) -> &'static str {
         TimeUnit::Nanosecond => "nanoseconds",
     }
 }
-

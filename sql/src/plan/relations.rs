@@ -138,7 +138,9 @@ impl PartitionStream for RowsPartition {
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let batches: Vec<DfResult<RecordBatch>> = match self.rows.rows() {
             Ok(batches) => batches.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(datafusion::common::DataFusionError::External(Box::new(error)))],
+            Err(error) => vec![Err(datafusion::common::DataFusionError::External(
+                Box::new(error),
+            ))],
         };
         Box::pin(RecordBatchStreamAdapter::new(
             self.schema.clone(),
@@ -166,14 +168,21 @@ pub fn event_time_column(plan: &LogicalPlan) -> Option<Column> {
     let relation = loop {
         match below {
             LogicalPlan::TableScan(scan) => break Relation::of(scan)?,
-            LogicalPlan::Projection(_)
-            | LogicalPlan::Filter(_)
-            | LogicalPlan::SubqueryAlias(_) => below = below.inputs().first().copied()?,
+            LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+                below = below.inputs().first().copied()?
+            }
             _ => return None,
         }
     };
-    let time = relation.timing.columns.iter().find(|column| column.lag == 0)?;
+    let time = relation
+        .timing
+        .columns
+        .iter()
+        .find(|column| column.lag == 0)?;
     let name = relation.schema.field(time.column).name();
-    let (qualifier, field) = plan.schema().qualified_field_with_unqualified_name(name).ok()?;
+    let (qualifier, field) = plan
+        .schema()
+        .qualified_field_with_unqualified_name(name)
+        .ok()?;
     Some(Column::new(qualifier.cloned(), field.name()))
 }

@@ -136,7 +136,6 @@ pub(super) struct SinkEntry {
 /// A table in memory.
 #[derive(Debug)]
 pub(super) struct TableEntry {
-    pub(super) name: String,
     pub(super) schema: SchemaRef,
     pub(super) batches: Vec<RecordBatch>,
 }

@@ -113,10 +113,17 @@ impl Declaration<'_> {
             None => error,
         };
 
-        let own = pairs(&take(&mut options, &["idle_timeout", "max_future", "on_error"]));
+        let own = pairs(&take(
+            &mut options,
+            &["idle_timeout", "max_future", "on_error"],
+        ));
         let mut own = Settings::new(&own);
-        let idle_timeout = own.duration("idle_timeout").map_err(|e| place(e, "idle_timeout"))?;
-        let max_future = own.duration("max_future").map_err(|e| place(e, "max_future"))?;
+        let idle_timeout = own
+            .duration("idle_timeout")
+            .map_err(|e| place(e, "idle_timeout"))?;
+        let max_future = own
+            .duration("max_future")
+            .map_err(|e| place(e, "max_future"))?;
         let on_error = own
             .parse("on_error", "'keep', 'skip' or 'fail'", |text| match text {
                 "keep" => Some(OnError::Keep),
@@ -126,8 +133,11 @@ impl Declaration<'_> {
             })
             .map_err(|e| place(e, "on_error"))?;
 
-        let read: Vec<&ColumnDef> =
-            create.columns.iter().filter(|column| column.computed.is_none()).collect();
+        let read: Vec<&ColumnDef> = create
+            .columns
+            .iter()
+            .filter(|column| column.computed.is_none())
+            .collect();
         let declared = (!read.is_empty()).then(|| {
             let fields = read.iter().map(|column| {
                 let data_type = column.data_type.clone().unwrap_or(DataType::Utf8);
@@ -137,7 +147,10 @@ impl Declaration<'_> {
         });
         let connector = match &connector_name {
             Some(name) => {
-                let kind = self.connectors.get(&name.value).map_err(|e| e.at(name.span.clone()))?;
+                let kind = self
+                    .connectors
+                    .get(&name.value)
+                    .map_err(|e| e.at(name.span.clone()))?;
                 let (connector, unknown) = kind
                     .source(&pairs(&options), declared.clone())
                     .map_err(|error| located(error, &options))?;
@@ -145,7 +158,11 @@ impl Declaration<'_> {
                 Some(connector)
             }
             None => {
-                refuse_unknown(&options.keys().cloned().collect::<Vec<_>>(), &options, &["connector"])?;
+                refuse_unknown(
+                    &options.keys().cloned().collect::<Vec<_>>(),
+                    &options,
+                    &["connector"],
+                )?;
                 None
             }
         };
@@ -163,7 +180,9 @@ impl Declaration<'_> {
         };
         let rules = self.rules(create, &source)?;
         let event_time = self.event_time(create, &rules.schema)?;
-        let is_live = connector.as_ref().is_none_or(|connector| connector.is_live());
+        let is_live = connector
+            .as_ref()
+            .is_none_or(|connector| connector.is_live());
         let nanos = |duration: Option<Duration>, default: Duration| {
             i64::try_from(duration.unwrap_or(default).as_nanos()).unwrap_or(i64::MAX)
         };
@@ -195,9 +214,11 @@ impl Declaration<'_> {
         };
         let Some((column, field)) = schema.column_with_name(&name.value) else {
             let names = schema.fields().iter().map(|field| field.name().as_str());
-            let error =
-                Error::new(ErrorKind::Plan, format!("there is no column {}", name.value))
-                    .at(name.span.clone());
+            let error = Error::new(
+                ErrorKind::Plan,
+                format!("there is no column {}", name.value),
+            )
+            .at(name.span.clone());
             return Err(match nearest(&name.value, names) {
                 Some(meant) => error.help(format!("did you mean {meant}?")),
                 None => error.help("WATERMARK FOR names a TIMESTAMP column of the stream"),
@@ -220,8 +241,11 @@ impl Declaration<'_> {
     }
 
     fn rules(&self, create: &CreateStream, source: &SchemaRef) -> Result<Rules> {
-        let mut working: Vec<Field> =
-            source.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let mut working: Vec<Field> = source
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect();
         if create.columns.is_empty() {
             let schema = Arc::new(Schema::new(working));
             let mut rules = Rules::none(schema.clone());
@@ -308,21 +332,33 @@ impl Declaration<'_> {
             alias: None,
         };
         let told = |error| {
-            let names = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            let names = schema
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect::<Vec<_>>();
             expression_fault(error, &names)
         };
-        let mut expr =
-            (self.state.create_logical_expr_from_sql_expr(aliased, &schema)).map_err(told)?;
+        let mut expr = (self
+            .state
+            .create_logical_expr_from_sql_expr(aliased, &schema))
+        .map_err(told)?;
         let given = expr.get_type(&schema).map_err(told)?;
         let wanted = data_type.cloned().unwrap_or_else(|| given.clone());
         if wanted == DataType::Boolean && given != DataType::Boolean {
-            return Err(Error::new(ErrorKind::Plan, format!("a CHECK is a condition, not {given}")));
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("a CHECK is a condition, not {given}"),
+            ));
         }
         if given != wanted {
             expr = expr.cast_to(&wanted, &schema).map_err(told)?;
         }
         let expr = self.simplified(expr, &schema).map_err(told)?;
-        let expr = self.state.create_physical_expr(expr, &schema).map_err(told)?;
+        let expr = self
+            .state
+            .create_physical_expr(expr, &schema)
+            .map_err(told)?;
         Ok((expr, wanted))
     }
 
@@ -342,7 +378,10 @@ fn expression_fault(error: DataFusionError, names: &[String]) -> Error {
     if let DataFusionError::SchemaError(schema_error, _) = error.find_root()
         && let SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
     {
-        let error = Error::new(ErrorKind::Plan, format!("there is no column \"{}\"", field.name));
+        let error = Error::new(
+            ErrorKind::Plan,
+            format!("there is no column \"{}\"", field.name),
+        );
         return match nearest(&field.name, names.iter().map(String::as_str)) {
             Some(meant) => error.help(format!("did you mean {meant}?")),
             None => error.help(format!("the columns are {}", names.join(", "))),
@@ -363,15 +402,19 @@ fn take(options: &mut Options, names: &[&str]) -> Options {
 
 /// Options as their values alone.
 pub(super) fn pairs(options: &Options) -> Pairs {
-    let values = options.iter().map(|(name, option)| (name.clone(), option.value.clone()));
+    let values = options
+        .iter()
+        .map(|(name, option)| (name.clone(), option.value.clone()));
     values.collect()
 }
 
 /// Places an error that names an option at that option.
 pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> Error {
     let named = options.iter().find(|(name, _)| {
-        (error.message().split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')))
-            .any(|word| word == name.as_str())
+        (error
+            .message()
+            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')))
+        .any(|word| word == name.as_str())
     });
     let span: Option<Range<usize>> = named.map(|(_, option)| option.span.clone());
     match span {
@@ -382,7 +425,13 @@ pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> 
 
 /// Refuses options that nobody knows, naming the nearest.
 pub(super) fn refuse_unknown(unknown: &[String], options: &Options, known: &[&str]) -> Result<()> {
-    const OWN: [&str; 5] = ["connector", "idle_timeout", "max_future", "on_error", "event_time_field"];
+    const OWN: [&str; 5] = [
+        "connector",
+        "idle_timeout",
+        "max_future",
+        "on_error",
+        "event_time_field",
+    ];
     let Some(name) = unknown.first() else {
         return Ok(());
     };

@@ -55,7 +55,7 @@ struct RowsFunction {
 }
 
 impl TableFunctionImpl for RowsFunction {
-    fn call_with_args(&self, args: TableFunctionArgs<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> DfResult<Arc<dyn TableProvider>> {
         self.relation(args.exprs())
             .map_err(|error| DataFusionError::External(Box::new(error)))
     }
@@ -130,7 +130,11 @@ fn late_schema(stream: &StreamEntry) -> SchemaRef {
     let own = schema.fields().iter().cloned();
     let added = [
         Arc::new(Field::new("query", DataType::Utf8, true)),
-        Arc::new(Field::new("late_by", DataType::Duration(unit(stream)), true)),
+        Arc::new(Field::new(
+            "late_by",
+            DataType::Duration(unit(stream)),
+            true,
+        )),
     ];
     Arc::new(Schema::new(own.chain(added).collect::<Vec<_>>()))
 }
@@ -239,13 +243,18 @@ impl RowsNow for SystemRows {
 
 type SystemTable = (&'static str, fn(&Shared) -> Result<RecordBatch>);
 
-const SYSTEM_TABLES: [SystemTable; 2] =
-    [("streams", show::stream_stats), ("queries", show::query_stats)];
+const SYSTEM_TABLES: [SystemTable; 2] = [
+    ("streams", show::stream_stats),
+    ("queries", show::query_stats),
+];
 
 #[async_trait]
 impl SchemaProvider for System {
     fn table_names(&self) -> Vec<String> {
-        SYSTEM_TABLES.iter().map(|(name, _)| name.to_string()).collect()
+        SYSTEM_TABLES
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
@@ -283,6 +292,8 @@ pub(super) fn texts(values: impl IntoIterator<Item = Option<String>>) -> ArrayRe
 
 /// A column of counts.
 pub(super) fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
-    let values = values.into_iter().map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+    let values = values
+        .into_iter()
+        .map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     Arc::new(Int64Array::from_iter_values(values))
 }

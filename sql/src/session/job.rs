@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
-use windrow_core::pipeline::{QueryId, StreamId, Stepped, View};
+use windrow_core::pipeline::{QueryId, Stepped, StreamId, View};
 use windrow_core::stream::Sink;
 
 use super::results::{QueueSink, ResultQueue};
@@ -132,7 +132,10 @@ impl BatchQuery {
         let plan = self.plan;
         let (sender, receiver) = sync_channel(AHEAD_BATCHES);
         let task = shared.runtime()?.spawn(async move {
-            let physical = state.query_planner().create_physical_plan(&plan, &state).await;
+            let physical = state
+                .query_planner()
+                .create_physical_plan(&plan, &state)
+                .await;
             let stream = physical.and_then(|plan| execute_stream(plan, state.task_ctx()));
             let mut stream = match stream {
                 Ok(stream) => stream,

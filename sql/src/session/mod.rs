@@ -22,17 +22,27 @@
 //! asked for, when rows are pushed, or while [`Session::run`] runs. Two sessions in one
 //! process know nothing of each other.
 
-mod catalog;
-mod declare;
-mod functions;
-mod job;
-mod results;
-mod rows_source;
-mod script;
 mod settings;
+
+mod results;
+
+mod rows_source;
+
+mod declare;
+
+mod catalog;
+
+mod job;
+
 mod shared;
+
 mod show;
+
+mod functions;
+
 mod tables;
+
+mod script;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,7 +53,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
-use windrow_core::pipeline::{Cursor, EngineConfig, Next, PushReport, Stepped};
+use windrow_core::pipeline::{Cursor, Engine, EngineConfig, Next, PushReport, Stepped};
 use windrow_core::snapshot::Snapshot;
 use windrow_core::stream::Sink;
 
@@ -52,6 +62,7 @@ use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry};
 use job::Found;
 use script::Running;
+use settings::Settings;
 use shared::{STEP_WAIT, Shared, now_ns};
 
 /// How a session is set up.
@@ -144,10 +155,12 @@ impl Session {
         let cancel = Arc::new(AtomicBool::new(false));
         let mut connectors = Connectors::none();
         crate::connector::register_all(&mut connectors);
+        let settings = Settings::of(&engine);
+        let engine = Engine::new(engine, cancel.clone())?;
         let shared = Arc::new_cyclic(|weak| {
             let state = tables::session_state(weak.clone(), config.workers);
-            Shared::new(engine, state, connectors, cancel)
-        }?);
+            Shared::new(engine, config.workers, settings, state, connectors, cancel)
+        });
         Ok(Self { shared })
     }
 
@@ -278,11 +291,10 @@ impl Session {
                     cursor: kept.view.subscribe(),
                     session: self.clone(),
                 }),
-                None => Err(Error::new(
-                    ErrorKind::Plan,
-                    format!("view {view} keeps no rows"),
-                )
-                .help("create it as a MATERIALIZED VIEW")),
+                None => Err(
+                    Error::new(ErrorKind::Plan, format!("view {view} keeps no rows"))
+                        .help("create it as a MATERIALIZED VIEW"),
+                ),
             },
             Some(other) => Err(Error::new(
                 ErrorKind::Plan,
@@ -302,24 +314,30 @@ impl Session {
         schema: SchemaRef,
         batches: Vec<RecordBatch>,
     ) -> Result<()> {
-        if let Some(other) = batches.iter().find(|batch| batch.schema().fields() != schema.fields())
+        if let Some(other) = batches
+            .iter()
+            .find(|batch| batch.schema().fields() != schema.fields())
         {
             return Err(Error::new(
                 ErrorKind::Data,
-                format!("a batch of table {name} has other columns: {:?}", other.schema()),
+                format!(
+                    "a batch of table {name} has other columns: {:?}",
+                    other.schema()
+                ),
             ));
         }
         let mut catalog = self.shared.catalog();
         if let Some(entry) = catalog.entries.get(name) {
             let noun = entry.noun();
-            return Err(Error::new(ErrorKind::Plan, format!("there is a {noun} {name} already")));
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("there is a {noun} {name} already"),
+            ));
         }
-        let entry = TableEntry {
-            name: name.into(),
-            schema,
-            batches,
-        };
-        catalog.entries.insert(name.into(), Entry::Table(Arc::new(entry)));
+        let entry = TableEntry { schema, batches };
+        catalog
+            .entries
+            .insert(name.into(), Entry::Table(Arc::new(entry)));
         Ok(())
     }
 
@@ -403,12 +421,16 @@ fn fitted(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     for field in given.fields() {
         if schema.column_with_name(field.name()).is_none() {
             let names = schema.fields().iter().map(|field| field.name().as_str());
-            let error =
-                Error::new(ErrorKind::Data, format!("there is no column {}", field.name()));
+            let error = Error::new(
+                ErrorKind::Data,
+                format!("there is no column {}", field.name()),
+            );
             return Err(match nearest(field.name(), names.clone()) {
                 Some(meant) => error.help(format!("did you mean {meant}?")),
-                None => error
-                    .help(format!("the columns are {}", names.collect::<Vec<_>>().join(", "))),
+                None => error.help(format!(
+                    "the columns are {}",
+                    names.collect::<Vec<_>>().join(", ")
+                )),
             });
         }
     }
@@ -416,9 +438,14 @@ fn fitted(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         safe: false,
         ..CastOptions::default()
     };
-    let columns = schema.fields().iter().map(|field| {
-        match given.column_with_name(field.name()) {
-            None => Ok(arrow::array::new_null_array(field.data_type(), records.num_rows())),
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match given.column_with_name(field.name()) {
+            None => Ok(arrow::array::new_null_array(
+                field.data_type(),
+                records.num_rows(),
+            )),
             Some((place, _)) => {
                 let column = records.column(place);
                 cast_with_options(column, field.data_type(), &options).map_err(|error| {
@@ -433,8 +460,7 @@ fn fitted(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
                     )
                 })
             }
-        }
-    });
+        });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)

@@ -69,9 +69,19 @@ pub(super) struct InsertRows {
 /// Rows on their way to who asked.
 #[derive(Debug)]
 pub(super) enum Running {
-    Ready { schema: SchemaRef, rows: Ready },
-    Graph { rows: GraphRows, schema: SchemaRef },
-    Batch { rows: RunningBatch, schema: SchemaRef, queries: Vec<QueryId> },
+    Ready {
+        schema: SchemaRef,
+        rows: Ready,
+    },
+    Graph {
+        rows: GraphRows,
+        schema: SchemaRef,
+    },
+    Batch {
+        rows: RunningBatch,
+        schema: SchemaRef,
+        queries: Vec<QueryId>,
+    },
 }
 
 impl Running {
@@ -323,7 +333,10 @@ impl Preparing<'_> {
 
     fn names(&self) -> Names {
         let tables = self.shared.catalog().names();
-        let functions = show::functions(self.shared).into_iter().map(|(name, _)| name).collect();
+        let functions = show::functions(self.shared)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         Names { tables, functions }
     }
 
@@ -363,7 +376,10 @@ impl Preparing<'_> {
                     ErrorKind::Plan,
                     format!("{} is read by {}", name.value, readers.join(", ")),
                 )
-                .help(format!("drop them with it first: DROP … {} CASCADE", name.value))
+                .help(format!(
+                    "drop them with it first: DROP … {} CASCADE",
+                    name.value
+                ))
                 .at(name.span.clone()));
             }
             let prepared = self.remove(&name.value);
@@ -406,7 +422,12 @@ impl Preparing<'_> {
         let unknown: Vec<String> = create.options.keys().cloned().collect();
         refuse_unknown(&unknown, &create.options, &[])?;
         let name = create.name.value.clone();
-        let text = self.script.text.get(create.query.span.clone()).unwrap_or_default().to_string();
+        let text = self
+            .script
+            .text
+            .get(create.query.span.clone())
+            .unwrap_or_default()
+            .to_string();
         let entry = if create.materialized {
             let PlannedQuery { how, reads, .. } = self.plan(&create.query, Mode::Continuous)?;
             let schema = how.schema();
@@ -416,7 +437,8 @@ impl Preparing<'_> {
                 Planned::Graph(graph) => {
                     let timing = graph.timing.clone();
                     let attached =
-                        self.shared.attach(graph, &name, Some(view.clone()), Vec::new())?;
+                        self.shared
+                            .attach(graph, &name, Some(view.clone()), Vec::new())?;
                     self.shared.start_tables(attached.tables);
                     (timing, Some(attached.query))
                 }
@@ -448,8 +470,10 @@ impl Preparing<'_> {
             }
         } else {
             let plan = plan::logical(&self.shared.state(), &create.query, &self.names())?;
-            let reads =
-                plan::relations(&plan).iter().map(|relation| relation.name.clone()).collect();
+            let reads = plan::relations(&plan)
+                .iter()
+                .map(|relation| relation.name.clone())
+                .collect();
             ViewEntry {
                 name: name.clone(),
                 schema: Arc::new(plan.schema().as_arrow().clone()),
@@ -465,7 +489,8 @@ impl Preparing<'_> {
 
     fn add_job(&self, job: Job) {
         let jobs = self.shared.jobs.lock();
-        jobs.unwrap_or_else(std::sync::PoisonError::into_inner).push(job);
+        jobs.unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(job);
     }
 
     fn create_sink(&self, create: &CreateSink) -> Result<Prepared> {
@@ -532,7 +557,9 @@ impl Preparing<'_> {
                 let attached = self.shared.attach(graph, &entry.name, None, vec![sink])?;
                 self.shared.start_tables(attached.tables);
                 let queries = entry.query.lock();
-                queries.unwrap_or_else(std::sync::PoisonError::into_inner).push(attached.query);
+                queries
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .push(attached.query);
             }
             Planned::Batch(plan) => {
                 let query = BatchQuery::attach(self.shared, plan, &entry.name)?;
@@ -615,7 +642,11 @@ impl Preparing<'_> {
             }
             other => Err(Error::new(
                 ErrorKind::Plan,
-                format!("{} is a {}: rows cannot be inserted", insert.target.value, other.noun()),
+                format!(
+                    "{} is a {}: rows cannot be inserted",
+                    insert.target.value,
+                    other.noun()
+                ),
             )
             .at(insert.target.span.clone())),
         }
@@ -623,14 +654,21 @@ impl Preparing<'_> {
 
     fn insert_columns(&self, insert: &Insert, source: &SchemaRef) -> Result<Vec<String>> {
         if insert.columns.is_empty() {
-            return Ok(source.fields().iter().map(|field| field.name().clone()).collect());
+            return Ok(source
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect());
         }
         for column in &insert.columns {
             if source.column_with_name(&column.value).is_none() {
                 let names = source.fields().iter().map(|field| field.name().as_str());
                 let error = Error::new(
                     ErrorKind::Plan,
-                    format!("stream {} has no column {}", insert.target.value, column.value),
+                    format!(
+                        "stream {} has no column {}",
+                        insert.target.value, column.value
+                    ),
                 )
                 .at(column.span.clone());
                 return Err(match nearest(&column.value, names.clone()) {
@@ -642,7 +680,11 @@ impl Preparing<'_> {
                 });
             }
         }
-        Ok(insert.columns.iter().map(|column| column.value.clone()).collect())
+        Ok(insert
+            .columns
+            .iter()
+            .map(|column| column.value.clone())
+            .collect())
     }
 
     fn explain(&self, analyze: bool, statement: &Statement) -> Result<Prepared> {
@@ -704,9 +746,11 @@ impl Preparing<'_> {
                 Entry::Sink(_) => "DROP SINK",
                 Entry::Table(_) => "DROP TABLE",
             };
-            return Err(Error::new(ErrorKind::Plan, format!("{} is a {noun}", name.value))
-                .help(format!("write {written} {}", name.value))
-                .at(name.span.clone()));
+            return Err(
+                Error::new(ErrorKind::Plan, format!("{} is a {noun}", name.value))
+                    .help(format!("write {written} {}", name.value))
+                    .at(name.span.clone()),
+            );
         }
         let mut names = vec![name.value.clone()];
         let mut next = 0;

@@ -58,7 +58,10 @@ impl Settings {
     }
 
     pub(super) fn view_bytes_max(&self) -> usize {
-        let setting = self.values.iter().find(|setting| setting.name == "view_bytes_max");
+        let setting = self
+            .values
+            .iter()
+            .find(|setting| setting.name == "view_bytes_max");
         setting.map_or(usize::MAX, |setting| setting.value as usize)
     }
 
@@ -69,7 +72,11 @@ impl Settings {
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let names = self.values.iter().map(|setting| setting.name).collect::<Vec<_>>();
+        let names = self
+            .values
+            .iter()
+            .map(|setting| setting.name)
+            .collect::<Vec<_>>();
         let Some(setting) = self.values.iter_mut().find(|setting| setting.name == name) else {
             let error = Error::new(ErrorKind::Plan, format!("there is no setting \"{name}\""));
             return Err(match nearest(name, names.iter().copied()) {
@@ -85,7 +92,10 @@ impl Settings {
             .help("give it to the session's configuration"));
         }
         setting.value = value.parse().map_err(|_| {
-            Error::new(ErrorKind::Plan, format!("{name} is a whole number, not '{value}'"))
+            Error::new(
+                ErrorKind::Plan,
+                format!("{name} is a whole number, not '{value}'"),
+            )
         })?;
         Ok(())
     }

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datafusion::execution::SessionState;
 use windrow_core::pipeline::{
-    Driver, Engine, EngineConfig, Input, QueryId, QuerySpec, QueryStatus, Step, Stepped, StreamId,
-    View,
+    Driver, Engine, Input, QueryId, QuerySpec, QueryStatus, Step, Stepped, StreamId, View,
 };
 use windrow_core::stream::Sink;
 
@@ -72,15 +71,14 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(super) fn new(
-        config: EngineConfig,
+        engine: Engine,
+        workers: usize,
+        settings: Settings,
         state: SessionState,
         connectors: Connectors,
         cancel: Arc<AtomicBool>,
-    ) -> Result<Self> {
-        let workers = config.workers;
-        let settings = Settings::of(&config);
-        let engine = Engine::new(config, cancel.clone())?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             driver: Mutex::new(Driver::new(engine)),
             catalog: Mutex::default(),
             state: RwLock::new(state),
@@ -90,7 +88,7 @@ impl Shared {
             cancel,
             workers,
             runtime: OnceLock::new(),
-        })
+        }
     }
 
     pub(super) fn driver(&self) -> MutexGuard<'_, Driver> {
@@ -106,7 +104,11 @@ impl Shared {
     }
 
     pub(super) fn connectors(&self) -> Connectors {
-        (self.connectors.read().unwrap_or_else(PoisonError::into_inner)).clone()
+        (self
+            .connectors
+            .read()
+            .unwrap_or_else(PoisonError::into_inner))
+        .clone()
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -123,9 +125,13 @@ impl Shared {
             // One more than the workers: a thread may wait for rows of the engine.
             builder.worker_threads(self.workers + 1);
         }
-        let runtime = builder.thread_name("windrow-sql").enable_time().build().map_err(|error| {
-            Error::new(ErrorKind::Io, format!("threads cannot be started: {error}"))
-        })?;
+        let runtime = builder
+            .thread_name("windrow-sql")
+            .enable_time()
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, format!("threads cannot be started: {error}"))
+            })?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
 
@@ -200,9 +206,11 @@ impl Shared {
             Some(Entry::Stream(stream)) => {
                 stream.readings().iter().map(|reading| reading.id).collect()
             }
-            Some(Entry::View(view)) => {
-                view.reads.iter().flat_map(|read| self.upstream(read)).collect()
-            }
+            Some(Entry::View(view)) => view
+                .reads
+                .iter()
+                .flat_map(|read| self.upstream(read))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -254,10 +262,8 @@ impl Shared {
                                     schema: entry.schema.clone(),
                                     rows: Arc::new(kept.clone()),
                                 };
-                                self.driver().start(
-                                    id,
-                                    Box::new(RowsSource::new(table.schema, table.rows)),
-                                );
+                                self.driver()
+                                    .start(id, Box::new(RowsSource::new(table.schema, table.rows)));
                                 Input::Stream(id)
                             }
                         }
@@ -320,7 +326,10 @@ impl Shared {
         let driver = self.driver();
         streams.iter().any(|stream| {
             let is_live = driver.engine.is_live(*stream).unwrap_or(true);
-            let ended = driver.engine.stream_stats(*stream).is_ok_and(|stats| stats.ended);
+            let ended = driver
+                .engine
+                .stream_stats(*stream)
+                .is_ok_and(|stats| stats.ended);
             !is_live && !ended && driver.is_running(*stream)
         })
     }
@@ -352,7 +361,11 @@ impl Shared {
         loop {
             let next = {
                 let mut jobs = whole(&self.jobs);
-                if jobs.is_empty() { None } else { Some(jobs.remove(0)) }
+                if jobs.is_empty() {
+                    None
+                } else {
+                    Some(jobs.remove(0))
+                }
             };
             match next {
                 Some(job) => job.run(self)?,
@@ -379,5 +392,8 @@ pub(super) fn shared_error(error: &Arc<windrow_core::Error>) -> Error {
 }
 
 fn gone(name: &str) -> Error {
-    Error::new(ErrorKind::Plan, format!("{name} was dropped while the query was planned"))
+    Error::new(
+        ErrorKind::Plan,
+        format!("{name} was dropped while the query was planned"),
+    )
 }

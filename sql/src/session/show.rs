@@ -6,16 +6,18 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArra
 use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamStats};
 use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
+use super::Progress;
 use super::catalog::{Entry, StreamEntry};
 use super::functions::{counts, texts};
 use super::settings::Settings;
 use super::shared::Shared;
-use super::Progress;
 use crate::dialect::Show;
 use crate::error::{Error, ErrorKind, Result};
 
 fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
 }
@@ -41,8 +43,10 @@ impl Shared {
                     queries.extend(query.map(|query| (name.clone(), query)));
                 }
                 Entry::Sink(sink) => {
-                    let sinks =
-                        sink.query.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let sinks = sink
+                        .query
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     queries.extend(sinks.iter().map(|query| (name.clone(), *query)));
                 }
                 _ => {}
@@ -79,18 +83,35 @@ pub(super) fn stream_stats(shared: &Shared) -> Result<RecordBatch> {
         counts(stats.iter().map(|stats| stats.as_ref().map_or(0, count)))
     };
     let watermarks = streams.iter().zip(&stats).map(|(stream, stats)| {
-        stats.as_ref().and_then(|stats| watermark_micros(stream, stats.watermark))
+        stats
+            .as_ref()
+            .and_then(|stats| watermark_micros(stream, stats.watermark))
     });
-    let ended = stats.iter().map(|stats| stats.as_ref().map(|stats| stats.ended));
+    let ended = stats
+        .iter()
+        .map(|stats| stats.as_ref().map(|stats| stats.ended));
     table(vec![
-        ("name", texts(streams.iter().map(|stream| Some(stream.name.clone())))),
-        ("connector", texts(streams.iter().map(|stream| Some(stream.connector_name.clone())))),
+        (
+            "name",
+            texts(streams.iter().map(|stream| Some(stream.name.clone()))),
+        ),
+        (
+            "connector",
+            texts(
+                streams
+                    .iter()
+                    .map(|stream| Some(stream.connector_name.clone())),
+            ),
+        ),
         ("received", number(|stats| stats.counters.received)),
         ("accepted", number(|stats| stats.counters.accepted)),
         ("rejected", number(|stats| stats.counters.rejected)),
         ("dropped", number(|stats| stats.counters.dropped)),
         ("bytes", number(|stats| stats.counters.bytes)),
-        ("watermark", Arc::new(watermarks.collect::<TimestampMicrosecondArray>())),
+        (
+            "watermark",
+            Arc::new(watermarks.collect::<TimestampMicrosecondArray>()),
+        ),
         ("ended", Arc::new(ended.collect::<BooleanArray>())),
         ("rejects_let_go", number(|stats| stats.rejects_let_go)),
         ("late_let_go", number(|stats| stats.late_let_go)),
@@ -147,22 +168,41 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
                     _ => None,
                 })
                 .collect();
-            let sizes: Vec<_> =
-                views.iter().map(|view| view.kept.as_ref().map(|kept| kept.view.size())).collect();
+            let sizes: Vec<_> = views
+                .iter()
+                .map(|view| view.kept.as_ref().map(|kept| kept.view.size()))
+                .collect();
             let kept = views.iter().map(|view| Some(view.kept.is_some()));
             table(vec![
-                ("name", texts(views.iter().map(|view| Some(view.name.clone())))),
+                (
+                    "name",
+                    texts(views.iter().map(|view| Some(view.name.clone()))),
+                ),
                 ("materialized", Arc::new(kept.collect::<BooleanArray>())),
-                ("rows", counts(sizes.iter().map(|size| size.map_or(0, |size| size.rows)))),
+                (
+                    "rows",
+                    counts(sizes.iter().map(|size| size.map_or(0, |size| size.rows))),
+                ),
                 (
                     "bytes",
-                    counts(sizes.iter().map(|size| size.map_or(0, |size| size.bytes as u64))),
+                    counts(
+                        sizes
+                            .iter()
+                            .map(|size| size.map_or(0, |size| size.bytes as u64)),
+                    ),
                 ),
                 (
                     "rows_let_go",
-                    counts(sizes.iter().map(|size| size.map_or(0, |size| size.rows_let_go))),
+                    counts(
+                        sizes
+                            .iter()
+                            .map(|size| size.map_or(0, |size| size.rows_let_go)),
+                    ),
                 ),
-                ("query", texts(views.iter().map(|view| Some(view.text.clone())))),
+                (
+                    "query",
+                    texts(views.iter().map(|view| Some(view.text.clone()))),
+                ),
             ])
         }
         Show::Sinks => {
@@ -179,8 +219,14 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
                 Some(options.collect::<Vec<_>>().join(", "))
             });
             table(vec![
-                ("name", texts(sinks.iter().map(|sink| Some(sink.name.clone())))),
-                ("connector", texts(sinks.iter().map(|sink| Some(sink.connector_name.clone())))),
+                (
+                    "name",
+                    texts(sinks.iter().map(|sink| Some(sink.name.clone()))),
+                ),
+                (
+                    "connector",
+                    texts(sinks.iter().map(|sink| Some(sink.connector_name.clone()))),
+                ),
                 ("options", texts(options)),
             ])
         }
@@ -188,10 +234,16 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
             let catalog = shared.catalog();
             let names = catalog.names();
             let kinds = names.iter().map(|name| {
-                catalog.entries.get(name).map(|entry| entry.noun().to_string())
+                catalog
+                    .entries
+                    .get(name)
+                    .map(|entry| entry.noun().to_string())
             });
             let kinds = texts(kinds);
-            table(vec![("name", texts(names.into_iter().map(Some))), ("kind", kinds)])
+            table(vec![
+                ("name", texts(names.into_iter().map(Some))),
+                ("kind", kinds),
+            ])
         }
         Show::Functions => {
             let functions = functions(shared);
@@ -205,30 +257,57 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
 }
 
 fn settings_table(settings: &Settings, only: Option<&str>) -> Result<RecordBatch> {
-    let rows: Vec<_> =
-        settings.list().filter(|(name, _, _)| only.is_none_or(|only| only == *name)).collect();
+    let rows: Vec<_> = settings
+        .list()
+        .filter(|(name, _, _)| only.is_none_or(|only| only == *name))
+        .collect();
     if rows.is_empty() {
         // Asking for its value names the nearest setting.
         settings.clone().set(only.unwrap_or_default(), "0")?;
     }
     table(vec![
-        ("name", texts(rows.iter().map(|(name, _, _)| Some(name.to_string())))),
-        ("value", texts(rows.iter().map(|(_, value, _)| Some(value.clone())))),
-        ("description", texts(rows.iter().map(|(_, _, text)| Some(text.to_string())))),
+        (
+            "name",
+            texts(rows.iter().map(|(name, _, _)| Some(name.to_string()))),
+        ),
+        (
+            "value",
+            texts(rows.iter().map(|(_, value, _)| Some(value.clone()))),
+        ),
+        (
+            "description",
+            texts(rows.iter().map(|(_, _, text)| Some(text.to_string()))),
+        ),
     ])
 }
 
 /// The functions of SQL and their kinds, in the order of their names.
 pub(super) fn functions(shared: &Shared) -> Vec<(String, &'static str)> {
     let state = shared.state();
-    let scalar = state.scalar_functions().keys().map(|name| (name.clone(), "scalar"));
-    let aggregate = state.aggregate_functions().keys().map(|name| (name.clone(), "aggregate"));
-    let window = state.window_functions().keys().map(|name| (name.clone(), "window"));
-    let table = state.table_functions().keys().map(|name| (name.clone(), "table"));
+    let scalar = state
+        .scalar_functions()
+        .keys()
+        .map(|name| (name.clone(), "scalar"));
+    let aggregate = state
+        .aggregate_functions()
+        .keys()
+        .map(|name| (name.clone(), "aggregate"));
+    let window = state
+        .window_functions()
+        .keys()
+        .map(|name| (name.clone(), "window"));
+    let table = state
+        .table_functions()
+        .keys()
+        .map(|name| (name.clone(), "table"));
     let own = ["tumble", "hop", "cumulate", "session", "count_window"];
     let own = own.into_iter().map(|name| (name.to_string(), "table"));
-    let mut functions: Vec<_> =
-        scalar.chain(aggregate).chain(window).chain(table).chain(own).collect();
+    let mut functions: Vec<_> = scalar
+        .chain(aggregate)
+        .chain(window)
+        .chain(table)
+        .chain(own)
+        .collect();
     functions.sort();
     functions.dedup();
     functions
@@ -254,7 +333,10 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
             None => {
                 return Err(Error::new(
                     ErrorKind::Plan,
-                    format!("sink {} has no columns before something is written to it", sink.name),
+                    format!(
+                        "sink {} has no columns before something is written to it",
+                        sink.name
+                    ),
                 ));
             }
         },
@@ -262,8 +344,18 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
     let fields = schema.fields();
     let notes = (0..fields.len()).map(|place| Some(notes.get(place).cloned().unwrap_or_default()));
     table(vec![
-        ("column_name", texts(fields.iter().map(|field| Some(field.name().clone())))),
-        ("data_type", texts(fields.iter().map(|field| Some(field.data_type().to_string())))),
+        (
+            "column_name",
+            texts(fields.iter().map(|field| Some(field.name().clone()))),
+        ),
+        (
+            "data_type",
+            texts(
+                fields
+                    .iter()
+                    .map(|field| Some(field.data_type().to_string())),
+            ),
+        ),
         ("notes", texts(notes)),
     ])
 }

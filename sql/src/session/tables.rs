@@ -3,10 +3,12 @@
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
+use datafusion::catalog::CatalogProviderList;
 use datafusion::catalog::memory::MemoryCatalogProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::catalog::{CatalogProviderList};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableProvider,
+};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -102,11 +104,13 @@ impl SchemaProvider for Names {
 /// Whether a name that was not created can only be meant as a file.
 fn is_path(name: &str) -> bool {
     name == "stdin" || name.contains(['/', '*', '?', '\\']) || {
-        let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+        let extension = name
+            .rsplit_once('.')
+            .map(|(_, extension)| extension.to_lowercase());
         extension.is_some_and(|extension| {
             const KNOWN: [&str; 12] = [
-                "csv", "tsv", "ndjson", "jsonl", "json", "arrow", "ipc", "feather", "parquet", "gz",
-                "zst", "txt",
+                "csv", "tsv", "ndjson", "jsonl", "json", "arrow", "ipc", "feather", "parquet",
+                "gz", "zst", "txt",
             ];
             KNOWN.contains(&extension.as_str())
         })
@@ -169,7 +173,10 @@ impl Shared {
     fn file(&self, name: &str) -> Result<Entry> {
         let (connector, options) = match name {
             "stdin" => ("stdin", Pairs::new()),
-            path => ("file", Pairs::from([("path".to_string(), path.to_string())])),
+            path => (
+                "file",
+                Pairs::from([("path".to_string(), path.to_string())]),
+            ),
         };
         let (source, _) = self.connectors().get(connector)?.source(&options, None)?;
         let entry = StreamEntry {

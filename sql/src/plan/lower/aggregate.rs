@@ -18,9 +18,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use windrow_core::aggregate::registry::{Limits, NativeCall, ScalarArg, native as native_call};
 use windrow_core::aggregate::{AggregateCall, AggregateFactory};
@@ -75,7 +75,12 @@ fn chain(plan: &LogicalPlan) -> Result<Option<Chain<'_>>> {
             let node = extension.node.as_any().downcast_ref::<WindowNode>();
             node.map(|node| Chain {
                 node,
-                columns: plan.schema().columns().into_iter().map(Expr::Column).collect(),
+                columns: plan
+                    .schema()
+                    .columns()
+                    .into_iter()
+                    .map(Expr::Column)
+                    .collect(),
                 conditions: Vec::new(),
             })
         }
@@ -156,7 +161,12 @@ impl Lowering<'_> {
             return Ok(None);
         }
 
-        let partition: Vec<Expr> = node.partition_by.iter().cloned().map(Expr::Column).collect();
+        let partition: Vec<Expr> = node
+            .partition_by
+            .iter()
+            .cloned()
+            .map(Expr::Column)
+            .collect();
         let mut keys = match node.kind {
             WindowKind::Session { .. } | WindowKind::Count { .. } => {
                 if partition.iter().any(|key| !groups.contains(key)) {
@@ -177,8 +187,10 @@ impl Lowering<'_> {
             _ => keys.len(),
         };
 
-        let (below, above_conditions): (Vec<Expr>, Vec<Expr>) =
-            chain.conditions.into_iter().partition(|condition| !uses_windows(condition));
+        let (below, above_conditions): (Vec<Expr>, Vec<Expr>) = chain
+            .conditions
+            .into_iter()
+            .partition(|condition| !uses_windows(condition));
         let schema = node.input.schema().clone();
         let Some(calls) = self.calls(aggregate, &chain.columns, &schema, true)? else {
             return Ok(None);
@@ -218,7 +230,11 @@ impl Lowering<'_> {
         let groups = &aggregate.group_expr;
         let times = groups.iter().filter_map(|group| {
             let place = column_place(group, &schema)?;
-            input.timing.columns.iter().find(|time| time.column == place)
+            input
+                .timing
+                .columns
+                .iter()
+                .find(|time| time.column == place)
         });
         let Some(time) = times.min_by_key(|time| time.lag).copied() else {
             return Ok(None);
@@ -281,7 +297,11 @@ impl Lowering<'_> {
             };
             let params = &function.params;
             let orders = params.order_by.iter().map(|order| &order.expr);
-            let parts = params.args.iter().chain(params.filter.as_deref()).chain(orders);
+            let parts = params
+                .args
+                .iter()
+                .chain(params.filter.as_deref())
+                .chain(orders);
             let mut parts = parts;
             if parts.any(|part| (by_window && uses_windows(part)) || !is_row_wise(part)) {
                 return Ok(None);
@@ -476,7 +496,13 @@ impl Lowering<'_> {
         };
         let stretch = Stretch::new("Project", conditions, columns, schema);
         let stretch = Box::new(Stateless::new(Box::new(stretch)));
-        Ok(Some(self.step(stretch, vec![windowed.input], false, text, window_timing)))
+        Ok(Some(self.step(
+            stretch,
+            vec![windowed.input],
+            false,
+            text,
+            window_timing,
+        )))
     }
 
     fn factory(&self, call: &Call, schema: &DFSchema) -> Result<Arc<dyn AggregateFactory>> {
@@ -520,7 +546,9 @@ fn is_window_column(expr: &Expr, name: &str) -> bool {
 fn uses_windows(expr: &Expr) -> bool {
     let mut uses = false;
     let visited = expr.apply(|expr| {
-        uses |= WINDOW_COLUMNS.iter().any(|name| is_window_column(expr, name));
+        uses |= WINDOW_COLUMNS
+            .iter()
+            .any(|name| is_window_column(expr, name));
         Ok(TreeNodeRecursion::Continue)
     });
     uses || visited.is_err()
@@ -545,18 +573,20 @@ fn result_schema(operator: &Schema, keys: usize) -> Result<DFSchema> {
 
 /// An expression over keys and window columns, in terms of the operator's columns;
 /// `None` if it uses anything else.
-fn rename(
-    expr: &Expr,
-    keys: &[Expr],
-    key_name: &dyn Fn(usize) -> Expr,
-) -> Result<Option<Expr>> {
+fn rename(expr: &Expr, keys: &[Expr], key_name: &dyn Fn(usize) -> Expr) -> Result<Option<Expr>> {
     let mut unknown = false;
     let renamed = expr.clone().transform_down(|expr| {
         if let Some(place) = keys.iter().position(|key| *key == expr) {
-            return Ok(Transformed::new(key_name(place), true, TreeNodeRecursion::Jump));
+            return Ok(Transformed::new(
+                key_name(place),
+                true,
+                TreeNodeRecursion::Jump,
+            ));
         }
         if let Expr::Column(_) = &expr {
-            unknown |= !WINDOW_COLUMNS.iter().any(|name| is_window_column(&expr, name));
+            unknown |= !WINDOW_COLUMNS
+                .iter()
+                .any(|name| is_window_column(&expr, name));
         }
         Ok(Transformed::no(expr))
     });

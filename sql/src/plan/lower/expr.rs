@@ -8,9 +8,9 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
-use datafusion::physical_expr::expressions::Column;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::create_physical_expr;
+use datafusion::physical_expr::expressions::Column;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::ColumnExpr;
@@ -33,9 +33,7 @@ impl Compiler<'_> {
         places: impl IntoIterator<Item = usize>,
     ) -> Vec<ColumnExpr> {
         (places.into_iter())
-            .map(|place| {
-                Arc::new(Column::new(schema.field(place).name(), place)) as ColumnExpr
-            })
+            .map(|place| Arc::new(Column::new(schema.field(place).name(), place)) as ColumnExpr)
             .collect()
     }
 }

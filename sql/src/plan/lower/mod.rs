@@ -175,8 +175,11 @@ impl Lowering<'_> {
         }
         let columns = Compiler::places(&lowered.schema, 0..schema.fields().len());
         let stretch = Stretch::new("Project", Vec::new(), columns, schema.clone());
-        let names: Vec<&str> =
-            schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let names: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
         let text = format!("Project: {}", names.join(", "));
         let operator = Box::new(Stateless::new(Box::new(stretch)));
         self.step(operator, vec![lowered.input], false, text, lowered.timing)
@@ -213,7 +216,13 @@ impl Lowering<'_> {
                 let text = format!("Project: {}", texts(&projection.expr));
                 let stretch = Stretch::new("Project", Vec::new(), columns, schema);
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
-                Ok(Some(self.step(operator, vec![input.input], false, text, timing)))
+                Ok(Some(self.step(
+                    operator,
+                    vec![input.input],
+                    false,
+                    text,
+                    timing,
+                )))
             }
             LogicalPlan::Filter(filter) => {
                 if !expr::is_row_wise(&filter.predicate) {
@@ -222,13 +231,20 @@ impl Lowering<'_> {
                 let Some(input) = self.lower(&filter.input)? else {
                     return Ok(None);
                 };
-                let condition = (self.compiler).compile(&filter.predicate, filter.input.schema())?;
+                let condition =
+                    (self.compiler).compile(&filter.predicate, filter.input.schema())?;
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
                 let text = format!("Filter: {}", filter.predicate);
                 let stretch =
                     Stretch::new("Filter", vec![condition], columns, input.schema.clone());
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
-                Ok(Some(self.step(operator, vec![input.input], false, text, input.timing)))
+                Ok(Some(self.step(
+                    operator,
+                    vec![input.input],
+                    false,
+                    text,
+                    input.timing,
+                )))
             }
             LogicalPlan::Union(union) => {
                 let schema = arrow_schema(&union.schema);
@@ -299,7 +315,13 @@ impl Lowering<'_> {
         let text = format!("Read {}", relation.name);
         let stretch = Stretch::new("Read", Vec::new(), columns, schema);
         let operator = Box::new(Stateless::new(Box::new(stretch)));
-        Ok(Some(self.step(operator, vec![lowered.input], false, text, timing)))
+        Ok(Some(self.step(
+            operator,
+            vec![lowered.input],
+            false,
+            text,
+            timing,
+        )))
     }
 
     fn limit(&mut self, limit: &LimitPlan) -> Result<Option<Lowered>> {
@@ -317,7 +339,13 @@ impl Lowering<'_> {
         };
         let fetch = fetch.map(|fetch| fetch as u64);
         let operator = Box::new(Limit::new(input.schema.clone(), skip as u64, fetch));
-        Ok(Some(self.step(operator, vec![input.input], false, text, input.timing)))
+        Ok(Some(self.step(
+            operator,
+            vec![input.input],
+            false,
+            text,
+            input.timing,
+        )))
     }
 
     /// A window function without aggregation.
@@ -349,7 +377,13 @@ impl Lowering<'_> {
         };
         timing.columns.extend(window_times(kept.len(), node));
         let text = format!("Window: {} on {}", describe(&node.kind), node.time.name);
-        Ok(Some(self.step(operator, vec![input.input], true, text, timing)))
+        Ok(Some(self.step(
+            operator,
+            vec![input.input],
+            true,
+            text,
+            timing,
+        )))
     }
 
     /// Checks that a window's time column is in event time, and lets the watermark lag
@@ -390,9 +424,8 @@ impl Lowering<'_> {
             format!("column {name} is not the event time of this stream"),
         );
         match event_times.as_slice() {
-            [] => error.help(
-                "the event-time column must come through unchanged; name it in the subquery",
-            ),
+            [] => error
+                .help("the event-time column must come through unchanged; name it in the subquery"),
             names => error.help(format!("use {}", names.join(" or "))),
         }
     }
@@ -430,9 +463,11 @@ fn window_times(start: usize, node: &WindowNode) -> Vec<TimeColumn> {
         _ => None,
     };
     let exact = [start + 1, start + 2].map(|column| TimeColumn { column, lag: 0 });
-    (size.map(|lag| TimeColumn { column: start, lag }).into_iter())
-        .chain(exact)
-        .collect()
+    (size
+        .map(|lag| TimeColumn { column: start, lag })
+        .into_iter())
+    .chain(exact)
+    .collect()
 }
 
 /// The timing of columns that come from `origins` of the input.
@@ -458,7 +493,10 @@ fn united(a: &Timing, b: &Timing) -> Timing {
     let columns = match (a.watermarked, b.watermarked) {
         (true, true) => (a.columns.iter())
             .filter_map(|column| {
-                let other = b.columns.iter().find(|other| other.column == column.column)?;
+                let other = b
+                    .columns
+                    .iter()
+                    .find(|other| other.column == column.column)?;
                 Some(TimeColumn {
                     column: column.column,
                     lag: column.lag.max(other.lag),

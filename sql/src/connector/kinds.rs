@@ -1,0 +1,162 @@
+//! The connectors that come with Windrow.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use windrow_core::stream::{Sink, Source};
+
+use super::blackhole::BlackholeSink;
+use super::file_sink::{FileSink, FileSinkOptions};
+use super::generator::{self, GeneratorOptions, GeneratorSource};
+use super::registry::{Connector, ConnectorKind, Connectors, Pairs};
+use super::stdout::StdoutSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::encode::setting::Settings;
+use crate::format::encode::{EncodeOptions, OutputFormat, encoder};
+
+/// Makes all connectors known.
+pub fn register_all(connectors: &mut Connectors) {
+    connectors.register("generator", Arc::new(GeneratorKind));
+    connectors.register("stdout", Arc::new(StdoutKind));
+    connectors.register("blackhole", Arc::new(BlackholeKind));
+}
+
+fn no_source<T>(name: &str) -> Result<T> {
+    Err(Error::new(
+        ErrorKind::Option,
+        format!("connector '{name}' gives no rows"),
+    )
+    .help("it is for sinks: CREATE SINK … WITH (connector = …)"))
+}
+
+fn no_sink<T>(name: &str) -> Result<T> {
+    Err(Error::new(
+        ErrorKind::Option,
+        format!("connector '{name}' takes no rows"),
+    )
+    .help("it is for streams: CREATE STREAM … WITH (connector = …)"))
+}
+
+#[derive(Debug)]
+struct GeneratorKind;
+
+#[derive(Debug)]
+struct GeneratorConnector {
+    options: GeneratorOptions,
+}
+
+impl Connector for GeneratorConnector {
+    fn schema(&self) -> SchemaRef {
+        generator::schema()
+    }
+
+    fn is_live(&self) -> bool {
+        self.options.realtime
+    }
+
+    fn open(&self) -> Result<Box<dyn Source>> {
+        Ok(Box::new(GeneratorSource::open(self.options.clone())?))
+    }
+}
+
+impl ConnectorKind for GeneratorKind {
+    fn source(
+        &self,
+        options: &Pairs,
+        declared: Option<SchemaRef>,
+    ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        let (options, unknown) = GeneratorOptions::from_pairs(options)?;
+        let schema = generator::schema();
+        if let Some(declared) = declared {
+            let same = declared.fields().len() == schema.fields().len()
+                && (declared.fields().iter().zip(schema.fields()))
+                    .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+            if !same {
+                let columns = schema.fields().iter();
+                let columns =
+                    columns.map(|field| format!("{} {}", field.name(), field.data_type()));
+                let columns = columns.collect::<Vec<_>>().join(", ");
+                return Err(
+                    Error::new(ErrorKind::Plan, "the generator has columns of its own").help(
+                        format!("leave the columns out, or write them all: {columns}"),
+                    ),
+                );
+            }
+        }
+        Ok((Arc::new(GeneratorConnector { options }), unknown))
+    }
+
+    fn sink(&self, _: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        no_sink("generator")
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        GeneratorOptions::NAMES.to_vec()
+    }
+}
+
+#[derive(Debug)]
+struct StdoutKind;
+
+impl ConnectorKind for StdoutKind {
+    fn source(&self, _: &Pairs, _: Option<SchemaRef>) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        no_source("stdout")
+    }
+
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        let mut settings = Settings::new(options);
+        let format = match settings.text("format") {
+            Some(format) => format.parse()?,
+            None => OutputFormat::Csv,
+        };
+        let (encode, unknown) = EncodeOptions::from_pairs(options)?;
+        let unknown = unknown
+            .into_iter()
+            .filter(|name| name != "format")
+            .collect();
+        let sink = StdoutSink::new(encoder(format, &encode, schema)?);
+        Ok((Box::new(sink), unknown))
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        (["format"].into_iter())
+            .chain(EncodeOptions::NAMES)
+            .collect()
+    }
+}
+
+#[derive(Debug)]
+struct BlackholeKind;
+
+impl ConnectorKind for BlackholeKind {
+    fn source(&self, _: &Pairs, _: Option<SchemaRef>) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        no_source("blackhole")
+    }
+
+    fn sink(&self, options: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        Ok((
+            Box::new(BlackholeSink::new()),
+            options.keys().cloned().collect(),
+        ))
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// A file or a folder to write to.
+pub(super) fn file_sink(
+    options: &Pairs,
+    schema: &SchemaRef,
+) -> Result<(Box<dyn Sink>, Vec<String>)> {
+    let (options, unknown) = FileSinkOptions::from_pairs(options)?;
+    Ok((Box::new(FileSink::create(options, schema)?), unknown))
+}
+
+/// The options of [`file_sink`].
+pub(super) fn file_sink_options() -> impl Iterator<Item = &'static str> {
+    FileSinkOptions::NAMES
+        .into_iter()
+        .chain(EncodeOptions::NAMES)
+}
