@@ -5,17 +5,19 @@
 
 pub mod error;
 
-pub mod dialect;
-
 pub mod format;
 
 pub mod connector;
+
+pub mod dialect;
 
 pub mod exec;
 
 pub mod plan;
 
 pub mod session;
+
+pub mod cli;
 
 pub use error::{Error, ErrorKind, Result, Script};
 pub use session::{Answer, Progress, ResultHandler, Session, SessionConfig, Subscription};

@@ -2,16 +2,18 @@
 //!
 //! - `OVER (w …)` and `WINDOW w2 AS (w …)` lose w's PARTITION BY and ORDER BY: every
 //!   named window is written out where it is used.
+//! - `FROM r` alone would have no columns: it is `SELECT * FROM r`.
 //! - TABLESAMPLE, FOR SYSTEM_TIME AS OF, FOR UPDATE, hints and the like are ignored:
 //!   they are refused.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, Spanned, TableFactor,
-    VisitMut, VisitorMut, WindowSpec, WindowType,
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SelectFlavor, SelectItem,
+    Spanned, TableFactor, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
+use super::message::TEMPORAL_JOIN;
 use super::positions::Positions;
 use crate::error::{Error, ErrorKind, Result, nearest};
 
@@ -42,6 +44,7 @@ impl VisitorMut for Expander<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
         refuse_of_select(select, self.positions)?;
+        select_list(select, self.positions)?;
         let mut named = Named::of(select, self.positions)?;
         select.named_window.clear();
         select.visit(&mut named)
@@ -50,6 +53,22 @@ impl VisitorMut for Expander<'_> {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         refuse_of_table(factor, self.positions)
     }
+}
+
+/// Gives `FROM r` the columns that are meant, and refuses `SELECT FROM r`.
+fn select_list(select: &mut Select, positions: &Positions) -> ControlFlow<Box<Error>> {
+    if !select.projection.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    if select.flavor != SelectFlavor::FromFirstNoSelect {
+        let message = "the select list is empty".to_owned();
+        let error = refusal(ErrorKind::Syntax, message, select.span(), positions);
+        return ControlFlow::Break(Box::new(error.help("write SELECT *")));
+    }
+    select.flavor = SelectFlavor::Standard;
+    let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+    select.projection.push(all);
+    ControlFlow::Continue(())
 }
 
 /// The named windows of one SELECT, written out.
@@ -210,10 +229,7 @@ fn refuse_of_table(factor: &TableFactor, positions: &Positions) -> ControlFlow<B
         } => ("TABLESAMPLE", "filter with WHERE random() < 0.1"),
         TableFactor::Table {
             version: Some(_), ..
-        } => (
-            "FOR SYSTEM_TIME AS OF",
-            "write ASOF JOIN … MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k",
-        ),
+        } => ("FOR SYSTEM_TIME AS OF", TEMPORAL_JOIN),
         TableFactor::Table {
             with_hints,
             index_hints,

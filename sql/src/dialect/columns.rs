@@ -73,7 +73,11 @@ impl Cursor<'_> {
         let data_type = if self.at_words(&["AS"]) || self.at_words(&["GENERATED"]) {
             None
         } else {
-            Some(self.data_type()?)
+            let data_type = self.data_type();
+            Some(data_type.map_err(|error| match name.value.as_str() {
+                "watermark" => error.help(WATERMARK_FORMS),
+                _ => error,
+            })?)
         };
         let mut column = ColumnDef {
             span: name.span.clone(),
@@ -160,7 +164,7 @@ impl Cursor<'_> {
         let start = self.here();
         let word = match self.peek() {
             Some(Token::Word(word)) => word.value.clone(),
-            _ => return Err(self.error_here("a data type is expected here")),
+            _ => return Err(self.expected("a data type")),
         };
         let sql = self.parsed(|parser| {
             let sql = parser.parse_data_type()?;

@@ -46,7 +46,19 @@ const CLAUSES: &[&str] = &[
     "ALLOW",
     "WATERMARK",
     "WITH",
+    "MILLISECOND",
+    "SECOND",
+    "MINUTE",
+    "HOUR",
+    "DAY",
+    "WEEK",
+    "MONTH",
+    "YEAR",
 ];
+
+/// What to write instead of a join with a versioned table.
+pub(super) const TEMPORAL_JOIN: &str =
+    "write ASOF JOIN … MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k";
 
 /// Turns sqlparser's error about the tokens `within` into ours.
 pub(super) fn syntax_error(
@@ -113,6 +125,13 @@ fn help(positions: &Positions, within: &Range<usize>, found: Option<usize>) -> O
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.as_str()),
         _ => None,
     };
+    match word(index).map(str::to_uppercase).as_deref() {
+        Some(first @ ("GROUP" | "ORDER" | "PARTITION")) => {
+            return Some(format!("write {first} BY"));
+        }
+        Some("SYSTEM_TIME") => return Some(TEMPORAL_JOIN.into()),
+        _ => {}
+    }
     // A mistyped keyword is often taken for an alias: then it is the word before the
     // one that surprises.
     let before = index.checked_sub(1).filter(|index| within.contains(index));
@@ -171,10 +190,10 @@ fn plain(expected: &str) -> String {
     match expected {
         "an expression" | "an expression:" => "an expression".into(),
         "identifier" => "a name".into(),
-        "a list of columns in parentheses" => "a list of columns in parentheses".into(),
         "SELECT, VALUES, or a subquery in the query body" => "a query".into(),
         "literal string" => "a text in single quotes".into(),
         "literal int" | "a value" | "a concrete value" => "a value".into(),
+        "ROWS, RANGE, GROUPS" => "ROWS, RANGE or GROUPS".into(),
         "joined table" => "a table".into(),
         "end of statement" => "the end of the statement".into(),
         "a data type name" => "a data type".into(),

@@ -77,6 +77,9 @@ impl Cursor<'_> {
     }
 
     fn unknown_statement(&self) -> Error {
+        if self.at_end() {
+            return self.expected("a query");
+        }
         let word = self.text(&self.here()).to_owned();
         let message = format!("no statement starts with `{word}`");
         let help = match (
@@ -391,10 +394,11 @@ impl Cursor<'_> {
         let _ = self.at_words(&["MATERIALIZED", "VIEW"]) && self.eat_word("MATERIALIZED");
         let Some((_, kind)) = KNOWN.iter().find(|(word, _)| self.at_words(&[word])) else {
             let word = self.text(&self.here()).to_owned();
-            let meant = nearest(&word, KNOWN.iter().map(|(word, _)| *word)).unwrap_or("STREAM");
-            return Err(self
-                .expected("STREAM, VIEW, SINK or QUERY")
-                .help(format!("did you mean DROP {meant}?")));
+            let error = self.expected("STREAM, VIEW, SINK or QUERY");
+            return Err(match nearest(&word, KNOWN.iter().map(|(word, _)| *word)) {
+                Some(meant) => error.help(format!("did you mean DROP {meant}?")),
+                None => error.help(format!("write DROP STREAM {word}")),
+            });
         };
         self.next();
         let if_exists = self.eat_words(&["IF", "EXISTS"]);

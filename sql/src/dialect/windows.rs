@@ -228,6 +228,9 @@ impl Arguments<'_> {
                 .error(message, None)
                 .help("group by the key instead: GROUP BY sensor, window_start, window_end"));
         }
+        if let Some(time) = given.get("timecol") {
+            self.time(time)?;
+        }
         for name in &names[..required] {
             if !given.contains_key(name) {
                 let message = format!("{} needs {}", self.kind.name(), described(name));

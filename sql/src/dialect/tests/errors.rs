@@ -45,6 +45,34 @@ fn mistyped_keywords() {
 }
 
 #[test]
+fn forgotten_words() {
+    check(
+        "SELECT a FROM r GROUP a",
+        "`GROUP` is not expected here\n  --> sql:1:17: GROUP\n   = help: write GROUP BY",
+    );
+    check(
+        "SELECT avg(x) OVER (PARTITION k ORDER BY ts) FROM r",
+        "ROWS, RANGE or GROUPS is expected before `PARTITION`\n  --> sql:1:21: PARTITION\n   = help: write PARTITION BY",
+    );
+    check(
+        "SELECT * FROM r WHERE ts > x - INTERVAL '1' SECONDE",
+        "`SECONDE` is not expected here\n  --> sql:1:45: SECONDE\n   = help: did you mean SECOND instead of SECONDE?",
+    );
+    check(
+        "CREATE STREAM s (ts TIMESTAMP, WATERMARK ts)",
+        "there is no type `ts`\n  --> sql:1:42: ts\n   = help: write WATERMARK FOR ts, or WATERMARK FOR ts AS ts - INTERVAL '5' SECOND",
+    );
+    check(
+        "DROP v",
+        "STREAM, VIEW, SINK or QUERY is expected before `v`\n  --> sql:1:6: v\n   = help: write DROP STREAM v",
+    );
+    check(
+        "EXPLAIN",
+        "the statement ends where a query is expected\n  --> sql:1:1: EXPLAIN",
+    );
+}
+
+#[test]
 fn unfinished_statements() {
     check(
         "SELECT a FROM",
@@ -81,6 +109,10 @@ fn what_would_be_misread() {
     check(
         "SELECT INTERVAL 5min",
         "`5min` is no number\n  --> sql:1:17: 5min\n   = help: write INTERVAL '5min'",
+    );
+    check(
+        "SELECT FROM r",
+        "the select list is empty\n  --> sql:1:1: SELECT FROM r\n   = help: write SELECT *",
     );
     check(
         "SELECT * FROM r TABLESAMPLE (10 PERCENT)",
@@ -182,8 +214,8 @@ fn calls_of_window_functions() {
         ("TUMBLE(r, ts)", "TUMBLE needs a size", "15: TUMBLE(r, ts)"),
         (
             "TUMBLE(r, INTERVAL '1' MINUTE)",
-            "TUMBLE needs a size",
-            "15: TUMBLE(r, INTERVAL '1' MINUTE)",
+            "TUMBLE needs the event-time column before its INTERVAL",
+            "34: '1'",
         ),
         (
             "TUMBLE(r, ts, 60)",

@@ -7,6 +7,7 @@ use crate::error::Script;
 
 mod arbitrary;
 mod errors;
+mod plans;
 mod statements;
 mod windows;
 

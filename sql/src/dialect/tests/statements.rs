@@ -281,7 +281,7 @@ fn sinks() {
         assert_eq!(sink.options["format"].value, "parquet", "{text}");
     }
     let risingwave = sink("CREATE SINK out FROM v WITH (format = 'csv')");
-    assert_eq!(risingwave.query.unwrap().ast.to_string(), "FROM v");
+    assert_eq!(risingwave.query.unwrap().ast.to_string(), "SELECT * FROM v");
     // A CTE is no list of options.
     let cte = sink("CREATE SINK out AS WITH a AS (SELECT 1) SELECT * FROM a WHERE x IN (1, 2)");
     assert!(cte.options.is_empty());
