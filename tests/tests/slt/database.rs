@@ -32,6 +32,37 @@ impl Database {
         })
     }
 
+    fn statement(&mut self, sql: &str) -> Result<Output> {
+        let sql = match self.mode.time_digits {
+            Some(digits) => with_time_unit(sql, digits),
+            None => sql.to_owned(),
+        };
+        if let Some(insert) = Insert::parse(&sql) {
+            self.insert(&insert)?;
+            return Ok(Output::StatementComplete(0));
+        }
+        let answer = self.session.sql(&sql)?;
+        let types: Vec<_> = (answer.schema().fields().iter())
+            .map(|field| column_type(field.data_type()))
+            .collect();
+        let batches = answer.collect()?;
+        self.bounds_us.extend(declared_bound_us(&sql));
+        if is_declaration(&sql) {
+            self.declarations.push(sql);
+            return Ok(Output::StatementComplete(0));
+        }
+        if types.is_empty() {
+            return Ok(Output::StatementComplete(0));
+        }
+        let mut rows = Vec::new();
+        for batch in &batches {
+            rows.extend(texts(batch).map_err(|error| {
+                windrow_sql::Error::new(windrow_sql::ErrorKind::Data, error.to_string())
+            })?);
+        }
+        Ok(Output::Rows { types, rows })
+    }
+
     fn insert(&mut self, insert: &Insert) -> Result<()> {
         let mut rows = insert.rows.clone();
         if self.mode.is_shuffled {
@@ -86,34 +117,12 @@ impl DB for Database {
     type ColumnType = DefaultColumnType;
 
     fn run(&mut self, sql: &str) -> Result<Output> {
-        let sql = match self.mode.time_digits {
-            Some(digits) => with_time_unit(sql, digits),
-            None => sql.to_owned(),
-        };
-        if let Some(insert) = Insert::parse(&sql) {
-            self.insert(&insert)?;
-            return Ok(Output::StatementComplete(0));
-        }
-        let answer = self.session.sql(&sql)?;
-        let types: Vec<_> = (answer.schema().fields().iter())
-            .map(|field| column_type(field.data_type()))
-            .collect();
-        let batches = answer.collect()?;
-        self.bounds_us.extend(declared_bound_us(&sql));
-        if is_declaration(&sql) {
-            self.declarations.push(sql);
-            return Ok(Output::StatementComplete(0));
-        }
-        if types.is_empty() {
-            return Ok(Output::StatementComplete(0));
-        }
-        let mut rows = Vec::new();
-        for batch in &batches {
-            rows.extend(texts(batch).map_err(|error| {
-                windrow_sql::Error::new(windrow_sql::ErrorKind::Data, error.to_string())
-            })?);
-        }
-        Ok(Output::Rows { types, rows })
+        // sqllogictest calls from inside an executor of its own, and a session starts
+        // one too; they cannot be nested in one thread.
+        std::thread::scope(|scope| {
+            (scope.spawn(|| self.statement(sql)).join())
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn engine_name(&self) -> &str {
