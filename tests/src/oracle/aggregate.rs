@@ -176,9 +176,12 @@ fn kept(rows: &[Arrival], keep: impl Fn(&Arrival) -> bool) -> Vec<Arrival> {
     rows.iter().filter(|row| keep(row)).cloned().collect()
 }
 
-/// Rows with `v > 0`; NaN is above zero whatever its sign.
+/// Rows with `v > 0`. A comparison follows the total order of IEEE 754, as Arrow's
+/// does: NaN lies above all numbers, NaN with a sign below them.
 fn positive(rows: &[Arrival]) -> Vec<Arrival> {
-    kept(rows, |row| row.row.v.is_some_and(|v| v > 0.0 || v.is_nan()))
+    kept(rows, |row| {
+        row.row.v.is_some_and(|v| v.total_cmp(&0.0).is_gt())
+    })
 }
 
 fn even(rows: &[Arrival]) -> Vec<Arrival> {
