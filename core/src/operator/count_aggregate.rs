@@ -27,7 +27,7 @@ use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::grid::Grid;
 use crate::window::held::{HeldRows, Waiting};
 use crate::window::rollover::{Rollover, Window};
-use crate::window::store::{Arena, Keys, Store, column, table};
+use crate::window::store::{Arena, Columns, Keys, Store, column, table};
 use crate::window::{Alignment, Span, WindowKind};
 
 /// The grid of counted windows: its times are numbers of rows.
@@ -470,7 +470,7 @@ impl Operator for CountAggregate {
             ("starts", Arc::new(starts)),
         ];
         partitions.extend(columns.map(|(name, column)| (name.to_string(), column)));
-        let mut columns: Vec<(String, ArrayRef)> = vec![
+        let mut columns: Columns = vec![
             ("partition".into(), Arc::new(UInt32Array::from(numbers))),
             ("pane".into(), Arc::new(Int64Array::from(panes))),
             ("prefix".into(), Arc::new(BooleanArray::from(prefix))),
