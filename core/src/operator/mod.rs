@@ -16,6 +16,8 @@ mod frame;
 mod late;
 mod outbox;
 
+mod counted;
+
 mod count_aggregate;
 mod session_aggregate;
 

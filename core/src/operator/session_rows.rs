@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{Int64Array, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
 use super::frame::{Bounds, RowsFrame, behind_unannounced, load_counters, save_counters, select};
