@@ -127,13 +127,12 @@ impl Running {
     }
 
     pub(super) fn detach(&self, shared: &Shared) {
-        let mut driver = shared.driver();
         match self {
             Self::Ready { .. } => {}
-            Self::Graph { rows, .. } => driver.engine.detach(rows.query),
+            Self::Graph { rows, .. } => shared.detach(rows.query),
             Self::Batch { queries, .. } => {
                 for query in queries {
-                    driver.engine.detach(*query);
+                    shared.detach(*query);
                 }
             }
         }
@@ -166,12 +165,20 @@ impl Waiting {
 }
 
 /// Plans every statement of a script and attaches its queries.
-pub(super) fn prepare(session: &Session, script: &Arc<Script>) -> Result<Vec<Prepared>> {
+pub(super) fn prepare(
+    session: &Session,
+    script: &Arc<Script>,
+    doors: Doors,
+) -> Result<Vec<Prepared>> {
     let statements = parse_script(script)?;
     let shared = &session.shared;
     (statements.iter())
         .map(|statement| {
-            Preparing { shared, script }
+            Preparing {
+                shared,
+                script,
+                doors,
+            }
                 .statement(statement)
                 .map_err(|error| error.at(statement.span.clone()).in_script(script))
         })
@@ -180,7 +187,7 @@ pub(super) fn prepare(session: &Session, script: &Arc<Script>) -> Result<Vec<Pre
 
 /// Runs a script; the answer is that of its last statement.
 pub(super) fn answer(session: &Session, script: &Arc<Script>) -> Result<Answer> {
-    let mut prepared = prepare(session, script)?;
+    let mut prepared = prepare(session, script, Doors::Open)?;
     let Some(last) = prepared.pop() else {
         return Ok(Answer::new(session, Running::nothing()));
     };
@@ -201,7 +208,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let shared = &session.shared;
     let mut stalled: Vec<Answer> = Vec::new();
-    for statement in prepare(session, script)? {
+    for statement in prepare(session, script, Doors::Open)? {
         let has_rows = matches!(
             statement,
             Prepared::Rows(_) | Prepared::Show(_) | Prepared::Query(_)
@@ -261,10 +268,10 @@ fn execute(shared: &Arc<Shared>, statement: Prepared) -> Result<Running> {
             Ok(Running::nothing())
         }
         Prepared::Detach(queries, streams) => {
-            let mut driver = shared.driver();
             for query in queries {
-                driver.engine.detach(query);
+                shared.detach(query);
             }
+            let mut driver = shared.driver();
             for stream in streams {
                 driver.stop(stream);
                 driver.engine.remove_stream(stream);
@@ -293,9 +300,17 @@ impl InsertRows {
     }
 }
 
+/// Whether sinks are opened as they are declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doors {
+    Open,
+    Closed,
+}
+
 struct Preparing<'a> {
     shared: &'a Arc<Shared>,
     script: &'a Arc<Script>,
+    doors: Doors,
 }
 
 impl Preparing<'_> {
@@ -535,14 +550,29 @@ impl Preparing<'_> {
             let planned = self.plan(query, Mode::Continuous)?;
             entry.reads = planned.reads.clone();
             entry.schema.get_or_insert_with(|| planned.how.schema());
-            let (sink, unknown) = (entry.kind)
-                .sink(&entry.options, &planned.how.schema())
+            let (sinks, unknown) = (self.open(&entry, &planned.how.schema()))
                 .map_err(|error| located(error, &options))?;
             refuse_unknown(&unknown, &options, &entry.kind.option_names())?;
-            self.write_to(&entry, planned, sink)?;
+            self.write_to(&entry, planned, sinks)?;
         }
         self.insert_entry(&create.name.value, Entry::Sink(Arc::new(entry)));
         Ok(Prepared::Done)
+    }
+
+    /// A sink for rows of `schema` and the names of options that it does not know; no
+    /// sink where none is to be opened.
+    fn open(
+        &self,
+        entry: &SinkEntry,
+        schema: &SchemaRef,
+    ) -> Result<(Vec<Box<dyn Sink>>, Vec<String>)> {
+        match self.doors {
+            Doors::Open => {
+                let (sink, unknown) = entry.kind.sink(&entry.options, schema)?;
+                Ok((vec![sink], unknown))
+            }
+            Doors::Closed => Ok((Vec::new(), entry.kind.check_sink(&entry.options, schema)?)),
+        }
     }
 
     /// Starts a continuous query into a sink.
@@ -550,11 +580,11 @@ impl Preparing<'_> {
         &self,
         entry: &SinkEntry,
         planned: PlannedQuery,
-        sink: Box<dyn Sink>,
+        sinks: Vec<Box<dyn Sink>>,
     ) -> Result<()> {
         match planned.how {
             Planned::Graph(graph) => {
-                let attached = self.shared.attach(graph, &entry.name, None, vec![sink])?;
+                let attached = self.shared.attach(graph, &entry.name, None, sinks)?;
                 self.shared.start_tables(attached.tables);
                 let queries = entry.query.lock();
                 queries
@@ -566,7 +596,7 @@ impl Preparing<'_> {
                 self.add_job(Job {
                     query,
                     view: None,
-                    sinks: vec![sink],
+                    sinks,
                 });
             }
         }
@@ -635,9 +665,9 @@ impl Preparing<'_> {
             }
             Entry::Sink(entry) => {
                 let planned = self.plan(&insert.source, Mode::Continuous)?;
-                let (sink, unknown) = entry.kind.sink(&entry.options, &planned.how.schema())?;
+                let (sinks, unknown) = self.open(&entry, &planned.how.schema())?;
                 refuse_unknown(&unknown, &Default::default(), &entry.kind.option_names())?;
-                self.write_to(&entry, planned, sink)?;
+                self.write_to(&entry, planned, sinks)?;
                 Ok(Prepared::Done)
             }
             other => Err(Error::new(
