@@ -42,6 +42,8 @@ mod quantile;
 
 mod sketch;
 
+pub mod fused;
+
 pub mod registry;
 
 #[cfg(test)]
@@ -130,6 +132,27 @@ pub trait AggregateFactory: Send + Sync + Debug {
 
     /// The type of the values.
     fn return_type(&self) -> DataType;
+
+    /// What it gives where it shares a record with others over one `Float64` column;
+    /// `None` if it cannot.
+    fn shared(&self) -> Option<Shared> {
+        None
+    }
+}
+
+/// What can be read from one record of a `Float64` column: see [`fused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// How many rows there are, or how many in which the argument is valid.
+    Count,
+    /// The sum.
+    Sum,
+    /// The average.
+    Avg,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
 }
 
 /// One aggregate of a query: which one, over which columns.

@@ -28,7 +28,6 @@ use parquet::arrow::arrow_reader::{
 use windrow_core::stream::Reject;
 
 use super::column::{Column, type_name};
-use super::infer::shown;
 use super::number::Fault;
 use super::rows::{Piece, REJECT_TEXT_BYTES_MAX, RULE_TYPE, RowFault, cut};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,6 +51,11 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| {
         Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
     })
+}
+
+/// The name of a file as positions and errors show it.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A Parquet file whose row groups can be read at the same time.
@@ -82,6 +86,11 @@ impl ParquetFile {
     /// Its columns.
     pub(crate) fn schema(&self) -> &SchemaRef {
         self.metadata.schema()
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// How many row groups it has.
@@ -137,6 +146,9 @@ impl ParquetFile {
             if out(piece, std::mem::take(&mut bytes)).is_break() {
                 return Ok(());
             }
+        }
+        if bytes > 0 {
+            let _stopped = out(adapter.nothing(), bytes);
         }
         Ok(())
     }
@@ -229,14 +241,7 @@ pub(crate) fn read_arrow_stream(
     }
     let rest = counter.swap(0, Relaxed);
     if rest > 0 {
-        let records = RecordBatch::new_empty(adapter.schema.clone());
-        let _stopped = out(
-            Piece {
-                records,
-                rejected: Vec::new(),
-            },
-            rest,
-        );
+        let _stopped = out(adapter.nothing(), rest);
     }
     Ok(())
 }
@@ -319,8 +324,7 @@ impl Adapter {
     ///
     /// # Errors
     /// If a column has another type that is not converted, or none is in the file.
-    pub(crate) fn new(path: &Path, theirs: &Schema, schema: SchemaRef) -> Result<Self> {
-        let file = shown(path);
+    pub(crate) fn new(file: &str, theirs: &Schema, schema: SchemaRef) -> Result<Self> {
         let mut columns = Vec::new();
         for field in schema.fields() {
             let exact = theirs.index_of(field.name()).ok();
@@ -333,7 +337,7 @@ impl Adapter {
             if let Some(index) = found {
                 let (from, to) = (theirs.field(index).data_type(), field.data_type());
                 if !converts(from, to) {
-                    return Err(no_conversion(&file, field.name(), from, to));
+                    return Err(no_conversion(file, field.name(), from, to));
                 }
             }
             columns.push(found);
@@ -361,6 +365,14 @@ impl Adapter {
             file: file.into(),
             columns,
         })
+    }
+
+    /// No rows.
+    fn nothing(&self) -> Piece {
+        Piece {
+            records: RecordBatch::new_empty(self.schema.clone()),
+            rejected: Vec::new(),
+        }
     }
 
     /// The file's columns that are wanted, ascending.

@@ -42,9 +42,13 @@ pub(crate) mod reader;
 
 pub(crate) mod text;
 
+pub(crate) mod columnar;
+
 pub(crate) mod infer;
 
-pub(crate) mod columnar;
+pub use infer::infer;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use options::{Compression, FORMAT_OPTIONS, Format, FormatOptions, JsonPath};
 pub use time::TimestampFormat;

@@ -330,3 +330,6 @@ impl ChunkParser for CsvParser {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,7 @@ fn read_value(
             match takes {
                 Takes::Text | Takes::Time | Takes::Decimal => match string.decode(scratch) {
                     Some(text) => column.append_text(text),
-                    None => return Err(Broken::At(start, "a known escape").into()),
+                    None => return Err(Broken::At(start, "known escapes").into()),
                 },
                 _ => Err(Fault::Invalid),
             }
@@ -179,7 +179,8 @@ fn decode_key<'s, 'a: 's>(
     key: Text<'a>,
     scratch: &'s mut Vec<u8>,
 ) -> Result<&'s [u8], Stop> {
-    (key.decode(scratch)).ok_or_else(|| Broken::At(cursor.at, "a known escape").into())
+    let start = cursor.at.saturating_sub(key.raw.len() + 2);
+    (key.decode(scratch)).ok_or_else(|| Broken::At(start, "known escapes").into())
 }
 
 /// Reads the rows of NDJSON lines, or of the objects of a JSON array.
@@ -386,3 +387,6 @@ impl ChunkParser for JsonParser {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
