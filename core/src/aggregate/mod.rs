@@ -15,16 +15,21 @@
 //! same name, but for NaN (greatest whatever its sign; `min` passes over it unless
 //! all values are NaN) and for the exceptions that a state's documentation names.
 //!
+//! [`registry::native`] gives the factory of a call by its name and types;
+//! [`fused::fuse`] then joins calls that can share one pass and one record. A state of
+//! a fixed size is a `Fold`, one that grows is a `Collect`: these two hold the columns
+//! of states and the loops over rows, and each aggregate says what a row does.
+//!
 //! This module knows no window, no key and no SQL.
 
 // In the order in which they may use each other.
+mod bytes;
+mod physical;
 mod saved;
 mod select;
 
-mod bytes;
 mod fold;
 mod keys;
-mod physical;
 
 mod collect;
 
@@ -43,7 +48,6 @@ mod quantile;
 mod sketch;
 
 pub mod fused;
-
 pub mod registry;
 
 #[cfg(test)]

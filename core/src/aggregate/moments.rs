@@ -8,6 +8,8 @@
 //! M₂ ≥ m·(c − mean)². What is subtracted, n·(c − mean)², is thus at most n/m ≤ 16
 //! times the result, and at most 16 times its rounding error is added.
 //!
+//! Where there are infinities, means are those of `avg` and spreads are NaN.
+//!
 //! Sources: Chan, Golub, LeVeque, The American Statistician 37(3) 1983 (shifted data,
 //! combination); Pébay, SAND2008-6212 (co-moments).
 

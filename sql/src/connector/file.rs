@@ -15,7 +15,8 @@ use windrow_core::stream::{Source, SourceEvent};
 
 use super::reading::{Reading, RowFeed, SourceOptions};
 use crate::error::{Error, ErrorKind, Result, nearest};
-use crate::format::columnar::{Adapter, Counted, ParquetFile, arrow_schema, read_arrow, shown};
+use crate::format::adapt::Adapter;
+use crate::format::columnar::{Counted, ParquetFile, arrow_schema, read_arrow, shown};
 use crate::format::reader::decompress;
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Format, FormatOptions, infer};

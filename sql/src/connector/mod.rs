@@ -27,3 +27,6 @@ mod kinds;
 
 pub use kinds::register_all;
 pub use reading::{SOURCE_OPTIONS, SourceOptions};
+
+#[cfg(test)]
+mod tests;

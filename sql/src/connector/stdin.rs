@@ -21,10 +21,11 @@ use windrow_core::stream::{Source, SourceEvent};
 
 use super::reading::{Reading, SourceOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::adapt::Adapter;
 use crate::format::column::nullable;
-use crate::format::columnar::{Adapter, Counted, read_arrow_stream};
+use crate::format::columnar::{Counted, no_arrow, read_arrow_stream, stream_start};
 use crate::format::csv::line_feeds;
-use crate::format::infer::{infer_text, sniff_format};
+use crate::format::infer::{infer_text, sniff_format, tells_format};
 use crate::format::reader::decompress;
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Compression, Format, FormatOptions};
@@ -39,9 +40,6 @@ const PUMP_READ_BYTES: usize = 256 << 10;
 
 /// The sample is complete when nothing has come for so long and it holds a row.
 const SAMPLE_QUIET: Duration = Duration::from_millis(200);
-
-/// What a file of Arrow IPC has before its stream: magic bytes and padding.
-const ARROW_FILE_MAGIC: &[u8; 8] = b"ARROW1\0\0";
 
 #[derive(Debug, Default)]
 struct PumpState {
@@ -302,18 +300,9 @@ fn failed(pump: &Pump) -> Result<()> {
 
 /// The format that the first bytes tell of.
 fn sniff(pump: &Pump) -> Result<Format> {
-    let (head, _) = pump.sample(|bytes| {
-        // The longest magic number has eight bytes, but a letter is enough for text.
-        let told = bytes.len() >= 8
-            || bytes
-                .trim_ascii_start()
-                .first()
-                .is_some_and(|byte| *byte != 0xFF);
-        if told {
-            Sample::Complete
-        } else {
-            Sample::TooLittle
-        }
+    let (head, _) = pump.sample(|bytes| match tells_format(bytes) {
+        true => Sample::Complete,
+        false => Sample::TooLittle,
     });
     failed(pump)?;
     Ok(sniff_format(&head))
@@ -395,21 +384,20 @@ fn arrow(
     options: &SourceOptions,
     read: Arc<AtomicU64>,
 ) -> Result<Reading> {
-    let body = |bytes: &[u8]| {
-        bytes
-            .strip_prefix(ARROW_FILE_MAGIC)
-            .map_or(0, |_| ARROW_FILE_MAGIC.len())
-    };
     let theirs = |bytes: &[u8]| {
-        StreamReader::try_new(Cursor::new(&bytes[body(bytes)..]), None)
-            .map(|reader| reader.schema())
+        let start = stream_start(bytes)?;
+        Some(
+            StreamReader::try_new(Cursor::new(&bytes[start..]), None).map(|reader| reader.schema()),
+        )
     };
     let (sample, _) = pump.sample(|bytes| match theirs(bytes) {
-        Ok(_) => Sample::Complete,
-        Err(_) => Sample::TooLittle,
+        Some(Ok(_)) => Sample::Complete,
+        // The magic bytes and their padding.
+        None if bytes.len() >= 128 => Sample::Complete,
+        _ => Sample::TooLittle,
     });
     failed(&pump)?;
-    let theirs = theirs(&sample).map_err(|error| {
+    let theirs = (theirs(&sample).ok_or_else(|| no_arrow(NAME))?).map_err(|error| {
         Error::new(
             ErrorKind::Data,
             format!("{NAME} cannot be read as Arrow IPC: {error}"),
@@ -419,13 +407,12 @@ fn arrow(
     let schema = nullable(schema.as_ref().unwrap_or(&theirs));
     let adapter = Adapter::new(NAME, &theirs, schema.clone())?;
     let batch_rows = options.batch_rows;
-    let skip = body(&sample);
+    let skip = stream_start(&sample).unwrap_or(0);
     Ok(Reading::new("stdin", &schema, options, move |feed| {
         let mut pump = pump;
-        pump.read_exact(&mut [0; ARROW_FILE_MAGIC.len()][..skip])
-            .map_err(|error| {
-                Error::new(ErrorKind::Io, format!("reading {NAME}: {error}")).caused_by(error)
-            })?;
+        pump.read_exact(&mut vec![0; skip]).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("reading {NAME}: {error}")).caused_by(error)
+        })?;
         let given = feed.work(0, 0, move |out| {
             read_arrow_stream(Box::new(pump), &adapter, batch_rows, &mut |piece, _| {
                 out(piece, read.swap(0, std::sync::atomic::Ordering::Relaxed))

@@ -20,7 +20,8 @@ use serde_json::Value;
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::nullable;
-use super::columnar::{ParquetFile, arrow_schema, shown};
+use super::columnar::{ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC, ParquetFile, arrow_schema, shown};
+use super::csv::is_missing_word;
 use super::csv::{CsvParser, take_header};
 use super::number::{Fault, parse_f64, parse_i64};
 use super::options::{Format, FormatOptions, JsonPath};
@@ -216,7 +217,11 @@ fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<
                     .sample_rows
                     .saturating_sub(rows)
                     .min(column.len());
+                let ignores = text.options.null_values.is_none();
                 for value in column.slice(0, left).as_string::<i32>().iter().flatten() {
+                    if ignores && is_missing_word(value.as_bytes()) {
+                        continue;
+                    }
                     kinds.add(Kinds::of_field(value, times));
                 }
             }
@@ -237,10 +242,12 @@ fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<
 #[derive(Debug, Default)]
 struct Tree {
     kinds: Kinds,
-    /// The members of objects in order of first appearance.
-    members: Option<(Vec<(String, Tree)>, HashMap<String, usize>)>,
+    members: Option<Members>,
     items: Option<Box<Tree>>,
 }
+
+/// The members of objects in order of first appearance, and where each stands.
+type Members = (Vec<(String, Tree)>, HashMap<String, usize>);
 
 impl Tree {
     fn add(&mut self, value: &Value, times: Option<&TimestampFormat>) {
@@ -345,14 +352,34 @@ fn infer_json(next: &mut NextChunk<'_>, text: &TextFormat) -> Result<Vec<Field>>
     Ok(fields)
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+const PARQUET_MAGIC: &[u8] = b"PAR1";
+
+/// Whether these first bytes of a pipe are enough for [`sniff_format`].
+pub(crate) fn tells_format(bytes: &[u8]) -> bool {
+    let magics = [
+        BYTE_ORDER_MARK,
+        PARQUET_MAGIC,
+        ARROW_FILE_MAGIC,
+        ARROW_STREAM_MAGIC,
+    ];
+    if magics
+        .iter()
+        .any(|magic| magic.len() > bytes.len() && magic.starts_with(bytes))
+    {
+        return false;
+    }
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    !text.trim_ascii_start().is_empty()
+}
+
 /// What a pipe holds, by its first bytes.
 pub(crate) fn sniff_format(bytes: &[u8]) -> Format {
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    if bytes.starts_with(b"PAR1") {
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    if bytes.starts_with(PARQUET_MAGIC) {
         return Format::Parquet;
     }
-    // A stream of Arrow IPC begins with the continuation of its first message.
-    if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xFF; 4]) {
+    if bytes.starts_with(ARROW_FILE_MAGIC) || bytes.starts_with(ARROW_STREAM_MAGIC) {
         return Format::Arrow;
     }
     match text.trim_ascii_start().first() {

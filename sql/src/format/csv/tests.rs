@@ -128,6 +128,11 @@ fn null_and_empty_text_are_told_apart() {
     assert_eq!(rows, ["-|-", "|-", "NA|1"]);
     assert_eq!(rejects, [""; 0]);
 
+    // Words for a missing value count where the column is not text.
+    let (rows, rejects) = csv(&headerless(), &columns, "NA,NA\nN/A, NULL \nx,na\n");
+    assert_eq!(rows, ["NA|-", "N/A|-"]);
+    assert_eq!(rejects, ["f:3 type: column n: 'na' is not a BIGINT"]);
+
     let options = FormatOptions {
         null_values: Some(vec!["NA".into(), "null".into()]),
         ..headerless()
