@@ -14,6 +14,7 @@ use crate::format::encode::OutputFormat;
     name = "windrow",
     version,
     arg_required_else_help = true,
+    override_usage = "windrow [OPTIONS] -c <SQL>\n       windrow <COMMAND> …",
     after_help = EXAMPLES
 )]
 pub(super) struct Command {
@@ -58,9 +59,9 @@ pub(super) struct Sql {
 /// How scripts are run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Args)]
 pub(super) struct Running {
-    /// How rows are written [default: table on a terminal, csv otherwise]
-    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true,
-          long_help = FORMAT_HELP, help = FORMAT_HELP)]
+    /// How rows are written: table, csv, json, ndjson, arrow, parquet, line or markdown
+    /// [default: table on a terminal, csv otherwise]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub format: Option<OutputFormat>,
     /// Whether progress is shown on stderr: auto (on a terminal), plain, off
     #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
@@ -69,9 +70,6 @@ pub(super) struct Running {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
 }
-
-const FORMAT_HELP: &str = "How rows are written: table, csv, json, ndjson, arrow, parquet, \
-                           line, markdown [default: table on a terminal, csv otherwise]";
 
 impl Running {
     /// What is given here, else what is given there.
@@ -122,13 +120,27 @@ impl ValueEnum for OutputFormat {
 }
 
 /// Whether progress is shown on stderr.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProgressMode {
-    /// A line that moves if stderr is a terminal, nothing otherwise
+    /// A line that moves if stderr is a terminal, nothing otherwise.
     #[default]
     Auto,
-    /// A new line every few seconds
+    /// A new line every few seconds.
     Plain,
-    /// Nothing
+    /// Nothing.
     Off,
+}
+
+impl ValueEnum for ProgressMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Plain, Self::Off]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Plain => "plain",
+            Self::Off => "off",
+        }))
+    }
 }

@@ -6,20 +6,34 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageKind};
+use arrow::datatypes::SchemaRef;
 use clap::{CommandFactory, Parser};
+use windrow_core::stream::Sink;
 
 use super::args::{Action, Command, Running};
 use super::generate::Generate;
 use super::output::Output;
-use super::pipe::{Pipe, reason};
+use super::pipe::{Pipe, is_given_up, reason};
 use super::progress::Display;
+use crate::connector::registry::{Connector, ConnectorKind, Pairs};
 use crate::connector::stdout::{StdoutKind, is_closed_pipe};
 use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
 use crate::session::{Session, SessionConfig};
+
+/// How long the work is waited for until it is asked whether it is to stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long the work has to follow when it is to stop.
+const GRACE: Duration = Duration::from_millis(150);
+
+/// The stack of the thread that plans: plans are as deep as queries are nested.
+const STACK_BYTES: usize = 16 << 20;
 
 const EXIT_DONE: u8 = 0;
 pub(super) const EXIT_FAILED: u8 = 1;
@@ -37,6 +51,8 @@ pub struct Io {
     pub stderr_is_terminal: bool,
     /// Where `-` reads a script from.
     pub stdin: Box<dyn Read>,
+    /// Whether a person writes `stdin`.
+    pub stdin_is_terminal: bool,
     /// Called once when long work starts, with the flag that stops it cleanly.
     pub on_start: Box<dyn Fn(&Arc<AtomicBool>)>,
 }
@@ -56,16 +72,18 @@ impl Io {
         let out = std::mem::replace(&mut self.stdout, Box::new(io::sink()));
         let display = display.clone();
         let around = move |write: &mut dyn FnMut()| display.suspend(write);
-        Pipe::new(out, cancel.clone(), around).map_err(|error| {
-            let message = format!("a thread cannot be started: {}", reason(&error));
-            Error::new(ErrorKind::Io, message).caused_by(error)
-        })
+        Pipe::new(out, cancel.clone(), around).map_err(|error| no_thread(&error))
     }
 
     fn report(&mut self, error: &Error) {
         // A closed stderr must not hide the exit code.
         let _ = writeln!(self.stderr, "error: {error}");
     }
+}
+
+fn no_thread(error: &io::Error) -> Error {
+    let message = format!("a thread cannot be started: {}", reason(error));
+    Error::new(ErrorKind::Io, message)
 }
 
 /// How a command ended, other than well.
@@ -243,49 +261,105 @@ fn run_scripts(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Resu
         StdoutKind::new(format, io.stdout_width, open)
     };
     session.register_connector("stdout", Arc::new(stdout));
-    let mut output = Output::new(format, io.stdout_width, pipe.clone());
-
-    let started = Instant::now();
-    let done = display.watch(&session, io.stderr.as_mut(), || {
-        (scripts.iter()).try_for_each(|script| session.run_script(script, &mut output))
-    });
-    let stopped = cancel.load(Ordering::SeqCst);
-    let done = match done {
-        // What sinks and the reader of stdout were given is theirs.
-        Err(error) if stopped || is_closed_pipe(&error) => session.stop(),
-        done => done,
+    let work = Work {
+        session: session.clone(),
+        scripts,
+        output: Output::new(format, io.stdout_width, pipe),
     };
-    let written = output.close();
+    let started = Instant::now();
+    let done = display.watch(&session, io.stderr.as_mut(), || work.run_stoppable(&cancel));
     let progress = session.progress();
-    for result in [done, written] {
-        match result {
-            Err(error) if stopped && error.kind() == ErrorKind::Cancelled => {}
-            Err(error) if is_closed_pipe(&error) => return Ok(()),
-            result => result?,
-        }
+    let stopped = cancel.load(Ordering::SeqCst);
+    match done {
+        Err(error) if stopped && is_given_up(&error) => {}
+        Err(error) if is_closed_pipe(&error) => return Ok(()),
+        done => done?,
     }
     display.summarize(&progress, stopped, started.elapsed(), io.stderr.as_mut());
     Ok(())
 }
 
-/// Plans each script, for itself or after those before it, as it may be meant to run.
-fn check_scripts(scripts: &[Arc<Script>], io: &mut Io) -> Result<(), Failure> {
-    let together = Session::new()?;
-    let mut failed = false;
-    for (place, script) in scripts.iter().enumerate() {
-        let mut checked = together.check(script);
-        if let Err(after_others) = &checked
-            && place > 0
-        {
-            checked = Session::new()?.check(script);
-            // The one that comes further in the text knows more.
-            let reached = |error: &Error| error.span().map_or(0, |span| span.start);
-            if let Err(alone) = &checked
-                && reached(after_others) > reached(alone)
+/// Scripts on their way.
+struct Work {
+    session: Session,
+    scripts: Vec<Arc<Script>>,
+    output: Output,
+}
+
+impl Work {
+    /// Runs the scripts on a thread of their own, which is left behind when `cancel` is
+    /// set and it does not follow: what is waited for may never come.
+    fn run_stoppable(mut self, cancel: &Arc<AtomicBool>) -> Result<()> {
+        let session = self.session.clone();
+        let flag = cancel.clone();
+        let (done, waiting) = sync_channel(1);
+        let run = move || {
+            // Nobody waits any more for the work that was left behind.
+            let _ = done.send(self.run(&flag));
+        };
+        (thread::Builder::new().name("windrow-run".into()))
+            .stack_size(STACK_BYTES)
+            .spawn(run)
+            .map_err(|error| no_thread(&error))?;
+        let mut asked = None;
+        loop {
+            match waiting.recv_timeout(LOOK) {
+                Ok(done) => return done,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(ErrorKind::Internal, "the work has broken off"));
+                }
+            }
+            if cancel.load(Ordering::SeqCst)
+                && asked.get_or_insert_with(Instant::now).elapsed() >= GRACE
             {
-                checked = Err(after_others.clone());
+                return session.stop();
             }
         }
+    }
+
+    fn run(&mut self, cancel: &AtomicBool) -> Result<()> {
+        let Self {
+            session,
+            scripts,
+            output,
+        } = self;
+        let done = (scripts.iter()).try_for_each(|script| session.run_script(script, output));
+        let done = match done {
+            // What sinks and the reader of stdout were given is theirs.
+            Err(error) if cancel.load(Ordering::SeqCst) || is_closed_pipe(&error) => session.stop(),
+            done => done,
+        };
+        let written = output.close();
+        done.and(written)
+    }
+}
+
+/// Plans each script, for itself or after those before it, as it may be meant to run.
+fn check_scripts(scripts: &[Arc<Script>], io: &mut Io) -> Result<(), Failure> {
+    let stdin_is_terminal = io.stdin_is_terminal;
+    let new_session = || -> Result<Session> {
+        let session = Session::new()?;
+        if stdin_is_terminal {
+            let unread = Unread(session.connector("stdin")?);
+            session.register_connector("stdin", Arc::new(unread));
+        }
+        Ok(session)
+    };
+    let together = new_session()?;
+    let mut failed = false;
+    for (place, script) in scripts.iter().enumerate() {
+        let checked = match together.check(script) {
+            Err(after_others) if place > 0 => new_session()?.check(script).map_err(|alone| {
+                // The one that comes further in the text knows more.
+                let reached = |error: &Error| error.span().map_or(0, |span| span.start);
+                match reached(&after_others) > reached(&alone) {
+                    true => after_others,
+                    false => alone,
+                }
+            }),
+            checked => checked,
+        };
         match checked {
             // A closed stderr must not hide the exit code.
             Ok(()) => drop(writeln!(io.stderr, "{}: ok", script.name)),
@@ -301,6 +375,36 @@ fn check_scripts(scripts: &[Arc<Script>], io: &mut Io) -> Result<(), Failure> {
     }
 }
 
+/// The standard input where nobody is to be kept waiting for its first rows.
+#[derive(Debug)]
+struct Unread(Arc<dyn ConnectorKind>);
+
+impl ConnectorKind for Unread {
+    fn source(
+        &self,
+        options: &Pairs,
+        declared: Option<SchemaRef>,
+    ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        if declared.is_none() {
+            return Err(
+                Error::new(ErrorKind::Plan, "the columns of stdin are not known here").help(
+                    "declare them with CREATE STREAM, or give some rows: \
+                     head readings.csv | windrow check …",
+                ),
+            );
+        }
+        self.0.source(options, declared)
+    }
+
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        self.0.sink(options, schema)
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        self.0.option_names()
+    }
+}
+
 fn generate(arguments: Generate, io: &mut Io) -> Result<(), Failure> {
     let plan = (arguments.plan()).map_err(|error| Failure::Unfit(of_argument(error)))?;
     let cancel = Arc::new(AtomicBool::new(false));
@@ -312,7 +416,8 @@ fn generate(arguments: Generate, io: &mut Io) -> Result<(), Failure> {
     (io.on_start)(&cancel);
     let pipe = io.pipe(&cancel, &Display::Off)?;
     match plan.write_pipe(io.stdout_width, &pipe, &cancel) {
-        Err(error) if is_closed_pipe(&error) || cancel.load(Ordering::SeqCst) => Ok(()),
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        Err(error) if cancel.load(Ordering::SeqCst) && is_given_up(&error) => Ok(()),
         written => Ok(written?),
     }
 }

@@ -96,7 +96,7 @@ pub(super) struct Generate {
 /// What is made, and where it goes.
 #[derive(Debug)]
 pub(super) struct Plan {
-    options: GeneratorOptions,
+    pub(super) options: GeneratorOptions,
     pub(super) format: OutputFormat,
     /// `None`: stdout.
     pub(super) file: Option<PathBuf>,
@@ -159,7 +159,8 @@ impl Plan {
         let mut sink = FileSink::create(options, &generator::schema())?;
         let mut source = GeneratorSource::open(self.options)?;
         let written = waves(&mut source, cancel, |batches| {
-            Ok(batches.iter().try_for_each(|rows| sink.write(rows))?)
+            let mut batches = batches.iter().take_while(|_| !cancel.load(Ordering::Relaxed));
+            Ok(batches.try_for_each(|rows| sink.write(rows))?)
         });
         match written {
             Ok(()) => Ok(sink.finish()?),
@@ -177,7 +178,7 @@ impl Plan {
     pub(super) fn write_pipe(self, width: Option<u16>, pipe: &Pipe, cancel: &AtomicBool) -> Result<()> {
         let mut writer = Writer::new(self.format, width)?;
         let mut source = GeneratorSource::open(self.options)?;
-        waves(&mut source, cancel, |batches| writer.write(batches, pipe))?;
+        waves(&mut source, cancel, |batches| writer.write(batches, pipe, cancel))?;
         writer.finish(pipe)?;
         pipe.drain().map_err(unwritten)
     }
@@ -233,7 +234,9 @@ impl Writer {
         })
     }
 
-    fn write(&mut self, batches: &[RecordBatch], pipe: &Pipe) -> Result<()> {
+    /// Writes batches in order, as far as `cancel` lets it come.
+    fn write(&mut self, batches: &[RecordBatch], pipe: &Pipe, cancel: &AtomicBool) -> Result<()> {
+        let goes_on = || !cancel.load(Ordering::Relaxed);
         match self {
             Self::Apart(format, options) => {
                 let format = *format;
@@ -244,22 +247,25 @@ impl Writer {
                 let chunks: Vec<_> = (batches.par_iter().enumerate())
                     .map(|(place, rows)| {
                         let options = if place == 0 { &*options } else { &later };
-                        bytes(format, options, rows)
+                        goes_on().then(|| bytes(format, options, rows))
                     })
                     .collect();
                 if !chunks.is_empty() {
                     *options = later;
                 }
-                for chunk in chunks {
+                for chunk in chunks.into_iter().map_while(|chunk| chunk) {
                     pipe.send(chunk?).map_err(unwritten)?;
                 }
                 Ok(())
             }
-            Self::InTurn(encoder) => batches.iter().try_for_each(|rows| {
-                let mut chunk = Vec::new();
-                encoder.encode(rows, &mut chunk)?;
-                pipe.send(chunk).map_err(unwritten)
-            }),
+            Self::InTurn(encoder) => {
+                for rows in batches.iter().take_while(|_| goes_on()) {
+                    let mut chunk = Vec::new();
+                    encoder.encode(rows, &mut chunk)?;
+                    pipe.send(chunk).map_err(unwritten)?;
+                }
+                Ok(())
+            }
         }
     }
 

@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
         stderr: Box::new(std::io::stderr()),
         stderr_is_terminal: std::io::stderr().is_terminal(),
         stdin: Box::new(std::io::stdin()),
+        stdin_is_terminal: std::io::stdin().is_terminal(),
         on_start: Box::new(interrupt::catch),
     };
     let ran = panic::catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut io)));

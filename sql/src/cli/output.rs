@@ -99,11 +99,6 @@ impl ResultHandler for Output {
 
 /// The error of rows that could not be written.
 pub(super) fn unwritten(error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        // The reader did not follow when the work was to stop.
-        std::io::ErrorKind::TimedOut => ErrorKind::Cancelled,
-        _ => ErrorKind::Io,
-    };
     let message = format!("the rows cannot be written: {}", reason(&error));
-    Error::new(kind, message).caused_by(error)
+    Error::new(ErrorKind::Io, message).caused_by(error)
 }

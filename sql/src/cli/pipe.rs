@@ -16,6 +16,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::connector::stdout::is_caused_by;
+use crate::error::{Error, ErrorKind};
+
 /// Bytes that may wait to be written.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
@@ -182,6 +185,12 @@ impl Shared {
         }
         self.changed.notify_all();
     }
+}
+
+/// Whether an error says that the work was stopped before its reader had taken all, or
+/// before it began.
+pub(super) fn is_given_up(error: &Error) -> bool {
+    error.kind() == ErrorKind::Cancelled || is_caused_by(error, io::ErrorKind::TimedOut)
 }
 
 /// Why something failed, in words alone: without the number of the operating system.

@@ -11,7 +11,7 @@ use super::generator::{self, GeneratorOptions, GeneratorSource};
 use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_source};
 use super::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::encode::{EncodeOptions, OutputFormat};
+use crate::format::encode::OutputFormat;
 
 /// Makes all connectors known.
 pub fn register_all(connectors: &mut Connectors) {

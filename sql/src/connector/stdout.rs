@@ -133,11 +133,15 @@ fn unwritten(error: io::Error) -> Error {
 /// Whether an error, or what caused it, is that the reader has closed the pipe: a
 /// quiet end, not a failure.
 pub fn is_closed_pipe(error: &(dyn StdError + 'static)) -> bool {
+    is_caused_by(error, io::ErrorKind::BrokenPipe)
+}
+
+/// Whether an error, or what caused it, is of this kind of the operating system's.
+pub(crate) fn is_caused_by(error: &(dyn StdError + 'static), kind: io::ErrorKind) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let closed = (error.downcast_ref::<io::Error>())
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        if closed {
+        let is_it = (error.downcast_ref::<io::Error>()).is_some_and(|error| error.kind() == kind);
+        if is_it {
             return true;
         }
         cause = error.source();

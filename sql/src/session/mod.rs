@@ -375,6 +375,14 @@ impl Session {
         connectors.register(name, kind);
     }
 
+    /// The kind of source or sink that a connector's name stands for.
+    ///
+    /// # Errors
+    /// If there is none; the error names the nearest.
+    pub fn connector(&self, name: &str) -> Result<Arc<dyn ConnectorKind>> {
+        self.shared.connectors().get(name).cloned()
+    }
+
     /// Makes a scalar function known in SQL.
     pub fn register_function(&self, function: ScalarUDF) {
         tables::register_scalar(&self.shared, function);

@@ -75,6 +75,15 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes a lock that nobody holds.
+fn free<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 impl Shared {
     pub(super) fn new(
         engine: Engine,
@@ -380,13 +389,12 @@ impl Shared {
     /// Where the session stands, or stood a moment ago if it is at work.
     pub(super) fn progress(&self) -> Progress {
         let streams = self.streams();
-        let readings: Vec<_> = (streams.iter())
-            .map(|stream| (stream, stream.readings().clone()))
+        // A source that is being opened may keep its stream locked for long.
+        let readings: Option<Vec<_>> = (streams.iter())
+            .map(|stream| Some((stream, free(&stream.readings)?.clone())))
             .collect();
-        let driver = match self.driver.try_lock() {
-            Ok(driver) => driver,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return whole(&self.progress).progress,
+        let (Some(readings), Some(driver)) = (readings, free(&self.driver)) else {
+            return whole(&self.progress).progress;
         };
         let mut progress = progress::look(&driver, &readings);
         let mut seen = whole(&self.progress);
