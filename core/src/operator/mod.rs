@@ -199,13 +199,3 @@ pub struct WindowRowsSpec {
 
 #[cfg(test)]
 mod tests;
-
-/// A window function without aggregation.
-///
-/// # Errors
-/// If the specification does not fit.
-pub fn window_rows(_spec: WindowRowsSpec) -> Result<Box<dyn Operator>> {
-    Err(crate::error::Error::invalid(
-        "a window function needs an aggregation",
-    ))
-}
