@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
-use super::count_aggregate::{admit, count_grid, filled_until};
+use super::counted::{admit, count_grid, filled_until};
 use super::frame::{Bounds, RowsFrame, load_counters, save_counters, select};
 use super::late::Late;
 use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};

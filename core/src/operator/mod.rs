@@ -17,6 +17,8 @@ mod frame;
 mod late;
 mod outbox;
 
+mod counted;
+
 mod count_aggregate;
 mod session_aggregate;
 

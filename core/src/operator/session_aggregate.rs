@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
 use super::frame::{Bounds, Frame, behind_unannounced, load_counters, save_counters, select};
@@ -25,8 +25,8 @@ use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::key_slots::KeySlots;
-use crate::window::session::{Session, Sessions, Touched};
-use crate::window::store::{Arena, Keys, Store, column, table};
+use crate::window::session::{Sessions, Touched};
+use crate::window::store::{Arena, Columns, Keys, Store, column, table};
 
 #[derive(Debug)]
 pub(super) struct SessionAggregate {
@@ -213,22 +213,24 @@ impl SessionAggregate {
         };
         self.store.arena.merge(&into, later.slots())?;
         let partition = self.sessions.get(earlier).partition;
-        self.let_go(partition, &later);
+        self.let_go(&[partition], later.keys(), later.slots());
         Ok(())
     }
 
-    /// Takes back the slots and the references of a session that is no more.
-    fn let_go(&mut self, partition: u32, groups: &Groups) {
-        self.store.arena.release(groups.slots());
-        for &key in groups.keys() {
+    /// Takes back the slots and the references of sessions that are no more.
+    fn let_go(&mut self, partitions: &[u32], keys: &[u32], slots: &[u32]) {
+        self.store.arena.release(slots);
+        for &key in keys {
             if self.store.keys.drop(key) {
                 self.dead.push(key);
             }
         }
-        if let Some(partitions) = &mut self.partitions
-            && partitions.drop(partition)
-        {
-            self.dead_partitions.push(partition);
+        if let Some(interner) = &mut self.partitions {
+            for &partition in partitions {
+                if interner.drop(partition) {
+                    self.dead_partitions.push(partition);
+                }
+            }
         }
     }
 
@@ -265,8 +267,7 @@ impl SessionAggregate {
     /// Gives out about `budget` rows of sessions that the watermark is past; false if
     /// there are none.
     fn close_some(&mut self, watermark: Option<i64>, budget: usize) -> Result<bool> {
-        let mut closed: Vec<Session<Groups>> = Vec::new();
-        let (mut keys, mut slots) = (Vec::new(), Vec::new());
+        let (mut keys, mut slots, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
         let mut bounds = Bounds::default();
         while slots.len() < budget.clamp(1, OUTPUT_ROWS)
             && let Some(session) = self.sessions.first_closed(watermark)
@@ -277,19 +278,18 @@ impl SessionAggregate {
             slots.extend_from_slice(groups.slots());
             let end = self.sessions.end(session.last);
             bounds.push(session.start, end, groups.slots().len());
-            closed.push(session);
+            partitions.push(session.partition);
         }
-        if closed.is_empty() {
+        if slots.is_empty() {
             return Ok(false);
         }
         self.counters.windows += slots.len() as u64;
         self.counters.rows_out += slots.len() as u64;
-        let keys = self.store.keys.values(&keys)?;
         let values = self.store.arena.evaluate(&slots)?;
-        self.outbox.push(self.frame.rows(keys, bounds, values)?)?;
-        for session in closed {
-            self.let_go(session.partition, &session.carried);
-        }
+        let key_values = self.store.keys.values(&keys)?;
+        self.outbox
+            .push(self.frame.rows(key_values, bounds, values)?)?;
+        self.let_go(&partitions, &keys, &slots);
         Ok(true)
     }
 }
@@ -373,12 +373,12 @@ impl Operator for SessionAggregate {
             slots.extend_from_slice(groups.slots());
         }
         let (key_columns, places) = self.store.keys.save(&keys)?;
-        let mut columns: Vec<(String, ArrayRef)> = vec![
+        let mut columns: Columns = vec![
             ("session".into(), Arc::new(UInt32Array::from(numbers))),
             ("key".into(), Arc::new(UInt32Array::from(places))),
         ];
         columns.extend(self.store.arena.save(&slots)?);
-        let sessions: Vec<(String, ArrayRef)> = vec![
+        let sessions: Columns = vec![
             ("start".into(), Arc::new(Int64Array::from(starts))),
             ("last".into(), Arc::new(Int64Array::from(lasts))),
         ];

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{Int64Array, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
 use super::frame::{Bounds, RowsFrame, behind_unannounced, load_counters, save_counters, select};
@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::held::{Held, HeldRows};
 use crate::window::session::{Sessions, Touched};
-use crate::window::store::{Keys, column, table};
+use crate::window::store::{Columns, Keys, column, table};
 
 #[derive(Debug)]
 pub(super) struct SessionRows {
@@ -223,13 +223,13 @@ impl Operator for SessionRows {
         }
         rows.sort_unstable();
         let (keys, places) = self.keys.save(&owners)?;
-        let sessions: Vec<(String, ArrayRef)> = vec![
+        let sessions: Columns = vec![
             ("start".into(), Arc::new(Int64Array::from(starts))),
             ("last".into(), Arc::new(Int64Array::from(lasts))),
             ("key".into(), Arc::new(UInt32Array::from(places))),
         ];
         let numbers = UInt32Array::from_iter_values(rows.iter().map(|row| row.2));
-        let numbers: Vec<(String, ArrayRef)> = vec![("session".into(), Arc::new(numbers))];
+        let numbers: Columns = vec![("session".into(), Arc::new(numbers))];
         let mut snapshot = Snapshot::default();
         snapshot.numbers.extend([
             ("watermark".into(), self.watermark),

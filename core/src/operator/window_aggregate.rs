@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
 use super::count_aggregate::CountAggregate;
@@ -35,7 +35,7 @@ use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::WindowKind;
 use crate::window::grid::Grid;
 use crate::window::rollover::{Placed, Rollover, Window};
-use crate::window::store::{Arena, Keys, Store, column, table};
+use crate::window::store::{Arena, Columns, Keys, Store, column, table};
 
 /// The operator of a windowed aggregation.
 ///
@@ -367,7 +367,7 @@ impl Operator for WindowAggregate {
             slots.extend_from_slice(held.slots());
         }
         let (key_columns, places) = self.store.keys.save(&keys)?;
-        let mut columns: Vec<(String, ArrayRef)> = vec![
+        let mut columns: Columns = vec![
             ("pane".into(), Arc::new(Int64Array::from(panes))),
             ("prefix".into(), Arc::new(BooleanArray::from(prefix))),
             ("key".into(), Arc::new(UInt32Array::from(places))),

@@ -18,10 +18,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::accounts::LateRecords;
-use super::ingress::{Ingress, StreamCounters, StreamSpec};
+use super::ingress::{Ingress, StreamSpec};
+use super::stats::{PushReport, QueryStats, QueryStatus, StreamStats};
 use super::view::View;
 use crate::error::{Error, Result};
-use crate::operator::{Counters, Drain, Operator, Output};
+use crate::operator::{Drain, Operator, Output};
 use crate::stream::{Reject, Sink};
 use crate::time::MIN_TIME;
 
@@ -91,72 +92,6 @@ pub struct QuerySpec {
     pub view: Option<Arc<View>>,
     /// Receive the results.
     pub sinks: Vec<Box<dyn Sink>>,
-}
-
-/// What became of pushed rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PushReport {
-    /// Rows given to the queries.
-    pub accepted: u64,
-    /// Of these, rows too late for at least one query.
-    pub late: u64,
-    /// Rows that broke a rule.
-    pub rejected: u64,
-}
-
-/// Where a query stands.
-#[derive(Debug, Clone)]
-pub enum QueryStatus {
-    /// It takes rows.
-    Running,
-    /// All its inputs have ended, or it was stopped.
-    Ended,
-    /// It was taken off by an error.
-    Failed(Arc<Error>),
-}
-
-/// How a query accounts for the rows it was given, and what it holds.
-#[derive(Debug, Clone)]
-pub struct QueryStats {
-    /// Where it stands.
-    pub status: QueryStatus,
-    /// Rows given to it: `accepted = in_window + filtered + late`.
-    pub accepted: u64,
-    /// Rows in at least one window (or in the result, where there is no window).
-    pub in_window: u64,
-    /// Rows dropped by a condition.
-    pub filtered: u64,
-    /// Rows whose windows had all closed.
-    pub late: u64,
-    /// Closed windows that rows came too late for although others were open.
-    pub missed_windows: u64,
-    /// Result rows.
-    pub rows_out: u64,
-    /// Its watermark, [`MIN_TIME`] if there is none yet.
-    pub watermark: i64,
-    /// Keys with live state.
-    pub keys: u64,
-    /// Live panes, sessions or counted windows.
-    pub panes: u64,
-    /// Bytes of state.
-    pub state_bytes: u64,
-    /// Each operator's name and counters.
-    pub operators: Vec<(String, Counters)>,
-}
-
-/// How a stream stands.
-#[derive(Debug, Clone)]
-pub struct StreamStats {
-    /// How it accounts for its rows.
-    pub counters: StreamCounters,
-    /// Its watermark, [`MIN_TIME`] if there is none yet.
-    pub watermark: i64,
-    /// Whether it has ended.
-    pub ended: bool,
-    /// Rejects that are no longer kept.
-    pub rejects_let_go: u64,
-    /// Late rows that are no longer kept.
-    pub late_let_go: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

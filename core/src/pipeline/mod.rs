@@ -15,6 +15,8 @@ mod view;
 
 mod ingress;
 
+mod stats;
+
 mod engine;
 
 mod save;
@@ -23,11 +25,9 @@ mod driver;
 
 pub use accounts::LateRecords;
 pub use driver::{Driver, Stepped};
-pub use engine::{
-    Engine, EngineConfig, Input, PushReport, QueryId, QuerySpec, QueryStats, QueryStatus, Step,
-    StreamId, StreamStats,
-};
+pub use engine::{Engine, EngineConfig, Input, QueryId, QuerySpec, Step, StreamId};
 pub use ingress::{
     EventTime, LiveRules, OnError, Prepare, Prepared, StreamCounters, StreamSpec, Violation,
 };
+pub use stats::{PushReport, QueryStats, QueryStatus, StreamStats};
 pub use view::{Cursor, Next, View, ViewSize};

@@ -6,8 +6,9 @@ use arrow::datatypes::Int64Type;
 use std::sync::Arc;
 
 use super::accounts::LateRecords;
-use super::engine::{Engine, QueryStatus};
+use super::engine::Engine;
 use super::ingress::{Ingress, StreamCounters};
+use super::stats::QueryStatus;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::stream::Reject;

@@ -14,7 +14,8 @@ use arrow::datatypes::SchemaRef;
 use crate::error::{Error, Result};
 use crate::time::ticks;
 
-/// How many rows an operator that must hold rows holds at most.
+/// How many rows an operator holds at most that wait for their turn in event time or
+/// for their window to close (COUNT_WINDOW, and SESSION without aggregation).
 pub const COUNT_WINDOW_ROWS_MAX: usize = 50_000_000;
 
 /// The place of a held row.

@@ -13,6 +13,8 @@ pub(crate) mod store;
 
 pub(crate) mod rollover;
 
+pub use held::COUNT_WINDOW_ROWS_MAX;
+
 use chrono_tz::Tz;
 
 /// A length of time: fixed, or a number of calendar units in a time zone.

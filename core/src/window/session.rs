@@ -231,8 +231,8 @@ impl<T> Sessions<T> {
                         return Some(id);
                     }
                     session.queued = now;
-                    self.ends.pop();
-                    self.ends.push(Reverse((now.0, now.1, id)));
+                    let mut top = self.ends.peek_mut().expect("it was peeked at");
+                    *top = Reverse((now.0, now.1, id));
                 }
                 // It was put in again, or it was merged into another and its number may
                 // serve a new one.

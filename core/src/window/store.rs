@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 /// From so many rows on, aggregates are updated in parallel.
 const PARALLEL_ROWS_MIN: usize = 8_192;
 
+/// Named columns of one length.
+pub(crate) type Columns = Vec<(String, ArrayRef)>;
+
 /// The partial states of an operator's aggregates, by slot.
 #[derive(Debug)]
 pub(crate) struct Arena {
@@ -147,7 +150,7 @@ impl Arena {
     }
 
     /// The states of slots as named columns.
-    pub(crate) fn save(&mut self, slots: &[u32]) -> Result<Vec<(String, ArrayRef)>> {
+    pub(crate) fn save(&mut self, slots: &[u32]) -> Result<Columns> {
         self.make_room();
         let mut columns = Vec::new();
         for (number, state) in self.states.iter_mut().enumerate() {
@@ -278,7 +281,7 @@ impl Keys {
 
     /// The values of the keys in `ids`, each once, as named columns, and `ids` as
     /// places in them.
-    pub(crate) fn save(&self, ids: &[u32]) -> Result<(Vec<(String, ArrayRef)>, Vec<u32>)> {
+    pub(crate) fn save(&self, ids: &[u32]) -> Result<(Columns, Vec<u32>)> {
         let mut places = vec![u32::MAX; self.bound()];
         let mut distinct = Vec::new();
         let mut found = Vec::with_capacity(ids.len());
@@ -291,7 +294,7 @@ impl Keys {
             found.push(*place);
         }
         let values = self.values(&distinct)?.into_iter().enumerate();
-        let mut columns: Vec<(String, ArrayRef)> = values
+        let mut columns: Columns = values
             .map(|(number, column)| (format!("key_{number}"), column))
             .collect();
         let numbers = UInt32Array::from_iter_values(0..distinct.len() as u32);
@@ -346,7 +349,7 @@ impl Store {
 }
 
 /// A table of a snapshot from named columns of one length.
-pub(crate) fn table(columns: Vec<(String, ArrayRef)>) -> Result<RecordBatch> {
+pub(crate) fn table(columns: Columns) -> Result<RecordBatch> {
     let columns = (columns.into_iter()).map(|(name, column)| {
         let nullable = true;
         (name, column, nullable)

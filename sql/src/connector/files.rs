@@ -93,7 +93,9 @@ impl ConnectorKind for FileKind {
     }
 
     fn option_names(&self) -> Vec<&'static str> {
-        let sink = FileSinkOptions::NAMES.into_iter().chain(EncodeOptions::NAMES);
+        let sink = FileSinkOptions::NAMES
+            .into_iter()
+            .chain(EncodeOptions::NAMES);
         let source = FORMAT_OPTIONS.iter().chain(&SOURCE_OPTIONS).copied();
         source.chain(sink).collect()
     }
@@ -169,6 +171,10 @@ impl ConnectorKind for StdinKind {
     }
 
     fn option_names(&self) -> Vec<&'static str> {
-        FORMAT_OPTIONS.iter().chain(&SOURCE_OPTIONS).copied().collect()
+        FORMAT_OPTIONS
+            .iter()
+            .chain(&SOURCE_OPTIONS)
+            .copied()
+            .collect()
     }
 }

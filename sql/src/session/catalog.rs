@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
-use windrow_core::pipeline::{EventTime, LiveRules, OnError, QueryId, StreamId, View};
+use windrow_core::pipeline::{EventTime, LiveRules, OnError, QueryId, StreamId, StreamSpec, View};
 
-use super::declare::Rules;
+use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs};
 use crate::error::Result;
 use crate::plan::{RowsNow, Timing};
@@ -87,6 +87,29 @@ impl StreamEntry {
     pub(super) fn readings(&self) -> std::sync::MutexGuard<'_, Vec<Reading>> {
         // The list is only pushed to and marked: a panic elsewhere leaves it whole.
         (self.readings.lock()).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl StreamEntry {
+    /// What the engine has to know of a reading. Readings after the first have names of
+    /// their own, so that their rows are told apart.
+    pub(super) fn spec(&self, reading: usize) -> StreamSpec {
+        let name = match reading {
+            0 => self.name.clone(),
+            later => format!("{}#{}", self.name, later + 1),
+        };
+        StreamSpec {
+            name: name.into(),
+            prepare: self.rules.prepare(),
+            event_time: self.event_time,
+            live: self.live,
+            partitions: match &self.connector {
+                Some(connector) => connector.partitions(),
+                // Producers join when they push.
+                None => 0,
+            },
+            on_error: self.on_error,
+        }
     }
 }
 

@@ -13,89 +13,21 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast;
-use windrow_core::pipeline::{EventTime, LiveRules, OnError, StreamSpec};
+use windrow_core::pipeline::{EventTime, LiveRules, OnError};
 use windrow_core::time;
 
 use super::catalog::StreamEntry;
+use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, Connectors, Pairs};
 use crate::dialect::{ColumnDef, CreateStream, OptionValue, Options};
 use crate::error::{Error, ErrorKind, Result, nearest};
-use crate::exec::{CheckRule, ColumnExpr, ComputedColumn, StreamRules, data_fault};
+use crate::exec::{CheckRule, ColumnExpr, ComputedColumn, data_fault};
 use crate::format::encode::setting::Settings;
 
 /// A live partition that is silent for so long is not waited for.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How far ahead of the clock a row of a live stream may be.
 const MAX_FUTURE: Duration = Duration::from_secs(300);
-
-/// What a stream makes of its source's rows; each reading gets a copy.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    pub(super) schema: SchemaRef,
-    working: SchemaRef,
-    computed: Vec<ComputedColumn>,
-    places: Vec<usize>,
-    not_null: Vec<usize>,
-    checks: Vec<CheckRule>,
-    /// Where each column comes from and what holds for it, for `DESCRIBE`.
-    pub(super) notes: Vec<String>,
-}
-
-impl Rules {
-    /// No rules: rows pass as they are.
-    pub(super) fn none(schema: SchemaRef) -> Self {
-        Self {
-            working: schema.clone(),
-            computed: Vec::new(),
-            places: (0..schema.fields().len()).collect(),
-            not_null: Vec::new(),
-            checks: Vec::new(),
-            notes: vec![String::new(); schema.fields().len()],
-            schema,
-        }
-    }
-
-    /// The columns that the source gives.
-    pub(super) fn source_schema(&self) -> SchemaRef {
-        let fields = self.working.fields();
-        let source = fields.len() - self.computed.len();
-        Arc::new(Schema::new(fields[..source].to_vec()))
-    }
-
-    pub(super) fn prepare(&self) -> Box<StreamRules> {
-        Box::new(StreamRules {
-            schema: self.schema.clone(),
-            working: self.working.clone(),
-            computed: self.computed.clone(),
-            places: self.places.clone(),
-            not_null: self.not_null.clone(),
-            checks: self.checks.clone(),
-        })
-    }
-}
-
-impl StreamEntry {
-    /// What the engine has to know of a reading. Readings after the first have names of
-    /// their own, so that their rows are told apart.
-    pub(super) fn spec(&self, reading: usize) -> StreamSpec {
-        let name = match reading {
-            0 => self.name.clone(),
-            later => format!("{}#{}", self.name, later + 1),
-        };
-        StreamSpec {
-            name: name.into(),
-            prepare: self.rules.prepare(),
-            event_time: self.event_time,
-            live: self.live,
-            partitions: match &self.connector {
-                Some(connector) => connector.partitions(),
-                // Producers join when they push.
-                None => 0,
-            },
-            on_error: self.on_error,
-        }
-    }
-}
 
 /// What is at hand where a stream is declared.
 pub(super) struct Declaration<'a> {

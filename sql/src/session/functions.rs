@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use arrow::array::{
     ArrayRef, DurationMicrosecondArray, DurationMillisecondArray, DurationNanosecondArray,
-    DurationSecondArray, Int64Array, RecordBatch, StringArray,
+    DurationSecondArray, RecordBatch, StringArray,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -283,17 +283,4 @@ impl SchemaProvider for System {
     fn table_exist(&self, name: &str) -> bool {
         SYSTEM_TABLES.iter().any(|(known, _)| *known == name)
     }
-}
-
-/// A table of texts and numbers, column by column.
-pub(super) fn texts(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
-    Arc::new(values.into_iter().collect::<StringArray>())
-}
-
-/// A column of counts.
-pub(super) fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
-    let values = values
-        .into_iter()
-        .map(|value| i64::try_from(value).unwrap_or(i64::MAX));
-    Arc::new(Int64Array::from_iter_values(values))
 }

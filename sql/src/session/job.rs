@@ -13,7 +13,7 @@ use windrow_core::pipeline::{QueryId, Stepped, StreamId, View};
 use windrow_core::stream::Sink;
 
 use super::results::{QueueSink, ResultQueue};
-use super::shared::{STEP_WAIT, Shared};
+use super::shared::{Job, STEP_WAIT, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::data_fault;
 use crate::plan::{BatchPlan, LeafSource, PlannedTable};
@@ -197,27 +197,34 @@ impl RunningBatch {
 
 /// A continuous query that is answered once, when its bounded inputs have been read.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct BatchJob {
     pub(super) query: BatchQuery,
     pub(super) view: Option<Arc<View>>,
     pub(super) sinks: Vec<Box<dyn Sink>>,
 }
 
-impl Job {
-    pub(super) fn run(mut self, shared: &Shared) -> Result<()> {
-        let done = Self::copy(self.query, self.view.as_deref(), &mut self.sinks, shared);
-        for sink in &mut self.sinks {
+impl Job for BatchJob {
+    fn run(self: Box<Self>, shared: &Shared) -> Result<()> {
+        let Self {
+            query,
+            view,
+            mut sinks,
+        } = *self;
+        let done = Self::copy(query, view.as_deref(), &mut sinks, shared);
+        for sink in &mut sinks {
             match &done {
                 Ok(()) => sink.finish()?,
                 Err(_) => sink.abort(),
             }
         }
-        if let Some(view) = &self.view {
+        if let Some(view) = &view {
             view.end();
         }
         done
     }
+}
 
+impl BatchJob {
     fn copy(
         query: BatchQuery,
         view: Option<&View>,

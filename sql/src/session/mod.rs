@@ -28,13 +28,15 @@ mod results;
 
 mod rows_source;
 
-mod declare;
+mod stream_rules;
 
 mod catalog;
 
-mod job;
+mod declare;
 
 mod shared;
+
+mod job;
 
 mod show;
 
@@ -42,9 +44,12 @@ mod functions;
 
 mod tables;
 
+mod statement;
+
+mod prepare;
+
 mod script;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -61,9 +66,9 @@ use crate::connector::registry::{Connector, ConnectorKind, Connectors};
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry};
 use job::Found;
-use script::Running;
 use settings::Settings;
 use shared::{STEP_WAIT, Shared, now_ns};
+use statement::Running;
 
 /// How a session is set up.
 #[derive(Debug, Clone, Default)]
@@ -192,7 +197,7 @@ impl Session {
     /// # Errors
     /// If a statement does not fit.
     pub fn check(&self, script: &Arc<Script>) -> Result<()> {
-        script::prepare(self, script).map(|_| ())
+        prepare::prepare(self, script).map(|_| ())
     }
 
     /// Reads the bounded sources of all queries to their ends and completes what waits
@@ -607,6 +612,3 @@ impl Subscription {
         self.cursor.missed_batches()
     }
 }
-
-/// Rows that wait, for statements whose answer is known at once.
-type Ready = VecDeque<RecordBatch>;

@@ -11,16 +11,20 @@ use windrow_core::pipeline::{
 use windrow_core::stream::Sink;
 
 use super::catalog::{Catalog, Entry, Reading, StreamEntry};
-use super::declare::Rules;
-use super::job::Job;
 use super::rows_source::RowsSource;
 use super::settings::Settings;
+use super::stream_rules::Rules;
 use crate::connector::registry::Connectors;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Graph, PlannedInput, PlannedTable};
 
 /// How long a step waits for rows before it looks whether it was cancelled.
 pub(super) const STEP_WAIT: Duration = Duration::from_millis(20);
+
+/// Work that waits until bounded inputs have been read.
+pub(super) trait Job: Send {
+    fn run(self: Box<Self>, shared: &Shared) -> Result<()>;
+}
 
 pub(super) struct Shared {
     driver: Mutex<Driver>,
@@ -29,7 +33,7 @@ pub(super) struct Shared {
     pub(super) connectors: RwLock<Connectors>,
     pub(super) settings: RwLock<Settings>,
     /// Work that DataFusion does once bounded inputs have been read, in order.
-    pub(super) jobs: Mutex<Vec<Job>>,
+    pub(super) jobs: Mutex<Vec<Box<dyn Job>>>,
     pub(super) cancel: Arc<AtomicBool>,
     pub(super) workers: usize,
     runtime: OnceLock<tokio::runtime::Runtime>,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamStats};
 use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
 use super::Progress;
 use super::catalog::{Entry, StreamEntry};
-use super::functions::{counts, texts};
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::dialect::Show;
@@ -20,6 +21,19 @@ fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
         .map(|(name, column)| (name, column, true));
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+}
+
+/// A table of texts and numbers, column by column.
+fn texts(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<StringArray>())
+}
+
+/// A column of counts.
+fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+    let values = values
+        .into_iter()
+        .map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+    Arc::new(Int64Array::from_iter_values(values))
 }
 
 impl Shared {

@@ -16,9 +16,9 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionConfig;
 
 use super::catalog::{Entry, StreamEntry};
-use super::declare::Rules;
 use super::functions;
 use super::shared::Shared;
+use super::stream_rules::Rules;
 use crate::connector::registry::Pairs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Origin, Relation, Timing};

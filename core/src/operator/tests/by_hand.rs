@@ -393,3 +393,27 @@ fn specifications_that_do_not_fit_are_refused() {
     no_column.keys = vec![9];
     assert!(window_aggregate(no_column).is_err());
 }
+
+#[test]
+fn without_aggregates_each_key_of_a_window_comes_once() {
+    for kind in [
+        WindowKind::Hop {
+            slide: Span::Ticks(10),
+            size: Span::Ticks(20),
+        },
+        WindowKind::Session { gap: 5 },
+        WindowKind::Count { rows: 2, slide: 2 },
+    ] {
+        let mut spec = spec(kind, 0, 2);
+        spec.aggregates.clear();
+        let make = || window_aggregate(spec.clone()).expect("it fits");
+        let rows = [row(1, 1.0), row(2, 2.0)];
+        let outcome = run(make, &rows, 0, &[Step::Push(1), Step::Restore]);
+        let windows = if matches!(kind, WindowKind::Hop { .. }) {
+            2
+        } else {
+            1
+        };
+        assert_eq!(outcome.answers.len(), windows, "{kind:?}");
+    }
+}

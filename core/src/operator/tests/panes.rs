@@ -136,4 +136,34 @@ proptest! {
             assert_same(&sorted(run(make, &rows, bound, &steps)), &single, &steps);
         }
     }
+
+    /// Days of UTC are fixed times.
+    #[test]
+    fn days_without_daylight_saving_are_24_hours(seed: u64) {
+        let random = &mut Random(seed);
+        let mut rows = stream(random, 40);
+        for row in &mut rows {
+            row.time = row.time.map(|time| time * 7_200_001);
+        }
+        let slide = random.within(1, 4);
+        let size = random.within(slide, 9);
+        let days = |days: i64| Span::Days(days as u32);
+        let ticks = |days: i64| Span::Ticks(days * 86_400_000);
+        let kinds = |span: &dyn Fn(i64) -> Span| {
+            [
+                WindowKind::Hop { slide: span(slide), size: span(size) },
+                WindowKind::Cumulate { step: span(slide), size: span(slide * 3) },
+            ]
+        };
+        let offset = random.within(0, 23) * 3_600_000;
+        let bound = random.within(0, 30) * 7_200_000;
+        for (calendar, fixed) in kinds(&days).into_iter().zip(kinds(&ticks)) {
+            let outcome = |kind, steps: &[Step]| {
+                let make = || window_aggregate(spec(kind, offset, 1)).expect("it fits");
+                sorted(run(make, &rows, bound, steps))
+            };
+            let steps = script(random);
+            assert_same(&outcome(calendar, &steps), &outcome(fixed, &[]), &steps);
+        }
+    }
 }

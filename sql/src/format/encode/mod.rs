@@ -8,8 +8,8 @@ pub(crate) mod setting;
 
 mod options;
 
-mod arrow_ipc;
 mod cell;
+mod arrow_ipc;
 mod compress;
 mod parquet_file;
 

@@ -12,8 +12,9 @@
 //! not lowered; over bounded inputs DataFusion computes what stands above the largest
 //! parts that are.
 
-mod aggregate;
 mod expr;
+
+mod aggregate;
 
 use std::sync::Arc;
 
