@@ -81,20 +81,36 @@ impl Case {
         workers: usize,
         check: impl Fn(&Session, usize),
     ) -> Session {
-        let mut session = self.session(workers);
         let longest = *random.pick(&[1, 5, 1_000]);
+        let pieces = random.pieces(self.rows.len(), longest);
+        self.push_in(random, &pieces, workers, true, check)
+    }
+
+    fn push_in(
+        &self,
+        random: &mut Random,
+        pieces: &[usize],
+        workers: usize,
+        restarts: bool,
+        check: impl Fn(&Session, usize),
+    ) -> Session {
+        let mut session = self.session(workers);
         let mut pushed = 0;
-        for piece in random.pieces(self.rows.len(), longest) {
-            if random.one_in(6) {
+        for piece in pieces {
+            if restarts && random.one_in(6) {
                 let snapshot = session.snapshot().expect("the session is saved");
                 session = self.session(workers);
                 session.restore(&snapshot).expect("the session is restored");
             }
-            let rows = &self.rows[pushed..pushed + piece];
-            session
-                .push("s", batch(rows, pushed))
-                .expect("rows are pushed");
-            pushed += piece;
+            // A batch comes from one producer.
+            for rows in
+                self.rows[pushed..pushed + piece].chunk_by(|a, b| a.partition == b.partition)
+            {
+                session
+                    .push_from("s", rows[0].partition as u32, batch(rows, pushed))
+                    .expect("rows are pushed");
+                pushed += rows.len();
+            }
             check(&session, pushed);
         }
         run(&session, "ALTER STREAM s END");
@@ -261,6 +277,8 @@ fn rows(random: &mut Random, unit: i64, takes_nan: bool) -> Vec<Row> {
     let disorder = random.between(0, 20);
     let pace = random.between(0, 4);
     let mut clock = random.between(-60, 60);
+    let producers = *random.pick(&[1, 1, 3]);
+    let mut partition = 0;
     (0..count)
         .map(|_| {
             clock += random.between(0, pace);
@@ -268,8 +286,11 @@ fn rows(random: &mut Random, unit: i64, takes_nan: bool) -> Vec<Row> {
                 clock += 500;
             }
             let ts = (clock - random.between(0, disorder)) * unit;
+            if random.one_in(5) {
+                partition = random.between(0, producers - 1) as usize;
+            }
             Row {
-                partition: 0,
+                partition,
                 ts: (!random.one_in(25)).then_some(ts),
                 key: (random.pick(&[Some("a"), Some("b"), Some(""), None])).map(str::to_owned),
                 v: (!random.one_in(6)).then(|| value(random, takes_nan)),
@@ -315,9 +336,9 @@ fn batch(rows: &[Row], first: usize) -> RecordBatch {
         .expect("columns of one length")
 }
 
-/// Checks `cases` random streams over windows of one kind.
-fn check(cases: u64, window: fn(&mut Random, i64) -> (Window, bool)) {
-    for seed in 0..cases {
+/// Checks random streams over windows of one kind.
+fn check(window: fn(&mut Random, i64) -> (Window, bool)) {
+    for seed in 0..cases() {
         let mut random = Random::new(seed);
         let case = Case::random(&mut random, window);
         let place = Place(format!("seed {seed}: {}", case.declarations().join(";\n")));
@@ -345,11 +366,18 @@ impl Drop for Place {
     }
 }
 
-const CASES: u64 = 60;
+/// How many streams each kind of window is tried with; `WINDROW_ORACLE_CASES` says
+/// otherwise.
+fn cases() -> u64 {
+    let set = std::env::var("WINDROW_ORACLE_CASES").ok();
+    set.map_or(50, |cases| {
+        cases.parse().expect("WINDROW_ORACLE_CASES is a number")
+    })
+}
 
 #[test]
 fn tumbling_windows() {
-    check(CASES, |random, unit| {
+    check(|random, unit| {
         let window = Window::Tumble {
             size: unit * random.between(1, 15),
             offset: unit * random.between(-20, 20),
@@ -360,7 +388,7 @@ fn tumbling_windows() {
 
 #[test]
 fn hopping_windows() {
-    check(CASES, |random, unit| {
+    check(|random, unit| {
         let slide = random.between(1, 12);
         let window = Window::Hop {
             slide: unit * slide,
@@ -373,7 +401,7 @@ fn hopping_windows() {
 
 #[test]
 fn cumulating_windows() {
-    check(CASES, |random, unit| {
+    check(|random, unit| {
         let step = random.between(1, 8);
         let window = Window::Cumulate {
             step: unit * step,
@@ -386,7 +414,7 @@ fn cumulating_windows() {
 
 #[test]
 fn sessions() {
-    check(CASES, |random, unit| {
+    check(|random, unit| {
         let partitioned = random.one_in(2);
         let window = Window::Session {
             gap: unit * random.between(1, 8),
@@ -398,7 +426,7 @@ fn sessions() {
 
 #[test]
 fn counted_windows() {
-    check(CASES, |random, _| {
+    check(|random, _| {
         let partitioned = random.one_in(2);
         let rows = random.between(1, 6) as usize;
         let window = Window::Count {
@@ -418,14 +446,31 @@ fn the_same_bits_every_time() {
         let mut random = Random::new(seed);
         let unit = 1_000_000;
         let (slide, size) = (random.between(1, 5), random.between(5, 40));
-        let mut case = Case {
-            rows: rows(&mut random, unit, false),
-            bound: unit * random.between(0, 12),
-            window: Window::Hop {
+        let windows = [
+            Window::Hop {
                 slide: unit * slide,
                 size: unit * size,
                 offset: 0,
             },
+            Window::Cumulate {
+                step: unit * slide,
+                size: unit * slide * size,
+                offset: 0,
+            },
+            Window::Session {
+                gap: unit * slide,
+                partitioned: true,
+            },
+            Window::Count {
+                rows: size as usize,
+                slide: slide as usize,
+                partitioned: true,
+            },
+        ];
+        let mut case = Case {
+            rows: rows(&mut random, unit, false),
+            bound: unit * random.between(0, 12),
+            window: *random.pick(&windows),
             by_key: true,
             aggregates: catalogue(),
         };
@@ -439,11 +484,7 @@ fn the_same_bits_every_time() {
                 .map(|row| row.iter().map(bits_of).collect())
                 .collect()
         };
-        let whole = case.session(1);
-        whole
-            .push("s", batch(&case.rows, 0))
-            .expect("rows are pushed");
-        run(&whole, "ALTER STREAM s END");
+        let whole = case.push_in(&mut random, &[case.rows.len()], 1, false, |_, _| {});
         let expected = bits(&whole);
         for workers in [1, 2, 7] {
             let session = case.push(&mut random, workers, |_, _| {});

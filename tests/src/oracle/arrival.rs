@@ -1,5 +1,7 @@
 //! How rows arrive: which are accepted, and the watermark in force for each.
 
+use std::collections::BTreeSet;
+
 /// A reading.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Row {
@@ -29,28 +31,34 @@ pub struct Arrival {
 }
 
 /// The accepted rows, each with the watermark of the rows before it: the minimum over
-/// the partitions of (greatest event time − `bound`). A partition of which nothing
-/// has come holds it back. A row without event time is rejected and moves nothing.
+/// the partitions of (greatest event time − `bound`), which never falls. The first
+/// `partitions` are waited for from the start, another one from its first row on; a
+/// partition of which no row was accepted holds the watermark back. A row without event
+/// time is rejected and moves nothing.
 pub fn arrivals(rows: &[Row], partitions: usize, bound: i64) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
+    let mut watermark = i64::MIN;
     for (i, row) in rows.iter().enumerate() {
-        let Some(ts) = row.ts else { continue };
-        let mut watermark = i64::MAX;
-        for partition in 0..partitions {
-            let mut greatest = i64::MIN;
-            for earlier in &rows[..i] {
-                if earlier.partition == partition {
-                    greatest = greatest.max(earlier.ts.unwrap_or(i64::MIN));
-                }
-            }
-            watermark = watermark.min(greatest.saturating_sub(bound));
+        if let Some(ts) = row.ts {
+            arrivals.push(Arrival {
+                ordinal: i,
+                ts,
+                watermark,
+                row: row.clone(),
+            });
         }
-        arrivals.push(Arrival {
-            ordinal: i,
-            ts,
-            watermark,
-            row: row.clone(),
-        });
+        let so_far = &rows[..=i];
+        let mut waited_for: BTreeSet<usize> = (0..partitions).collect();
+        waited_for.extend(so_far.iter().map(|row| row.partition));
+        let mut least = i64::MAX;
+        for partition in waited_for {
+            let mut greatest = i64::MIN;
+            for row in so_far.iter().filter(|row| row.partition == partition) {
+                greatest = greatest.max(row.ts.unwrap_or(i64::MIN));
+            }
+            least = least.min(greatest.saturating_sub(bound));
+        }
+        watermark = watermark.max(least);
     }
     arrivals
 }
@@ -97,5 +105,17 @@ mod tests {
         ];
         let none = i64::MIN;
         assert_eq!(watermarks(&rows, 2, 10), [none, none, none, 40, 40, 290]);
+    }
+
+    #[test]
+    fn a_partition_that_begins_later_holds_the_watermark_but_does_not_lower_it() {
+        let rows = [
+            at(0, Some(100)),
+            at(1, Some(50)),
+            at(0, Some(200)),
+            at(1, Some(120)),
+            at(0, Some(300)),
+        ];
+        assert_eq!(watermarks(&rows, 1, 10), [i64::MIN, 90, 90, 90, 110]);
     }
 }

@@ -130,7 +130,9 @@ fn fixed_windows(arrivals: &[Arrival], window: Window) -> Answer {
 }
 
 /// A row joins every open session of its partition that it is no further than `gap`
-/// from. A session is closed once the watermark has reached its last row plus `gap`.
+/// from. A session is closed once the watermark is past its last row plus `gap`: a row
+/// at the watermark is on time, and at a distance of `gap` it still joins, so that
+/// sessions do not depend on the order of rows that are on time.
 fn sessions(arrivals: &[Arrival], gap: i64, partitioned: bool) -> Answer {
     struct Session {
         first: i64,
@@ -143,7 +145,7 @@ fn sessions(arrivals: &[Arrival], gap: i64, partitioned: bool) -> Answer {
         let ts = arrival.ts;
         let joins = |session: &Session| {
             let same = !partitioned || session.rows[0].row.key == arrival.row.key;
-            let open = session.last + gap > arrival.watermark;
+            let open = session.last + gap >= arrival.watermark;
             same && open && ts >= session.first - gap && ts <= session.last + gap
         };
         let (joined, others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(joins);
@@ -401,6 +403,22 @@ mod tests {
         let answer = answer(&rows, window, true);
         assert_eq!(times(&answer), [(0, 5, vec![0]), (16, 25, vec![16, 20])]);
         assert_eq!(late(&answer), [4]);
+    }
+
+    #[test]
+    fn a_row_at_the_watermark_joins_the_session_that_ends_there() {
+        let window = Window::Session {
+            gap: 5,
+            partitioned: true,
+        };
+        // Bound 10: before the last row the watermark is 5.
+        for rows in [
+            [(0, "a"), (15, "b"), (5, "a")],
+            [(0, "a"), (5, "a"), (15, "b")],
+        ] {
+            let answer = answer(&stream(&rows, 10), window, true);
+            assert_eq!(times(&answer), [(0, 10, vec![0, 5]), (15, 20, vec![15])]);
+        }
     }
 
     #[test]
