@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use super::fold::{Column, Fold, column, valid};
 use super::saved::Saved;
-use super::{Rows, fold};
+use super::{Rows, SummaryPart, fold};
 use crate::error::Result;
 
 /// How many rows there are in which all arguments are valid.
@@ -57,6 +57,10 @@ impl Fold for Count {
 
     fn return_type(&self) -> DataType {
         DataType::Int64
+    }
+
+    fn summary_part(&self) -> Option<SummaryPart> {
+        Some(SummaryPart::Count)
     }
 
     fn evaluate(&self, counts: &[i64]) -> ArrayRef {

@@ -17,7 +17,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::saved::Saved;
 use super::select::{Run, for_each_run, selected};
-use super::{AggregateFactory, AggregateState, Rows};
+use super::{AggregateFactory, AggregateState, Rows, SummaryPart};
 use crate::error::Result;
 
 /// What a row gives to a fold.
@@ -132,6 +132,11 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
 
     /// The type of the values.
     fn return_type(&self) -> DataType;
+
+    /// Which part of a summary of a Float64 column it is.
+    fn summary_part(&self) -> Option<SummaryPart> {
+        None
+    }
 
     /// The values of states.
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef;
@@ -269,6 +274,10 @@ impl<F: Fold> AggregateFactory for FoldFactory<F> {
 
     fn return_type(&self) -> DataType {
         self.0.return_type()
+    }
+
+    fn summary_part(&self) -> Option<SummaryPart> {
+        self.0.summary_part()
     }
 }
 

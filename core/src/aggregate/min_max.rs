@@ -14,10 +14,10 @@ use arrow::datatypes::{
     DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
 
-use super::Rows;
 use super::fold::{Fold, column, nullable, valid, values};
 use super::physical::{integers, typed};
 use super::saved::Saved;
+use super::{Rows, SummaryPart};
 use crate::error::Result;
 
 /// A float type, ordered by integer keys.
@@ -113,6 +113,15 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
 
     fn return_type(&self) -> DataType {
         T::DATA_TYPE
+    }
+
+    fn summary_part(&self) -> Option<SummaryPart> {
+        let part = if MAX {
+            SummaryPart::Max
+        } else {
+            SummaryPart::Min
+        };
+        (T::DATA_TYPE == DataType::Float64).then_some(part)
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {

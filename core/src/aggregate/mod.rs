@@ -34,6 +34,8 @@ mod min_max;
 mod moments;
 mod sum;
 
+mod summary;
+
 mod held;
 
 mod distinct;
@@ -53,6 +55,8 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 
 use crate::error::Result;
+
+pub(crate) use summary::{Summary, groups};
 
 /// Rows on their way into slots.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +124,21 @@ pub trait AggregateState: Send + Debug {
     fn state_bytes(&self) -> usize;
 }
 
+/// What an aggregate tells of a column of floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SummaryPart {
+    /// `count`, of a column of any type.
+    Count,
+    /// `sum`.
+    Sum,
+    /// `avg`.
+    Mean,
+    /// `min`.
+    Min,
+    /// `max`.
+    Max,
+}
+
 /// Makes the states of one aggregate call.
 pub trait AggregateFactory: Send + Sync + Debug {
     /// A state without slots.
@@ -130,6 +149,12 @@ pub trait AggregateFactory: Send + Sync + Debug {
 
     /// The type of the values.
     fn return_type(&self) -> DataType;
+
+    /// Which part of a summary of a Float64 column it is, if it is one: such calls over
+    /// one column are computed together.
+    fn summary_part(&self) -> Option<SummaryPart> {
+        None
+    }
 }
 
 /// One aggregate of a query: which one, over which columns.

@@ -11,10 +11,10 @@ use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use std::sync::Arc;
 
-use super::Rows;
 use super::fold::{Fold, column, nullable, valid, values};
 use super::physical::{integers, typed};
 use super::saved::Saved;
+use super::{Rows, SummaryPart};
 use crate::error::Result;
 
 /// `sum` of floats.
@@ -59,6 +59,10 @@ impl Fold for SumFloat {
 
     fn return_type(&self) -> DataType {
         DataType::Float64
+    }
+
+    fn summary_part(&self) -> Option<SummaryPart> {
+        Some(SummaryPart::Sum)
     }
 
     fn evaluate(&self, sums: &[f64]) -> ArrayRef {
@@ -206,6 +210,10 @@ impl<T: Divide> Fold for Avg<T> {
 
     fn return_type(&self) -> DataType {
         self.0.clone()
+    }
+
+    fn summary_part(&self) -> Option<SummaryPart> {
+        (self.0 == DataType::Float64).then_some(SummaryPart::Mean)
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {
