@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use super::fold::{Column, Fold, column, valid};
 use super::saved::Saved;
-use super::{Rows, SummaryPart, fold};
+use super::{Rows, Shared, fold};
 use crate::error::Result;
 
 /// How many rows there are in which all arguments are valid.
@@ -59,8 +59,8 @@ impl Fold for Count {
         DataType::Int64
     }
 
-    fn summary_part(&self) -> Option<SummaryPart> {
-        Some(SummaryPart::Count)
+    fn shared(&self) -> Option<Shared> {
+        Some(Shared::Count)
     }
 
     fn evaluate(&self, counts: &[i64]) -> ArrayRef {

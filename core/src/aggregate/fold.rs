@@ -17,7 +17,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::saved::Saved;
 use super::select::{Run, for_each_run, selected};
-use super::{AggregateFactory, AggregateState, Rows, SummaryPart};
+use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::Result;
 
 /// What a row gives to a fold.
@@ -133,8 +133,8 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
     /// The type of the values.
     fn return_type(&self) -> DataType;
 
-    /// Which part of a summary of a Float64 column it is.
-    fn summary_part(&self) -> Option<SummaryPart> {
+    /// What it gives where it shares a record with others over one float column.
+    fn shared(&self) -> Option<Shared> {
         None
     }
 
@@ -179,7 +179,13 @@ impl<F: Fold> AggregateState for FoldState<F> {
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
         let columns = self.fold.columns(&rows);
         let selection = self.fold.selection(&rows);
-        fold_rows::<F>(&mut self.slots, rows.slots, &columns, selection.as_ref());
+        fold_rows(
+            &mut self.slots,
+            rows.slots,
+            &columns,
+            selection.as_ref(),
+            F::add,
+        );
         Ok(())
     }
 
@@ -218,30 +224,32 @@ impl<F: Fold> AggregateState for FoldState<F> {
 ///
 /// # Panics
 /// If the columns are shorter than the slots: a caller's bug.
-fn fold_rows<F: Fold>(
-    records: &mut [F::Slot],
+pub(super) fn fold_rows<S: Copy, C: Column>(
+    records: &mut [S],
     slots: &[u32],
-    columns: &F::Columns<'_>,
+    columns: &C,
     selection: Option<&BooleanBuffer>,
+    add: impl Fn(&mut S, C::Value) + Copy,
 ) {
     let rows = slots.len();
     assert_eq!(columns.rows(), rows, "each row has a slot");
     let Some(selection) = selection else {
-        return fold_range::<F>(records, slots, columns, 0..rows);
+        return fold_range(records, slots, columns, 0..rows, add);
     };
     for_each_run(selection, |run| match run {
-        Run::Rows(range) => fold_range::<F>(records, slots, columns, range),
-        Run::Row(row) => F::add(&mut records[slots[row] as usize], columns.value(row)),
+        Run::Rows(range) => fold_range(records, slots, columns, range, add),
+        Run::Row(row) => add(&mut records[slots[row] as usize], columns.value(row)),
     });
 }
 
 /// Adds rows that all take part.
 #[inline(never)]
-fn fold_range<F: Fold>(
-    records: &mut [F::Slot],
+fn fold_range<S: Copy, C: Column>(
+    records: &mut [S],
     slots: &[u32],
-    columns: &F::Columns<'_>,
+    columns: &C,
     range: Range<usize>,
+    add: impl Fn(&mut S, C::Value),
 ) {
     let slots = &slots[range.clone()];
     let Some(&first) = slots.first() else {
@@ -251,11 +259,11 @@ fn fold_range<F: Fold>(
     // registers instead of going through memory for each row.
     if slots.iter().all(|slot| *slot == first) {
         let mut record = records[first as usize];
-        range.for_each(|row| F::add(&mut record, columns.value(row)));
+        range.for_each(|row| add(&mut record, columns.value(row)));
         records[first as usize] = record;
     } else {
         for (row, slot) in range.zip(slots) {
-            F::add(&mut records[*slot as usize], columns.value(row));
+            add(&mut records[*slot as usize], columns.value(row));
         }
     }
 }
@@ -276,8 +284,8 @@ impl<F: Fold> AggregateFactory for FoldFactory<F> {
         self.0.return_type()
     }
 
-    fn summary_part(&self) -> Option<SummaryPart> {
-        self.0.summary_part()
+    fn shared(&self) -> Option<Shared> {
+        self.0.shared()
     }
 }
 

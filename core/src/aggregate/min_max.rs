@@ -17,7 +17,7 @@ use arrow::datatypes::{
 use super::fold::{Fold, column, nullable, valid, values};
 use super::physical::{integers, typed};
 use super::saved::Saved;
-use super::{Rows, SummaryPart};
+use super::{Rows, Shared};
 use crate::error::Result;
 
 /// A float type, ordered by integer keys.
@@ -115,13 +115,8 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
         T::DATA_TYPE
     }
 
-    fn summary_part(&self) -> Option<SummaryPart> {
-        let part = if MAX {
-            SummaryPart::Max
-        } else {
-            SummaryPart::Min
-        };
-        (T::DATA_TYPE == DataType::Float64).then_some(part)
+    fn shared(&self) -> Option<Shared> {
+        (T::DATA_TYPE == DataType::Float64).then_some(if MAX { Shared::Max } else { Shared::Min })
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {

@@ -15,16 +15,21 @@
 //! same name, but for NaN (greatest whatever its sign; `min` passes over it unless
 //! all values are NaN) and for the exceptions that a state's documentation names.
 //!
+//! [`registry::native`] gives the factory of a call by its name and types;
+//! [`fused::fuse`] then joins calls that can share one pass and one record. A state of
+//! a fixed size is a `Fold`, one that grows is a `Collect`: these two hold the columns
+//! of states and the loops over rows, and each aggregate says what a row does.
+//!
 //! This module knows no window, no key and no SQL.
 
 // In the order in which they may use each other.
+mod bytes;
+mod physical;
 mod saved;
 mod select;
 
-mod bytes;
 mod fold;
 mod keys;
-mod physical;
 
 mod collect;
 
@@ -34,8 +39,6 @@ mod min_max;
 mod moments;
 mod sum;
 
-mod summary;
-
 mod held;
 
 mod distinct;
@@ -44,6 +47,7 @@ mod quantile;
 
 mod sketch;
 
+pub mod fused;
 pub mod registry;
 
 #[cfg(test)]
@@ -55,8 +59,6 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 
 use crate::error::Result;
-
-pub(crate) use summary::{Summary, groups};
 
 /// Rows on their way into slots.
 #[derive(Debug, Clone, Copy)]
@@ -124,21 +126,6 @@ pub trait AggregateState: Send + Debug {
     fn state_bytes(&self) -> usize;
 }
 
-/// What an aggregate tells of a column of floats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SummaryPart {
-    /// `count`, of a column of any type.
-    Count,
-    /// `sum`.
-    Sum,
-    /// `avg`.
-    Mean,
-    /// `min`.
-    Min,
-    /// `max`.
-    Max,
-}
-
 /// Makes the states of one aggregate call.
 pub trait AggregateFactory: Send + Sync + Debug {
     /// A state without slots.
@@ -150,11 +137,26 @@ pub trait AggregateFactory: Send + Sync + Debug {
     /// The type of the values.
     fn return_type(&self) -> DataType;
 
-    /// Which part of a summary of a Float64 column it is, if it is one: such calls over
-    /// one column are computed together.
-    fn summary_part(&self) -> Option<SummaryPart> {
+    /// What it gives where it shares a record with others over one `Float64` column;
+    /// `None` if it cannot.
+    fn shared(&self) -> Option<Shared> {
         None
     }
+}
+
+/// What can be read from one record of a `Float64` column: see [`fused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// How many rows there are, or how many in which the argument is valid.
+    Count,
+    /// The sum.
+    Sum,
+    /// The average.
+    Avg,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
 }
 
 /// One aggregate of a query: which one, over which columns.

@@ -8,6 +8,8 @@
 //! M₂ ≥ m·(c − mean)². What is subtracted, n·(c − mean)², is thus at most n/m ≤ 16
 //! times the result, and at most 16 times its rounding error is added.
 //!
+//! Where there are infinities, means are those of `avg` and spreads are NaN.
+//!
 //! Sources: Chan, Golub, LeVeque, The American Statistician 37(3) 1983 (shifted data,
 //! combination); Pébay, SAND2008-6212 (co-moments).
 
@@ -72,7 +74,7 @@ impl Moments {
         self.sum += d;
         self.squares += d * d;
         if rises_at(self.n) {
-            self.recentre();
+            *self = self.recentred();
         }
     }
 
@@ -80,17 +82,21 @@ impl Moments {
         around_mean(self.n as f64, self.sum, self.squares)
     }
 
+    /// The same sums around the mean. By value, so that the loop over the rows can
+    /// keep the sums in registers.
     #[cold]
-    fn recentre(&mut self) {
+    fn recentred(self) -> Self {
         let m2 = self.m2();
         let mean = self.centre + self.sum / self.n as f64;
         if mean.is_finite() && m2.is_finite() {
-            *self = Self {
+            Self {
                 n: self.n,
                 centre: mean,
                 sum: 0.0,
                 squares: m2,
-            };
+            }
+        } else {
+            self
         }
     }
 
@@ -130,7 +136,7 @@ impl Moments {
             squares: large.squares + small.squares,
         };
         if level(self.n) != level(large.n) {
-            self.recentre();
+            *self = self.recentred();
         }
     }
 }
@@ -246,7 +252,7 @@ impl CoMoments {
         self.y_squares += dy * dy;
         self.products += dx * dy;
         if rises_at(self.x.n) {
-            self.recentre();
+            *self = self.recentred();
         }
     }
 
@@ -273,13 +279,14 @@ impl CoMoments {
     }
 
     #[cold]
-    fn recentre(&mut self) {
-        let (mut x, mut y, products) = (self.x, self.y(), self.co_moment());
-        x.recentre();
-        y.recentre();
+    fn recentred(self) -> Self {
+        let (x, y) = (self.x.recentred(), self.y().recentred());
+        let products = self.co_moment();
         // Both or neither: the products belong to both centres.
         if x.sum == 0.0 && y.sum == 0.0 && products.is_finite() {
-            *self = Self::of(x, y, products);
+            Self::of(x, y, products)
+        } else {
+            self
         }
     }
 
@@ -325,7 +332,7 @@ impl CoMoments {
             products: large.products + products,
         };
         if level(self.x.n) != level(large.x.n) {
-            self.recentre();
+            *self = self.recentred();
         }
     }
 }

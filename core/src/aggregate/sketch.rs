@@ -50,8 +50,12 @@ const INFINITY: i32 = DOUBLINGS * BINS + 1;
 /// The key of NaN.
 const NOT_A_NUMBER: i32 = INFINITY + 1;
 
-/// Bins of a page: one cache line holds eight counts.
+/// Bins of a page: four cache lines.
 const PAGE: usize = 64;
+
+/// Counts have 32 bits. What overflows is counted in the bin of the same place in the
+/// page whose number is greater by this, beyond every other page.
+const CARRIES: i32 = 1 << 16;
 
 /// How far into its doubling the number 1 + s lies, of 1: within 1 % of log₂(1 + s).
 fn progress(s: f64) -> f64 {
@@ -118,7 +122,16 @@ fn value_of(key: i32, bounds: &[f64; BINS as usize + 1]) -> f64 {
 #[derive(Debug)]
 struct Page {
     number: i32,
-    counts: Box<[u64; PAGE]>,
+    counts: Box<[u32; PAGE]>,
+}
+
+/// The page of a bin, and its place there.
+#[inline(always)]
+fn place_of(key: i32) -> (i32, usize) {
+    (
+        key.div_euclid(PAGE as i32),
+        key.rem_euclid(PAGE as i32) as usize,
+    )
 }
 
 /// A slot: either exact values, or pages in order of their numbers.
@@ -144,13 +157,25 @@ impl Sketch {
     }
 
     #[inline(always)]
-    fn count(&mut self, key: i32, times: u64) {
-        self.page(key.div_euclid(PAGE as i32))[key.rem_euclid(PAGE as i32) as usize] += times;
-        self.counted += times;
+    fn count(&mut self, key: i32, times: u32) {
+        let (number, place) = place_of(key);
+        let count = &mut self.page(number)[place];
+        let (sum, overflows) = count.overflowing_add(times);
+        *count = sum;
+        if overflows {
+            self.carry(number, place, 1);
+        }
+        self.counted += u64::from(times);
+    }
+
+    #[cold]
+    fn carry(&mut self, number: i32, place: usize, carries: u32) {
+        let count = &mut self.page(number + CARRIES)[place];
+        *count = count.saturating_add(carries);
     }
 
     #[inline(always)]
-    fn page(&mut self, number: i32) -> &mut [u64; PAGE] {
+    fn page(&mut self, number: i32) -> &mut [u32; PAGE] {
         let mut place = self.pages.partition_point(|page| page.number < number);
         if self
             .pages
@@ -191,8 +216,15 @@ impl Sketch {
         }
         for page in &other.pages {
             let counts = self.page(page.number);
-            for (count, more) in counts.iter_mut().zip(&*page.counts) {
-                *count += more;
+            let mut overflows = 0u64;
+            for (place, (count, more)) in counts.iter_mut().zip(&*page.counts).enumerate() {
+                let (sum, overflow) = count.overflowing_add(*more);
+                *count = sum;
+                overflows |= u64::from(overflow) << place;
+            }
+            while overflows != 0 {
+                self.carry(page.number, overflows.trailing_zeros() as usize, 1);
+                overflows &= overflows - 1;
             }
         }
         self.counted += other.counted;
@@ -200,11 +232,17 @@ impl Sketch {
 
     /// The filled bins in order: (key, count).
     fn bins(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
-        self.pages.iter().flat_map(|page| {
-            let first = page.number * PAGE as i32;
-            (page.counts.iter().enumerate())
-                .filter(|(_, count)| **count > 0)
-                .map(move |(bin, count)| (first + bin as i32, *count))
+        let carries = self.pages.partition_point(|page| page.number < CARRIES / 2);
+        let (pages, carries) = self.pages.split_at(carries);
+        pages.iter().flat_map(move |page| {
+            let carries = (carries.iter())
+                .find(|carries| carries.number == page.number + CARRIES)
+                .map(|carries| &*carries.counts);
+            (0..PAGE).filter_map(move |place| {
+                let high = carries.map_or(0, |carries| carries[place]);
+                let count = u64::from(high) << 32 | u64::from(page.counts[place]);
+                (count > 0).then_some((page.number * PAGE as i32 + place as i32, count))
+            })
         })
     }
 
@@ -303,7 +341,7 @@ impl<T: Quantile> Collect for Approximate<T> {
     fn heap_bytes(slot: &Sketch) -> usize {
         slot.exact.capacity() * size_of::<f64>()
             + slot.pages.capacity() * size_of::<Page>()
-            + slot.pages.len() * size_of::<[u64; PAGE]>()
+            + slot.pages.len() * size_of::<[u32; PAGE]>()
     }
 
     #[inline(always)]
@@ -366,10 +404,66 @@ impl<T: Quantile> Collect for Approximate<T> {
                     ..Sketch::default()
                 };
                 for (key, count) in keys.iter().zip(counts) {
-                    sketch.count(*key, *count);
+                    let (low, high) = (*count as u32, (*count >> 32) as u32);
+                    sketch.count(*key, low);
+                    if high > 0 {
+                        let (number, place) = place_of(*key);
+                        sketch.carry(number, place, high);
+                        sketch.counted += u64::from(high) << 32;
+                    }
                 }
                 Ok(sketch)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bin_holds_more_than_32_bits_count() {
+        let mut sketch = Sketch::default();
+        sketch.count(key(2.0), u32::MAX);
+        sketch.count(key(2.0), 7);
+        sketch.count(key(-1.0), 5);
+        let mut other = Sketch::default();
+        other.merge(&sketch);
+        other.merge(&sketch);
+        let two = 2 * (u64::from(u32::MAX) + 7);
+        assert_eq!(
+            other.bins().collect::<Vec<_>>(),
+            [(key(-1.0), 10), (key(2.0), two)]
+        );
+        assert_eq!(other.counted, two + 10);
+        let approximate = Approximate::<Float64Type>::new("approx_median", 0.5);
+        let columns = approximate.save(&[&other]);
+        let saved = Saved::new(&columns, 3, 1).expect("three columns of one row");
+        let loaded = approximate.load(saved).expect("a sketch");
+        assert!(loaded[0].bins().eq(other.bins()));
+        assert_eq!(loaded[0].counted, other.counted);
+    }
+
+    #[test]
+    fn bins_cover_the_axis_in_order() {
+        let bounds = bounds();
+        assert_eq!((bounds[0], bounds[35]), (1.0, 2.0));
+        assert!(
+            bounds
+                .windows(2)
+                .all(|pair| pair[1] / pair[0] <= 1.01 / 0.99)
+        );
+        let (mut before, mut x) = (0, f64::MIN_POSITIVE);
+        while x < f64::INFINITY {
+            let bin = key(x);
+            assert!(
+                bin == before || bin == before + 1,
+                "a bin is left out at {x}"
+            );
+            assert!((value_of(bin, &bounds) / x - 1.0).abs() < 0.01, "{x}");
+            assert_eq!(key(-x), -bin);
+            (before, x) = (bin, x * 1.003);
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::fold::{Fold, column, nullable, valid, values};
 use super::physical::{integers, typed};
 use super::saved::Saved;
-use super::{Rows, SummaryPart};
+use super::{Rows, Shared};
 use crate::error::Result;
 
 /// `sum` of floats.
@@ -61,8 +61,8 @@ impl Fold for SumFloat {
         DataType::Float64
     }
 
-    fn summary_part(&self) -> Option<SummaryPart> {
-        Some(SummaryPart::Sum)
+    fn shared(&self) -> Option<Shared> {
+        Some(Shared::Sum)
     }
 
     fn evaluate(&self, sums: &[f64]) -> ArrayRef {
@@ -212,8 +212,8 @@ impl<T: Divide> Fold for Avg<T> {
         self.0.clone()
     }
 
-    fn summary_part(&self) -> Option<SummaryPart> {
-        (self.0 == DataType::Float64).then_some(SummaryPart::Mean)
+    fn shared(&self) -> Option<Shared> {
+        (self.0 == DataType::Float64).then_some(Shared::Avg)
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {

@@ -4,7 +4,11 @@
 //! the watermark, what is needed to decide about each of them alone: the watermark
 //! that was in force when it arrived, and the source row it comes from.
 
+mod types;
 pub mod key;
+pub mod row;
+pub mod builder;
+pub mod queue;
 
 use std::sync::Arc;
 

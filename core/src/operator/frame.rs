@@ -5,7 +5,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
-use super::{Counters, WindowAggregateSpec};
+use super::{Counters, WindowAggregateSpec, WindowRowsSpec};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{WINDOW_END, WINDOW_START, WINDOW_TIME, time_unit, timestamps};
@@ -76,6 +76,63 @@ impl Frame {
     }
 }
 
+/// The columns of rows with their windows.
+#[derive(Debug)]
+pub(crate) struct RowsFrame {
+    /// The event-time column's place and type.
+    pub(crate) time: usize,
+    pub(crate) time_type: DataType,
+    pub(crate) input: SchemaRef,
+    pub(crate) schema: SchemaRef,
+    /// The input columns that are given on: the windows of an inner query are replaced.
+    kept: Vec<usize>,
+}
+
+impl RowsFrame {
+    /// The frame of a window function without aggregation.
+    ///
+    /// # Errors
+    /// If the specification names columns that are not there or of a wrong type.
+    pub(crate) fn new(spec: &WindowRowsSpec) -> Result<Self> {
+        let time_type = time_type(&spec.input, spec.time)?;
+        for &key in &spec.partition_keys {
+            field(&spec.input, key)?;
+        }
+        let windows = window_fields(&time_type);
+        let is_window = |name: &str| windows.iter().any(|window| window.name() == name);
+        let kept: Vec<usize> = (0..spec.input.fields().len())
+            .filter(|&column| !is_window(spec.input.field(column).name()))
+            .collect();
+        let mut fields: Vec<FieldRef> = (kept.iter())
+            .map(|&column| spec.input.fields()[column].clone())
+            .collect();
+        fields.extend(windows);
+        Ok(Self {
+            time: spec.time,
+            time_type,
+            input: spec.input.clone(),
+            schema: Arc::new(Schema::new(fields)),
+            kept,
+        })
+    }
+
+    /// The types of the partition keys.
+    pub(crate) fn key_types(&self, keys: &[usize]) -> Vec<DataType> {
+        (keys.iter())
+            .map(|&key| self.input.field(key).data_type().clone())
+            .collect()
+    }
+
+    /// Rows with their windows.
+    pub(crate) fn rows(&self, records: &RecordBatch, bounds: Bounds) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = (self.kept.iter())
+            .map(|&column| records.column(column).clone())
+            .collect();
+        columns.extend(bounds.columns(&self.time_type)?);
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+}
+
 /// The windows of result rows, each `[rows]`, in ticks.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
@@ -133,7 +190,8 @@ pub(crate) fn time_type(input: &SchemaRef, time: usize) -> Result<DataType> {
     Ok(data_type)
 }
 
-/// Rows of a batch by their places, which rise; consecutive ones are not copied.
+/// Rows of a batch by their places, which rise strictly; consecutive ones are not
+/// copied.
 pub(crate) fn select(records: &RecordBatch, rows: &[u32]) -> Result<RecordBatch> {
     match (rows.first(), rows.last()) {
         (Some(&first), Some(&last)) if (last - first) as usize + 1 == rows.len() => {
@@ -144,6 +202,27 @@ pub(crate) fn select(records: &RecordBatch, rows: &[u32]) -> Result<RecordBatch>
             &UInt32Array::from(rows.to_vec()),
         )?),
     }
+}
+
+/// Rows of a batch by their places, which never fall; each may be named more than
+/// once.
+pub(crate) fn repeat(records: &RecordBatch, rows: &[u32]) -> Result<RecordBatch> {
+    if rows.windows(2).all(|pair| pair[0] < pair[1]) {
+        select(records, rows)
+    } else {
+        Ok(take_record_batch(
+            records,
+            &UInt32Array::from(rows.to_vec()),
+        )?)
+    }
+}
+
+/// The error for rows behind the watermark that came without [`crate::batch::Behind`].
+pub(crate) fn behind_unannounced(time: i64, watermark: i64) -> Error {
+    Error::invalid(format!(
+        "a row at tick {time} lies behind the watermark {watermark}, but its batch does not say \
+         at which watermark it arrived"
+    ))
 }
 
 /// The counters that only rise, by name.

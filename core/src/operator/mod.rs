@@ -17,9 +17,17 @@ mod frame;
 mod late;
 mod outbox;
 
+mod count_aggregate;
+mod session_aggregate;
+
+mod count_rows;
+mod session_rows;
+
 mod window_aggregate;
+mod window_rows;
 
 pub use window_aggregate::window_aggregate;
+pub use window_rows::window_rows;
 
 use std::fmt::Debug;
 
@@ -191,13 +199,3 @@ pub struct WindowRowsSpec {
 
 #[cfg(test)]
 mod tests;
-
-/// A window function without aggregation.
-///
-/// # Errors
-/// If the specification does not fit.
-pub fn window_rows(_spec: WindowRowsSpec) -> Result<Box<dyn Operator>> {
-    Err(crate::error::Error::invalid(
-        "a window function needs an aggregation",
-    ))
-}

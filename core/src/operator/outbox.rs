@@ -39,11 +39,6 @@ impl Outbox {
         }
     }
 
-    /// The columns of what it holds.
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Adds rows that are on time.
     pub(crate) fn push(&mut self, records: RecordBatch) -> Result<()> {
         if records.num_rows() > 0 {

@@ -20,14 +20,19 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
-use super::frame::{Bounds, Frame, load_counters, save_counters, select};
+use super::count_aggregate::CountAggregate;
+use super::frame::{
+    Bounds, Frame, behind_unannounced, load_counters, repeat, save_counters, select,
+};
 use super::late::Late;
 use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::session_aggregate::SessionAggregate;
 use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
 use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, span, ticks};
+use crate::window::WindowKind;
 use crate::window::grid::Grid;
 use crate::window::rollover::{Placed, Rollover, Window};
 use crate::window::store::{Arena, Keys, Store, column, table};
@@ -38,9 +43,15 @@ use crate::window::store::{Arena, Keys, Store, column, table};
 /// If the window's sizes do not fit each other or the columns do not fit the input.
 pub fn window_aggregate(spec: WindowAggregateSpec) -> Result<Box<dyn Operator>> {
     let frame = Frame::new(&spec)?;
-    match Grid::new(spec.kind, spec.alignment, frame.unit()?)? {
-        Some(grid) => Ok(Box::new(WindowAggregate::new(spec, frame, grid)?)),
-        None => Err(Error::invalid("not a window of panes")),
+    match spec.kind {
+        WindowKind::Session { gap } => Ok(Box::new(SessionAggregate::new(spec, frame, gap)?)),
+        WindowKind::Count { rows, slide } => {
+            Ok(Box::new(CountAggregate::new(spec, frame, rows, slide)?))
+        }
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => {
+            let grid = Grid::new(spec.kind, spec.alignment, frame.unit()?)?;
+            Ok(Box::new(WindowAggregate::new(spec, frame, grid)?))
+        }
     }
 }
 
@@ -146,7 +157,7 @@ impl WindowAggregate {
 
     /// Adds `rows`, which may be named more than once, to the slots at hand.
     fn lift_repeated(&mut self, records: &RecordBatch, rows: &mut Vec<u32>) -> Result<()> {
-        let records = select(records, rows)?;
+        let records = repeat(records, rows)?;
         let (times, _) = ticks(records.column(self.frame.time))?;
         self.store.arena.update(&records, times, &self.slots)?;
         rows.clear();
@@ -276,14 +287,6 @@ fn run_within(times: &[i64], start: i64, end: i64) -> usize {
         run += chunk.len();
     }
     run
-}
-
-/// The error for rows behind the watermark that came without [`Behind`].
-pub(super) fn behind_unannounced(time: i64, watermark: i64) -> Error {
-    Error::invalid(format!(
-        "a row at tick {time} lies behind the watermark {watermark}, but its batch does not say \
-         at which watermark it arrived"
-    ))
 }
 
 /// The watermark at which a batch's last row arrived.

@@ -59,6 +59,19 @@ enum Cuts {
 }
 
 impl Panes {
+    /// The end of the window that starts at pane 0.
+    pub(crate) fn first_end(self) -> i64 {
+        match self {
+            Self::Hop { size, .. } => size,
+            Self::Cumulate { .. } => 1,
+        }
+    }
+
+    /// Whether each window is one pane.
+    pub(crate) fn is_tumbling(self) -> bool {
+        matches!(self, Self::Hop { size: 1, .. })
+    }
+
     /// The first end of a window after the edge `pane`.
     pub(crate) fn end_after(self, pane: i64) -> i64 {
         match self {
@@ -83,15 +96,22 @@ impl Panes {
 
     /// The end of the last window that holds a pane.
     pub(crate) fn last_end(self, pane: i64) -> i64 {
+        narrow(self.reach(pane).1)
+    }
+
+    /// The first pane of the first window that holds a pane, and the end of the last.
+    fn reach(self, pane: i64) -> (i128, i128) {
         let pane = i128::from(pane);
         match self {
             Self::Hop { slide, size } => {
-                let slide = i128::from(slide);
-                narrow(pane.div_euclid(slide) * slide + i128::from(size))
+                let (slide, size) = (i128::from(slide), i128::from(size));
+                let first = ((pane - size).div_euclid(slide) + 1) * slide;
+                (first, pane.div_euclid(slide) * slide + size)
             }
             Self::Cumulate { size } => {
                 let size = i128::from(size);
-                narrow((pane.div_euclid(size) + 1) * size)
+                let first = pane.div_euclid(size) * size;
+                (first, first + size)
             }
         }
     }
@@ -124,21 +144,20 @@ fn narrow(number: i128) -> i64 {
 }
 
 impl Grid {
-    /// The grid of a window function over a time column of `unit`; `None` for SESSION
-    /// and COUNT, which have none.
+    /// The grid of TUMBLE, HOP or CUMULATE over a time column of `unit`.
     ///
     /// # Errors
     /// If the sizes do not fit each other.
-    pub(crate) fn new(
-        kind: WindowKind,
-        alignment: Alignment,
-        unit: TimeUnit,
-    ) -> Result<Option<Self>> {
+    pub(crate) fn new(kind: WindowKind, alignment: Alignment, unit: TimeUnit) -> Result<Self> {
         let (step, size, cumulate) = match kind {
             WindowKind::Tumble { size } => (size, size, false),
             WindowKind::Hop { slide, size } => (slide, size, false),
             WindowKind::Cumulate { step, size } => (step, size, true),
-            WindowKind::Session { .. } | WindowKind::Count { .. } => return Ok(None),
+            WindowKind::Session { .. } | WindowKind::Count { .. } => {
+                return Err(Error::invalid(
+                    "SESSION and COUNT_WINDOW have no fixed windows",
+                ));
+            }
         };
         let (slide, size, calendar) = match (step, size) {
             (Span::Ticks(slide), Span::Ticks(size)) => (slide, size, None),
@@ -209,12 +228,12 @@ impl Grid {
             latest: i64::MAX,
         };
         grid.limit();
-        Ok(Some(grid))
+        Ok(grid)
     }
 
     /// Finds the panes all of whose windows can be told in 64 bits.
     fn limit(&mut self) {
-        let (lowest, highest) = match self.cuts {
+        let (lowest, highest): (i64, i64) = match self.cuts {
             Cuts::Ticks { offset } => {
                 let slide = i128::from(self.slide);
                 let pane = |time: i64| {
@@ -229,13 +248,14 @@ impl Grid {
                 (number(first) + self.parts(), number(last))
             }
         };
+        // Pane numbers are compared before they are narrowed to 64 bits.
         let starts_late_enough = |pane: i64| {
-            let start = self.panes.start_of(self.panes.end_after(pane));
-            start >= lowest && self.edge(start) >= i128::from(MIN_TIME)
+            let start = self.panes.reach(pane).0;
+            start >= i128::from(lowest) && self.edge(narrow(start)) >= i128::from(MIN_TIME)
         };
         let ends_early_enough = |pane: i64| {
-            let end = self.panes.last_end(pane);
-            end <= highest && self.edge(end) <= i128::from(MAX_TIME)
+            let end = self.panes.reach(pane).1;
+            end <= i128::from(highest) && self.edge(narrow(end)) <= i128::from(MAX_TIME)
         };
         let first = first_where(lowest, highest, starts_late_enough);
         let after = first_where(lowest, highest, |pane| !ends_early_enough(pane));
@@ -334,9 +354,7 @@ mod tests {
             offset,
             timezone: None,
         };
-        Grid::new(kind, alignment, TimeUnit::Second)
-            .expect("the sizes fit")
-            .expect("it has panes")
+        Grid::new(kind, alignment, TimeUnit::Second).expect("the sizes fit")
     }
 
     fn hop(slide: i64, size: i64) -> WindowKind {
@@ -397,6 +415,17 @@ mod tests {
         assert_eq!(grid.start(panes.start_of(panes.end_after(pane))), -11);
         assert_eq!(grid.start(panes.last_end(pane)), -1);
         assert_eq!(panes.ends_until(pane, grid.closed(-3)), 2);
+    }
+
+    #[test]
+    fn cumulate_at_the_ends_of_time_has_whole_windows_only() {
+        let kind = WindowKind::Cumulate {
+            step: Span::Ticks(1),
+            size: Span::Ticks(4),
+        };
+        // -2^63 is a multiple of 4; a window up to 2^63 cannot be told.
+        assert_eq!(grid(kind, 0).limits(), (i64::MIN, i64::MAX - 3));
+        assert_eq!(grid(kind, 1).limits(), (i64::MIN + 1, i64::MAX - 2));
     }
 
     #[test]

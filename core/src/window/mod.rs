@@ -6,7 +6,9 @@
 pub(crate) mod calendar;
 
 pub(crate) mod grid;
+pub(crate) mod held;
 pub(crate) mod key_slots;
+pub(crate) mod session;
 pub(crate) mod store;
 
 pub(crate) mod rollover;

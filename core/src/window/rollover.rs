@@ -273,6 +273,15 @@ impl Rollover {
         }
     }
 
+    /// Lets everything go.
+    pub(crate) fn clear(&mut self, store: &mut Store) {
+        for place in std::mem::take(&mut self.live).into_values() {
+            store.release(&mut self.pool[place as usize]);
+            self.spare.push(place);
+        }
+        store.release(&mut self.prefix);
+    }
+
     fn settle(&mut self, store: &mut Store) {
         self.seat_prefix(store);
         let needed = match self.panes {

@@ -12,117 +12,20 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use rayon::prelude::*;
 
 use super::key_slots::KeySlots;
-use crate::aggregate::{AggregateCall, AggregateState, Rows, Summary, groups};
+use crate::aggregate::fused::{FusedCall, fuse};
+use crate::aggregate::{AggregateCall, AggregateState, Rows};
 use crate::batch::key::KeyInterner;
 use crate::error::{Error, Result};
 
 /// From so many rows on, aggregates are updated in parallel.
 const PARALLEL_ROWS_MIN: usize = 8_192;
 
-/// The states of one aggregate call, or of several that share a summary of a column.
-#[derive(Debug)]
-enum Unit {
-    Call {
-        place: usize,
-        call: AggregateCall,
-        state: Box<dyn AggregateState>,
-    },
-    Summary {
-        column: usize,
-        summary: Box<dyn Summary>,
-    },
-}
-
-/// Rows on their way into slots.
-#[derive(Clone, Copy)]
-struct Lift<'a> {
-    records: &'a RecordBatch,
-    times: &'a [i64],
-    slots: &'a [u32],
-    first_ordinal: u64,
-}
-
-impl Unit {
-    fn resize(&mut self, slots: usize) {
-        match self {
-            Self::Call { state, .. } => state.resize(slots),
-            Self::Summary { summary, .. } => summary.resize(slots),
-        }
-    }
-
-    fn clear(&mut self, slots: &[u32]) {
-        match self {
-            Self::Call { state, .. } => state.clear(slots),
-            Self::Summary { summary, .. } => summary.clear(slots),
-        }
-    }
-
-    fn update(&mut self, lift: Lift<'_>) -> Result<()> {
-        match self {
-            Self::Call { call, state, .. } => {
-                let args: Vec<ArrayRef> = (call.args.iter())
-                    .map(|&column| lift.records.column(column).clone())
-                    .collect();
-                let filter = (call.filter).map(|column| lift.records.column(column).as_boolean());
-                state.update(Rows {
-                    slots: lift.slots,
-                    args: &args,
-                    filter,
-                    times: lift.times,
-                    first_ordinal: lift.first_ordinal,
-                })
-            }
-            Self::Summary { column, summary } => {
-                summary.update(lift.slots, lift.records.column(*column));
-                Ok(())
-            }
-        }
-    }
-
-    fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
-        match self {
-            Self::Call { state, .. } => state.merge(into, from),
-            Self::Summary { summary, .. } => {
-                summary.merge(into, from);
-                Ok(())
-            }
-        }
-    }
-
-    /// The values of slots, with the places of the calls that they are of.
-    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<(usize, ArrayRef)>> {
-        Ok(match self {
-            Self::Call { place, state, .. } => vec![(*place, state.evaluate(slots)?)],
-            Self::Summary { summary, .. } => summary.evaluate(slots),
-        })
-    }
-
-    fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        match self {
-            Self::Call { state, .. } => state.save(slots),
-            Self::Summary { summary, .. } => Ok(summary.save(slots)),
-        }
-    }
-
-    fn load(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        match self {
-            Self::Call { state, .. } => state.load(slots, columns),
-            Self::Summary { summary, .. } => summary.load(slots, columns),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Call { state, .. } => state.state_bytes(),
-            Self::Summary { summary, .. } => summary.state_bytes(),
-        }
-    }
-}
-
 /// The partial states of an operator's aggregates, by slot.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    units: Vec<Unit>,
+    /// Calls, those fused that can share a record.
+    calls: Vec<FusedCall>,
+    states: Vec<Box<dyn AggregateState>>,
     /// One more than the greatest slot ever given out.
     bound: usize,
     /// What the states have room for.
@@ -134,25 +37,13 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(calls: Vec<AggregateCall>) -> Result<Self> {
-        let groups = groups(&calls);
-        let mut is_grouped = vec![false; calls.len()];
-        for call in groups.iter().flat_map(|group| group.calls()) {
-            is_grouped[call] = true;
-        }
-        let mut units: Vec<Unit> = (groups.into_iter())
-            .map(|group| Unit::Summary {
-                column: group.column,
-                summary: group.summary(),
-            })
-            .collect();
-        for (place, call) in calls.into_iter().enumerate() {
-            if !is_grouped[place] {
-                let state = call.factory.create()?;
-                units.push(Unit::Call { place, call, state });
-            }
-        }
+        let calls = fuse(&calls);
+        let states = (calls.iter())
+            .map(|call| call.factory.create())
+            .collect::<Result<_>>()?;
         Ok(Self {
-            units,
+            calls,
+            states,
             bound: 0,
             room: 0,
             free: Vec::new(),
@@ -172,8 +63,8 @@ impl Arena {
     /// Takes slots back.
     pub(crate) fn release(&mut self, slots: &[u32]) {
         self.make_room();
-        for unit in &mut self.units {
-            unit.clear(slots);
+        for state in &mut self.states {
+            state.clear(slots);
         }
         // The next pane takes them in the order of this one: neighbours in memory stay
         // neighbours.
@@ -183,8 +74,8 @@ impl Arena {
     fn make_room(&mut self) {
         if self.room < self.bound {
             self.room = self.bound.next_power_of_two();
-            for unit in &mut self.units {
-                unit.resize(self.room);
+            for state in &mut self.states {
+                state.resize(self.room);
             }
         }
     }
@@ -197,22 +88,28 @@ impl Arena {
         slots: &[u32],
     ) -> Result<()> {
         self.make_room();
-        let lift = Lift {
-            records,
-            times,
-            slots,
-            first_ordinal: self.ordinal,
-        };
+        let first_ordinal = self.ordinal;
         self.ordinal += slots.len() as u64;
-        if self.in_parallel(slots) {
-            (self.units.par_iter_mut()).try_for_each(|unit| unit.update(lift))
+        let update = |(state, call): (&mut Box<dyn AggregateState>, &FusedCall)| {
+            let args: Vec<ArrayRef> = (call.args.iter())
+                .map(|&column| records.column(column).clone())
+                .collect();
+            let filter = (call.filter).map(|column| records.column(column).as_boolean());
+            state.update(Rows {
+                slots,
+                args: &args,
+                filter,
+                times,
+                first_ordinal,
+            })
+        };
+        if slots.len() >= PARALLEL_ROWS_MIN && self.states.len() > 1 {
+            (self.states.par_iter_mut())
+                .zip(self.calls.par_iter())
+                .try_for_each(update)
         } else {
-            (self.units.iter_mut()).try_for_each(|unit| unit.update(lift))
+            self.states.iter_mut().zip(&self.calls).try_for_each(update)
         }
-    }
-
-    fn in_parallel(&self, slots: &[u32]) -> bool {
-        slots.len() >= PARALLEL_ROWS_MIN && self.units.len() > 1
     }
 
     /// Combines `from[i]` into `into[i]`, which holds the earlier rows.
@@ -221,26 +118,31 @@ impl Arena {
         if into.is_empty() {
             return Ok(());
         }
-        if self.in_parallel(into) {
-            (self.units.par_iter_mut()).try_for_each(|unit| unit.merge(into, from))
+        if into.len() >= PARALLEL_ROWS_MIN && self.states.len() > 1 {
+            (self.states.par_iter_mut()).try_for_each(|state| state.merge(into, from))
         } else {
-            (self.units.iter_mut()).try_for_each(|unit| unit.merge(into, from))
+            (self.states.iter_mut()).try_for_each(|state| state.merge(into, from))
         }
     }
 
     /// The values of slots, one column for each aggregate.
     pub(crate) fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.make_room();
-        let parts: Vec<Vec<(usize, ArrayRef)>> = if self.in_parallel(slots) {
-            (self.units.par_iter_mut())
-                .map(|unit| unit.evaluate(slots))
+        let evaluated: Vec<ArrayRef> = if slots.len() >= PARALLEL_ROWS_MIN && self.states.len() > 1
+        {
+            (self.states.par_iter_mut())
+                .map(|state| state.evaluate(slots))
                 .collect::<Result<_>>()?
         } else {
-            (self.units.iter_mut())
-                .map(|unit| unit.evaluate(slots))
+            (self.states.iter_mut())
+                .map(|state| state.evaluate(slots))
                 .collect::<Result<_>>()?
         };
-        let mut values: Vec<(usize, ArrayRef)> = parts.into_iter().flatten().collect();
+        let mut values: Vec<(usize, ArrayRef)> = (self.calls.iter().zip(evaluated))
+            .flat_map(|(call, evaluated)| {
+                (call.outputs.iter().copied()).zip(call.columns(evaluated))
+            })
+            .collect();
         values.sort_unstable_by_key(|(place, _)| *place);
         Ok(values.into_iter().map(|(_, values)| values).collect())
     }
@@ -259,8 +161,8 @@ impl Arena {
     pub(crate) fn save(&mut self, slots: &[u32]) -> Result<Vec<(String, ArrayRef)>> {
         self.make_room();
         let mut columns = Vec::new();
-        for (number, unit) in self.units.iter_mut().enumerate() {
-            for (part, column) in unit.save(slots)?.into_iter().enumerate() {
+        for (number, state) in self.states.iter_mut().enumerate() {
+            for (part, column) in state.save(slots)?.into_iter().enumerate() {
                 columns.push((format!("state_{number}_{part}"), column));
             }
         }
@@ -271,20 +173,20 @@ impl Arena {
     pub(crate) fn load(&mut self, slots: &[u32], table: &RecordBatch, ordinal: u64) -> Result<()> {
         self.make_room();
         self.ordinal = ordinal;
-        for (number, unit) in self.units.iter_mut().enumerate() {
+        for (number, state) in self.states.iter_mut().enumerate() {
             let mut columns = Vec::new();
             while let Some(column) =
                 table.column_by_name(&format!("state_{number}_{}", columns.len()))
             {
                 columns.push(column.clone());
             }
-            unit.load(slots, &columns)?;
+            state.load(slots, &columns)?;
         }
         Ok(())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let states: usize = self.units.iter().map(Unit::bytes).sum();
+        let states: usize = self.states.iter().map(|state| state.state_bytes()).sum();
         states + self.free.capacity() * size_of::<u32>()
     }
 }

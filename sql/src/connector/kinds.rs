@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::{Sink, Source};
 
 use super::blackhole::BlackholeSink;
-use super::file_sink::{FileSink, FileSinkOptions};
+use super::files::{FileKind, StdinKind};
 use super::generator::{self, GeneratorOptions, GeneratorSource};
 use super::registry::{Connector, ConnectorKind, Connectors, Pairs};
 use super::stdout::StdoutSink;
@@ -16,6 +16,8 @@ use crate::format::encode::{EncodeOptions, OutputFormat, encoder};
 
 /// Makes all connectors known.
 pub fn register_all(connectors: &mut Connectors) {
+    connectors.register("file", Arc::new(FileKind));
+    connectors.register("stdin", Arc::new(StdinKind));
     connectors.register("generator", Arc::new(GeneratorKind));
     connectors.register("stdout", Arc::new(StdoutKind));
     connectors.register("blackhole", Arc::new(BlackholeKind));
@@ -143,20 +145,4 @@ impl ConnectorKind for BlackholeKind {
     fn option_names(&self) -> Vec<&'static str> {
         Vec::new()
     }
-}
-
-/// A file or a folder to write to.
-pub(super) fn file_sink(
-    options: &Pairs,
-    schema: &SchemaRef,
-) -> Result<(Box<dyn Sink>, Vec<String>)> {
-    let (options, unknown) = FileSinkOptions::from_pairs(options)?;
-    Ok((Box::new(FileSink::create(options, schema)?), unknown))
-}
-
-/// The options of [`file_sink`].
-pub(super) fn file_sink_options() -> impl Iterator<Item = &'static str> {
-    FileSinkOptions::NAMES
-        .into_iter()
-        .chain(EncodeOptions::NAMES)
 }

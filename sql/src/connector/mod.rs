@@ -1,15 +1,32 @@
 //! Sources and sinks: files, pipes, the generator.
 
+// In the order in which they may name each other.
+mod ordered;
+
+mod reading;
+
 pub mod registry;
+
+pub mod memory;
+
+pub mod file;
+
+pub mod stdin;
+
+pub mod generator;
 
 pub mod blackhole;
 
 pub mod file_sink;
 
-pub mod generator;
-
 pub mod stdout;
+
+mod files;
 
 mod kinds;
 
 pub use kinds::register_all;
+pub use reading::{SOURCE_OPTIONS, SourceOptions};
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@
 //! that cannot be read are passed over here and rejected later.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +19,13 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use serde_json::Value;
 
 use super::chunk::{Chunk, ChunkParser, Shape};
+use super::column::nullable;
+use super::columnar::{ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC, ParquetFile, arrow_schema, shown};
+use super::csv::is_missing_word;
 use super::csv::{CsvParser, take_header};
 use super::number::{Fault, parse_f64, parse_i64};
-use super::options::{Format, JsonPath};
+use super::options::{Format, FormatOptions, JsonPath};
+use super::reader::decompress;
 use super::rows::RowShape;
 use super::text::TextFormat;
 use super::time::{DateCache, TimestampFormat, parse_iso};
@@ -113,17 +118,41 @@ impl Kinds {
     }
 }
 
+/// The columns of a file.
+///
+/// Of a text, `sample_rows` rows are looked at; the other formats say what they hold.
+/// Every column may be NULL.
+///
+/// # Errors
+/// If the file cannot be read, is of no known format or holds nothing to infer columns
+/// from.
+pub fn infer(path: &Path, options: &FormatOptions) -> Result<SchemaRef> {
+    let (format, compression) = options.resolve(path)?;
+    Ok(match format {
+        Format::Parquet => nullable(ParquetFile::open(path)?.schema()),
+        Format::Arrow => nullable(&*arrow_schema(path)?),
+        _ => {
+            let text = TextFormat {
+                format,
+                options: Arc::new(options.clone()),
+                delimiter: options.delimiter_of(path),
+            };
+            let io = |error: io::Error| {
+                Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
+            };
+            let file = File::open(path).map_err(io)?;
+            let reader = decompress(Box::new(file), compression).map_err(io)?;
+            infer_text(reader, &text, &shown(path))?
+        }
+    })
+}
+
 /// The columns of a text.
 ///
 /// # Errors
 /// If it cannot be read, or holds nothing to infer them from.
-pub(crate) fn infer_text(
-    reader: impl Read,
-    text: &TextFormat,
-    file: &str,
-    eager: bool,
-) -> Result<SchemaRef> {
-    let mut chunks = text.chunks(reader, SAMPLE_CHUNK_BYTES, eager)?;
+pub(crate) fn infer_text(reader: impl Read, text: &TextFormat, file: &str) -> Result<SchemaRef> {
+    let mut chunks = text.chunks(reader, SAMPLE_CHUNK_BYTES, false)?;
     let mut next = || {
         chunks.next().map_err(|error| {
             Error::new(ErrorKind::Io, format!("reading {file}: {error}")).caused_by(error)
@@ -188,7 +217,11 @@ fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<
                     .sample_rows
                     .saturating_sub(rows)
                     .min(column.len());
+                let ignores = text.options.null_values.is_none();
                 for value in column.slice(0, left).as_string::<i32>().iter().flatten() {
+                    if ignores && is_missing_word(value.as_bytes()) {
+                        continue;
+                    }
                     kinds.add(Kinds::of_field(value, times));
                 }
             }
@@ -209,10 +242,12 @@ fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<
 #[derive(Debug, Default)]
 struct Tree {
     kinds: Kinds,
-    /// The members of objects in order of first appearance.
-    members: Option<(Vec<(String, Tree)>, HashMap<String, usize>)>,
+    members: Option<Members>,
     items: Option<Box<Tree>>,
 }
+
+/// The members of objects in order of first appearance, and where each stands.
+type Members = (Vec<(String, Tree)>, HashMap<String, usize>);
 
 impl Tree {
     fn add(&mut self, value: &Value, times: Option<&TimestampFormat>) {
@@ -317,14 +352,34 @@ fn infer_json(next: &mut NextChunk<'_>, text: &TextFormat) -> Result<Vec<Field>>
     Ok(fields)
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+const PARQUET_MAGIC: &[u8] = b"PAR1";
+
+/// Whether these first bytes of a pipe are enough for [`sniff_format`].
+pub(crate) fn tells_format(bytes: &[u8]) -> bool {
+    let magics = [
+        BYTE_ORDER_MARK,
+        PARQUET_MAGIC,
+        ARROW_FILE_MAGIC,
+        ARROW_STREAM_MAGIC,
+    ];
+    if magics
+        .iter()
+        .any(|magic| magic.len() > bytes.len() && magic.starts_with(bytes))
+    {
+        return false;
+    }
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    !text.trim_ascii_start().is_empty()
+}
+
 /// What a pipe holds, by its first bytes.
 pub(crate) fn sniff_format(bytes: &[u8]) -> Format {
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    if bytes.starts_with(b"PAR1") {
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    if bytes.starts_with(PARQUET_MAGIC) {
         return Format::Parquet;
     }
-    // A stream of Arrow IPC begins with the continuation of its first message.
-    if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xFF; 4]) {
+    if bytes.starts_with(ARROW_FILE_MAGIC) || bytes.starts_with(ARROW_STREAM_MAGIC) {
         return Format::Arrow;
     }
     match text.trim_ascii_start().first() {
@@ -334,7 +389,160 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Format {
     }
 }
 
-/// The name of a file as positions and errors show it.
-pub(crate) fn shown(path: &Path) -> String {
-    path.display().to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::{schema, text_format, timestamp};
+    use std::collections::BTreeMap;
+
+    fn infer(text: &str, format: Format, options: &FormatOptions) -> Result<SchemaRef> {
+        infer_text(text.as_bytes(), &text_format(format, options), "f")
+    }
+
+    fn zoned() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+    }
+
+    #[test]
+    fn csv_columns_have_the_narrowest_type() {
+        let text = "i,f,b,day,ts,zoned,mixed,none,big,s, padded \n\
+            1,1,true,2026-01-31,2026-01-31,2026-01-31 10:00,1,,18446744073709551616,1,1\n\
+            -2,2.5,FALSE,,2026-01-31T10:00:00.5,2026-01-31T10:00:00+02:00,x,,1,x, 2\n\
+            ,NaN,,2026-02-01,,,,,,,\n";
+        let inferred = infer(text, Format::Csv, &FormatOptions::default()).expect("rows");
+        let expected = schema(&[
+            ("i", DataType::Int64),
+            ("f", DataType::Float64),
+            ("b", DataType::Boolean),
+            ("day", DataType::Date32),
+            ("ts", timestamp()),
+            ("zoned", zoned()),
+            ("mixed", DataType::Utf8),
+            ("none", DataType::Utf8),
+            ("big", DataType::Utf8),
+            ("s", DataType::Utf8),
+            ("padded", DataType::Int64),
+        ]);
+        assert_eq!(inferred, expected);
+    }
+
+    #[test]
+    fn csv_options_count() {
+        let options = FormatOptions {
+            header: false,
+            null_values: Some(vec!["NA".into()]),
+            timestamp_format: TimestampFormat::new("%d.%m.%Y %H:%M"),
+            ..FormatOptions::default()
+        };
+        let inferred = infer("1,NA,31.01.2026 10:00\nNA,2.5,NA\n", Format::Csv, &options);
+        let expected = schema(&[
+            ("column_1", DataType::Int64),
+            ("column_2", DataType::Float64),
+            ("column_3", timestamp()),
+        ]);
+        assert_eq!(inferred.expect("rows"), expected);
+    }
+
+    #[test]
+    fn only_the_sample_is_looked_at() {
+        let options = FormatOptions {
+            sample_rows: 2,
+            ..FormatOptions::default()
+        };
+        let inferred = infer("a\n1\n2\nx\n", Format::Csv, &options).expect("rows");
+        assert_eq!(inferred, schema(&[("a", DataType::Int64)]));
+        let inferred = infer(
+            "{\"a\":1}\n{\"a\":2}\n{\"a\":\"x\"}\n",
+            Format::Ndjson,
+            &options,
+        );
+        assert_eq!(inferred.expect("rows"), schema(&[("a", DataType::Int64)]));
+    }
+
+    #[test]
+    fn json_columns_come_in_order_of_appearance() {
+        let text = "{\"z\":1,\"ts\":\"2026-01-31T10:00:00Z\",\"o\":{\"x\":1}}\n\
+            broken\n\
+            {\"a\":[1,2.5],\"z\":2.5,\"ts\":\"2026-01-31 11:00\",\"o\":{\"y\":\"b\",\"x\":null},\"e\":{},\"n\":null}\n\
+            {\"m\":1,\"d\":\"2026-01-31\"}\n{\"m\":{\"a\":1}}\n";
+        let inferred = infer(text, Format::Ndjson, &FormatOptions::default()).expect("rows");
+        let record = schema(&[("x", DataType::Int64), ("y", DataType::Utf8)]);
+        let expected = schema(&[
+            ("z", DataType::Float64),
+            ("ts", zoned()),
+            ("o", DataType::Struct(record.fields().clone())),
+            (
+                "a",
+                DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true))),
+            ),
+            ("e", DataType::Utf8),
+            ("n", DataType::Utf8),
+            ("m", DataType::Utf8),
+            ("d", DataType::Date32),
+        ]);
+        assert_eq!(inferred, expected);
+        let document = format!(
+            "[{}]",
+            text.replace("broken\n", "").trim().replace('\n', ",")
+        );
+        let inferred = infer(&document, Format::Json, &FormatOptions::default());
+        assert_eq!(inferred.expect("rows"), expected);
+    }
+
+    #[test]
+    fn json_paths_are_columns() {
+        let path = |text: &str| JsonPath(text.split('.').map(str::to_owned).collect());
+        let options = FormatOptions {
+            paths: BTreeMap::from([("t".into(), path("o.l.1")), ("gone".into(), path("o.none"))]),
+            ..FormatOptions::default()
+        };
+        let inferred =
+            infer("{\"id\":7,\"o\":{\"l\":[1,2]}}", Format::Ndjson, &options).expect("rows");
+        assert_eq!(
+            inferred.field_with_name("t").expect("t").data_type(),
+            &DataType::Int64
+        );
+        assert_eq!(
+            inferred.field_with_name("gone").expect("gone").data_type(),
+            &DataType::Utf8
+        );
+        let names: Vec<&str> = inferred
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        assert_eq!(names, ["id", "o", "gone", "t"]);
+    }
+
+    #[test]
+    fn nothing_to_infer_from_is_an_error() {
+        for (text, format) in [
+            ("", Format::Csv),
+            ("\n\n", Format::Ndjson),
+            ("[]", Format::Json),
+        ] {
+            let error = infer(text, format, &FormatOptions::default()).expect_err("no rows");
+            assert_eq!(
+                error.to_string(),
+                "f: it holds no row to infer columns from\n   = help: declare the columns in CREATE STREAM"
+            );
+        }
+        let error = infer("", Format::Line, &FormatOptions::default()).expect_err("unsupported");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let inferred = infer("a,b\n", Format::Csv, &FormatOptions::default()).expect("a header");
+        assert_eq!(
+            inferred,
+            schema(&[("a", DataType::Utf8), ("b", DataType::Utf8)])
+        );
+    }
+
+    #[test]
+    fn first_bytes_tell_the_format() {
+        assert_eq!(sniff_format(b" {\"a\":1}"), Format::Ndjson);
+        assert_eq!(sniff_format(b"\xEF\xBB\xBF[{"), Format::Json);
+        assert_eq!(sniff_format(b"a,b\n"), Format::Csv);
+        assert_eq!(sniff_format(b"PAR1...."), Format::Parquet);
+        assert_eq!(sniff_format(b"ARROW1\0\0"), Format::Arrow);
+        assert_eq!(sniff_format(b"\xFF\xFF\xFF\xFF\x10\0\0\0"), Format::Arrow);
+    }
 }

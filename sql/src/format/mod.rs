@@ -42,10 +42,16 @@ pub(crate) mod reader;
 
 pub(crate) mod text;
 
-pub(crate) mod infer;
+pub(crate) mod adapt;
 
 pub(crate) mod columnar;
 
+pub(crate) mod infer;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use infer::infer;
 pub use options::{Compression, FORMAT_OPTIONS, Format, FormatOptions, JsonPath};
 pub use time::TimestampFormat;
 

@@ -274,6 +274,9 @@ impl<R: Read> Chunks<R> {
         scanner.advance(end);
         self.scanned -= end;
         let mut bytes = self.take(end);
+        if let Some(Shape::Broken(_)) = shape {
+            bytes.clear();
+        }
         if let Some(Shape::TooLong) = shape {
             bytes.drain(..open.map_or(0, |(at, _)| at));
             bytes.truncate(REJECT_TEXT_BYTES_MAX);

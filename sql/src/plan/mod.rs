@@ -137,6 +137,10 @@ pub fn plan(
     mode: Mode,
 ) -> Result<PlannedQuery> {
     refuse::tail(query)?;
+    let mut state = state.clone();
+    // The moment that now() and its kin stand for in a query that answers once.
+    state.mark_start_execution();
+    let state = &state;
     let logical = logical(state, query, names)?;
     let relations = relations(&logical);
     let reads = relations

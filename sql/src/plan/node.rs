@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
-use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME};
+use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME, nanos_per_tick, time_unit};
 use windrow_core::window::{Alignment, Span, WindowKind};
 
 /// The columns that a window function adds, in their order.
@@ -81,12 +81,27 @@ fn window_schema(input: &DFSchema, time_type: &DataType) -> Result<DFSchema> {
     DFSchema::new_with_metadata(fields, input.metadata().clone())
 }
 
-/// The function and its sizes, as `EXPLAIN` prints them.
-pub fn describe(kind: &WindowKind) -> String {
+/// The function and its sizes, as `EXPLAIN` prints them; `unit` is the time column's.
+pub fn describe(kind: &WindowKind, unit: TimeUnit) -> String {
+    let length = |ticks: i64| {
+        let nanos = i128::from(ticks) * i128::from(nanos_per_tick(unit));
+        const UNITS: [(i128, &str); 7] = [
+            (86_400_000_000_000, "d"),
+            (3_600_000_000_000, "h"),
+            (60_000_000_000, "min"),
+            (1_000_000_000, "s"),
+            (1_000_000, "ms"),
+            (1_000, "us"),
+            (1, "ns"),
+        ];
+        let whole = UNITS.into_iter().find(|(length, _)| nanos % length == 0);
+        let (length, name) = whole.unwrap_or((1, "ns"));
+        format!("{} {name}", nanos / length)
+    };
     let span = |span: &Span| match span {
-        Span::Ticks(ticks) => format!("{ticks} ticks"),
-        Span::Days(days) => format!("{days} days"),
-        Span::Months(months) => format!("{months} months"),
+        Span::Ticks(ticks) => length(*ticks),
+        Span::Days(days) => format!("{days} calendar days"),
+        Span::Months(months) => format!("{months} calendar months"),
     };
     match kind {
         WindowKind::Tumble { size } => format!("TUMBLE size {}", span(size)),
@@ -96,8 +111,17 @@ pub fn describe(kind: &WindowKind) -> String {
         WindowKind::Cumulate { step, size } => {
             format!("CUMULATE step {}, size {}", span(step), span(size))
         }
-        WindowKind::Session { gap } => format!("SESSION gap {gap} ticks"),
+        WindowKind::Session { gap } => format!("SESSION gap {}", length(*gap)),
         WindowKind::Count { rows, slide } => format!("COUNT_WINDOW {rows} rows, slide {slide}"),
+    }
+}
+
+impl WindowNode {
+    /// The function and its sizes, as `EXPLAIN` prints them.
+    pub fn describe(&self) -> String {
+        let unit = (self.input.schema().field_from_column(&self.time).ok())
+            .and_then(|field| time_unit(field.data_type()).ok());
+        describe(&self.kind, unit.unwrap_or(TimeUnit::Microsecond))
     }
 }
 
@@ -141,7 +165,7 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Window: {} on {}", describe(&self.kind), self.time.name)
+        write!(f, "Window: {} on {}", self.describe(), self.time.name)
     }
 
     fn with_exprs_and_inputs(

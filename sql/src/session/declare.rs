@@ -17,7 +17,7 @@ use windrow_core::pipeline::{EventTime, LiveRules, OnError, StreamSpec};
 use windrow_core::time;
 
 use super::catalog::StreamEntry;
-use crate::connector::registry::{Connectors, Pairs};
+use crate::connector::registry::{Connector, Connectors, Pairs};
 use crate::dialect::{ColumnDef, CreateStream, OptionValue, Options};
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::exec::{CheckRule, ColumnExpr, ComputedColumn, StreamRules, data_fault};
@@ -371,6 +371,49 @@ impl Declaration<'_> {
         let expr = simplifier.coerce(expr, schema)?;
         simplifier.simplify(expr)
     }
+}
+
+/// A stream over a source that a program brings.
+pub(super) fn own_stream(
+    name: &str,
+    source: Arc<dyn Connector>,
+    event_time: Option<(&str, Duration)>,
+) -> Result<StreamEntry> {
+    let schema = source.schema();
+    let event_time = match event_time {
+        None => None,
+        Some((column, bound)) => {
+            let (place, field) = schema.column_with_name(column).ok_or_else(|| {
+                Error::new(ErrorKind::Plan, format!("there is no column {column}"))
+            })?;
+            let unit = time::time_unit(field.data_type())?;
+            let nanos = i128::try_from(bound.as_nanos()).unwrap_or(i128::MAX);
+            Some(EventTime {
+                column: place,
+                bound: time::bound_ticks(nanos, unit)?,
+            })
+        }
+    };
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    Ok(StreamEntry {
+        name: name.into(),
+        rules: Rules::none(schema),
+        event_time,
+        watermark: None,
+        live: source.is_live().then(|| LiveRules {
+            idle_timeout_ns: IDLE_TIMEOUT.as_nanos() as i64,
+            max_future_ns: MAX_FUTURE.as_nanos() as i64,
+        }),
+        on_error: OnError::default(),
+        connector: Some(source),
+        connector_name: "own".into(),
+        implicit: false,
+        readings: Default::default(),
+    })
 }
 
 /// An error about an expression of a stream, with the nearest column.

@@ -57,7 +57,7 @@ use windrow_core::pipeline::{Cursor, Engine, EngineConfig, Next, PushReport, Ste
 use windrow_core::snapshot::Snapshot;
 use windrow_core::stream::Sink;
 
-use crate::connector::registry::{ConnectorKind, Connectors};
+use crate::connector::registry::{Connector, ConnectorKind, Connectors};
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry};
 use job::Found;
@@ -338,6 +338,32 @@ impl Session {
         catalog
             .entries
             .insert(name.into(), Entry::Table(Arc::new(entry)));
+        Ok(())
+    }
+
+    /// Makes an own source readable as a stream. `event_time` names its event-time
+    /// column and the bound on disorder; without it windows close when the source ends.
+    ///
+    /// # Errors
+    /// If the name is taken, or the event-time column is no timestamp.
+    pub fn add_stream(
+        &self,
+        name: &str,
+        source: Arc<dyn Connector>,
+        event_time: Option<(&str, Duration)>,
+    ) -> Result<()> {
+        let mut catalog = self.shared.catalog();
+        if let Some(entry) = catalog.entries.get(name) {
+            let noun = entry.noun();
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("there is a {noun} {name} already"),
+            ));
+        }
+        let entry = declare::own_stream(name, source, event_time)?;
+        catalog
+            .entries
+            .insert(name.into(), Entry::Stream(Arc::new(entry)));
         Ok(())
     }
 

@@ -60,6 +60,10 @@ pub(super) fn count(rows: &[&Row]) -> Value {
     Value::Int(rows.len() as i128)
 }
 
+pub(super) fn count_x(rows: &[&Row]) -> Value {
+    Value::Int(xs(rows).len() as i128)
+}
+
 pub(super) fn count_both(rows: &[&Row]) -> Value {
     let both = rows
         .iter()
@@ -302,7 +306,10 @@ pub(super) fn approx_percentile_30(rows: &[&Row]) -> Value {
         None => Value::Null,
         // Between two bins, one of which is infinite or NaN, the sketch is in no
         // other case than the exact value.
-        Some((value, low, high)) => Value::Float(value, 0.0101 * low.abs().max(high.abs())),
+        Some((value, low, high)) => Value::Float(
+            value,
+            0.0101 * low.abs().max(high.abs()).max(f64::MIN_POSITIVE),
+        ),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Every aggregate over random rows, batches, merges, clears and restarts.
 
 use arrow::array::{Array, AsArray, Int64Array, StringArray};
-use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{Field, Float64Type, Int64Type, UInt64Type};
 use proptest::prelude::*;
 
 use super::model::{self, Row, Value};
 use super::*;
+use crate::aggregate::AggregateCall;
+use crate::aggregate::fused::fuse;
 
 const SLOTS: u32 = 6;
 
@@ -241,6 +243,26 @@ fn run(case: &Case, steps: &[Step]) {
     let mut call = call(case.name, &types);
     (case.options)(&mut call);
     let factory = factory(call);
+    check(
+        case.name,
+        &*factory,
+        case.args,
+        case.filter,
+        &[case.expected],
+        steps,
+    );
+}
+
+/// Does the steps to a state and compares what comes out: a column, or a struct of
+/// several.
+fn check(
+    name: &str,
+    factory: &dyn AggregateFactory,
+    args_of: fn(&[&Row]) -> Vec<ArrayRef>,
+    filtered: bool,
+    expected: &[fn(&[&Row]) -> Value],
+    steps: &[Step],
+) {
     let mut state = factory.create().expect("its types fit");
     state.resize(SLOTS as usize);
     // Where each slot of the model lies in the state.
@@ -253,17 +275,17 @@ fn run(case: &Case, steps: &[Step]) {
                 let records: Vec<&Row> = rows.iter().map(|row| &row.1).collect();
                 let filter: BooleanArray = records.iter().map(|row| row.filter).collect();
                 let times: Vec<i64> = records.iter().map(|row| row.time).collect();
-                let args = (case.args)(&records);
+                let args = args_of(&records);
                 let batch = Rows {
                     slots: &slots,
                     args: &args,
-                    filter: case.filter.then_some(&filter),
+                    filter: filtered.then_some(&filter),
                     times: &times,
                     first_ordinal: records.first().map_or(0, |row| row.ordinal),
                 };
                 state.update(batch).expect("accepted");
                 for (slot, row) in rows {
-                    if !case.filter || row.filter == Some(true) {
+                    if !filtered || row.filter == Some(true) {
                         rows_of[*slot as usize].push(row);
                     }
                 }
@@ -286,12 +308,7 @@ fn run(case: &Case, steps: &[Step]) {
                 state.resize(64);
                 state.load(&place, &columns).expect("loaded");
                 let again = state.save(&place).expect("saved again");
-                assert_eq!(
-                    format!("{columns:?}"),
-                    format!("{again:?}"),
-                    "{}",
-                    case.name
-                );
+                assert_eq!(format!("{columns:?}"), format!("{again:?}"), "{name}");
                 place.rotate_right(1);
                 let moved = state.evaluate(&place).expect("values");
                 assert_eq!(moved.len(), SLOTS as usize);
@@ -301,29 +318,88 @@ fn run(case: &Case, steps: &[Step]) {
         }
     }
     let result = state.evaluate(&place).expect("values");
-    assert_eq!(*result.data_type(), factory.return_type(), "{}", case.name);
-    for (slot, rows) in rows_of.iter().enumerate() {
-        let (expected, actual) = ((case.expected)(rows), value(&result, slot));
-        assert!(
-            expected.admits(&actual),
-            "{} of slot {slot}: {actual:?}, not {expected:?}, over {rows:?}",
-            case.name
-        );
+    assert_eq!(*result.data_type(), factory.return_type(), "{name}");
+    let columns = match result.as_struct_opt() {
+        Some(results) => results.columns().to_vec(),
+        None => vec![result],
+    };
+    assert_eq!(columns.len(), expected.len(), "{name}");
+    for (column, expected) in columns.iter().zip(expected) {
+        for (slot, rows) in rows_of.iter().enumerate() {
+            let (expected, actual) = (expected(rows), value(column, slot));
+            assert!(
+                expected.admits(&actual),
+                "{name} of slot {slot}: {actual:?}, not {expected:?}, over {rows:?}",
+            );
+        }
     }
     let bytes = state.state_bytes();
     state.clear(&place);
-    assert!(state.state_bytes() <= bytes, "{}", case.name);
+    assert!(state.state_bytes() <= bytes, "{name}");
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
     fn every_aggregate_agrees_with_plain_loops(steps in steps()) {
         for case in cases() {
             run(&case, &steps);
         }
+        for filter in [None, Some(1)] {
+            let fused = fuse(&[
+                summary("count", &[], filter),
+                summary("count", &[0], filter),
+                summary("sum", &[0], filter),
+                summary("avg", &[0], filter),
+                summary("min", &[0], filter),
+                summary("max", &[0], filter),
+            ]);
+            assert_eq!(fused.len(), 1);
+            let expected = [
+                model::count, model::count_x, model::sum, model::avg, model::min, model::max,
+            ];
+            check("fused", &*fused[0].factory, x, filter.is_some(), &expected, &steps);
+        }
     }
+}
+
+/// A call over float columns.
+fn summary(name: &str, args: &[usize], filter: Option<usize>) -> AggregateCall {
+    let types = vec![DataType::Float64; args.len()];
+    let factory = factory(call(name, &types));
+    AggregateCall {
+        field: Arc::new(Field::new(name, factory.return_type(), true)),
+        factory,
+        args: args.to_vec(),
+        filter,
+    }
+}
+
+#[test]
+fn calls_over_one_column_and_filter_are_fused() {
+    let calls = [
+        summary("sum", &[0], None),
+        summary("max", &[1], None),
+        summary("count", &[], None),
+        summary("stddev", &[0], None),
+        summary("avg", &[0], None),
+        summary("min", &[0], Some(2)),
+        summary("count", &[1], None),
+    ];
+    let fused = fuse(&calls);
+    let outputs: Vec<&[usize]> = fused.iter().map(|call| &call.outputs[..]).collect();
+    assert_eq!(outputs, [&[0, 2, 4][..], &[1], &[3], &[5], &[6]]);
+    assert_eq!((&fused[0].args[..], fused[0].filter), (&[0][..], None));
+    assert_eq!((&fused[3].args[..], fused[3].filter), (&[0][..], Some(2)));
+    let mut state = fused[0].factory.create().expect("its types fit");
+    state.resize(1);
+    let values: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), None, Some(2.5)]));
+    update(&mut *state, &[0; 3], &[values]);
+    let columns = fused[0].columns(state.evaluate(&[0]).expect("values"));
+    assert_eq!(*columns[0], Float64Array::from(vec![4.0]));
+    assert_eq!(*columns[1], Int64Array::from(vec![3]));
+    assert_eq!(*columns[2], Float64Array::from(vec![2.0]));
 }
 
 /// However rows are batched, and with or without neighbours, float sums have the bits

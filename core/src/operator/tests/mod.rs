@@ -4,5 +4,9 @@ mod harness;
 mod oracle;
 mod states;
 
-mod by_hand;
 mod panes;
+
+mod by_hand;
+mod counts;
+mod rows;
+mod sessions;

@@ -84,7 +84,7 @@ pub(crate) fn assert_same(found: &Sorted, expected: &Sorted, steps: &[Step]) {
     assert_eq!((&found.1, found.2), (&expected.1, expected.2), "{steps:?}");
 }
 
-fn kind(random: &mut Random) -> WindowKind {
+pub(crate) fn kind(random: &mut Random) -> WindowKind {
     let ticks = Span::Ticks;
     match random.within(0, 4) {
         0 => WindowKind::Tumble {

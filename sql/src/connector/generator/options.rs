@@ -91,7 +91,7 @@ impl Default for GeneratorOptions {
             nulls: 0.0,
             realtime: false,
             theme: Theme::City,
-            batch_rows: 1 << 16,
+            batch_rows: 8_192,
         }
     }
 }

@@ -157,6 +157,8 @@ pub(super) struct Readings {
     scene: &'static Scene,
     schedule: Schedule,
     start: i64,
+    /// The time of day of `start`, in microseconds.
+    start_of_day: u64,
     sensors: Vec<Sensor>,
     names: Texts,
     districts: Texts,
@@ -173,6 +175,7 @@ pub(super) struct Readings {
 impl Readings {
     pub(super) fn new(options: &GeneratorOptions) -> Self {
         let seed = options.seed;
+        let start = options.start.unwrap_or(START_MICROS);
         let scene = match options.theme {
             Theme::City => &CITY,
             Theme::Plant => &PLANT,
@@ -194,7 +197,8 @@ impl Readings {
         Self {
             scene,
             schedule: Schedule::new(options),
-            start: options.start.unwrap_or(START_MICROS),
+            start,
+            start_of_day: start.rem_euclid(DAY_MICROS) as u64,
             sensors: (ids.clone())
                 .map(|id| {
                     let own = natures.of(id);
@@ -250,8 +254,8 @@ impl Readings {
         let bits = sensor.noise.at(round);
         // Two humps a day for the value, at 8 and 20 hours, and one for the temperature,
         // at 15 hours, against which the humidity falls.
-        let rush = cycle(2.0 * day + 1.0 / 12.0);
-        let sun = cycle(day + 0.125);
+        let rush = cycle(2.0 * day - 5.0 / 12.0);
+        let sun = cycle(day - 0.375);
         let walk = slow + 0.4 * quick;
         let other = wave + 0.4 * ripple;
         let value = sensor.level * (1.0 + scene.daily * rush)
@@ -268,10 +272,10 @@ impl Readings {
         ]
     }
 
-    /// The time of day at a moment, in days; a little above 1 at most.
+    /// The time of day at a moment, in days.
     fn day(&self, moment: Moment) -> f64 {
-        let micros = self.start.rem_euclid(DAY_MICROS) as u64 + moment.micros;
-        (micros % DAY_MICROS as u64) as f64 * (1.0 / DAY_MICROS as f64)
+        let micros = self.start_of_day + moment.micros;
+        (micros % DAY_MICROS as u64) as i64 as f64 * (1.0 / DAY_MICROS as f64)
     }
 }
 
@@ -287,18 +291,28 @@ fn knots(sequence: Sequence, place: u64, log: u32) -> (f64, f64) {
     )
 }
 
-/// A wave of period 1 between −1 and 1, highest at three quarters: two parabolas, close
-/// to a sine. `x ≥ 0`.
+/// A wave of period 1 between −1 and 1, highest at a quarter: two parabolas, close to a
+/// sine. `|x| < 2³⁰`.
 #[inline]
 fn cycle(x: f64) -> f64 {
-    let u = 2.0 * (x - (x as i64) as f64) - 1.0;
-    4.0 * u * (1.0 - u.abs())
+    let u = x - nearest_whole(x);
+    8.0 * u * (1.0 - 2.0 * u.abs())
 }
 
-/// Rounded to two decimals, half upwards. `x > -512`.
+/// Rounded to two decimals. `|x| < 2³⁰`.
 #[inline]
 fn hundredths(x: f64) -> f64 {
-    (((x + 512.0) * 100.0 + 0.5) as i64 - 51_200) as f64 / 100.0
+    nearest_whole(x * 100.0) / 100.0
+}
+
+/// The nearest whole number, of two the even one. `|x| < 2⁵¹`.
+///
+/// Where a sum reaches 2⁵² its fraction has no bits left: two additions round on every
+/// machine, where `f64::round` is a call on those without an instruction for it.
+#[inline]
+fn nearest_whole(x: f64) -> f64 {
+    const NO_FRACTION: f64 = 6_755_399_441_055_744.0; // 1.5 · 2⁵²
+    (x + NO_FRACTION) - NO_FRACTION
 }
 
 /// The columns of a batch in the making.

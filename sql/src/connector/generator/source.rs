@@ -21,10 +21,10 @@ use super::{GeneratorOptions, schema};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Batches that wait for the engine.
-const QUEUE_BATCHES: usize = 4;
+const QUEUE_BATCHES: usize = 16;
 
-/// Batches that are computed at once.
-const WAVE_BATCHES_MAX: usize = 8;
+/// Batches that are computed at once, for each thread of the pool.
+const WAVE_BATCHES: usize = 4;
 
 /// How long rows of `realtime` are gathered, so that a batch is more than one row.
 const PACE: Duration = Duration::from_millis(5);
@@ -150,7 +150,7 @@ impl Worker {
 
     /// As fast as the queue takes them.
     fn rush(mut self) -> Result<(), Abandoned> {
-        let wave = rayon::current_num_threads().clamp(1, WAVE_BATCHES_MAX);
+        let wave = WAVE_BATCHES * rayon::current_num_threads();
         while self.arrivals.due().is_some() {
             let arrived: Vec<Vec<Arrived>> = (0..wave)
                 .map(|_| {

@@ -1,5 +1,7 @@
 //! CSV: records to rows, directed by the schema.
 //!
+//! - `NA`, `N/A` and `NULL` are NULL in columns that are not text, unless a `null_value`
+//!   is given.
 //! - A field is NULL when it is one of the `null_value`s and does not stand in quotes;
 //!   by default, when it is empty. In a column that is not text an empty field is NULL
 //!   always, and quotes make no difference.
@@ -107,6 +109,12 @@ pub(crate) fn take_header(
     }))
 }
 
+/// Whether a field is one of the words that stand for a missing value. They do so in
+/// columns that are not text, and only where no `null_value` is given.
+pub(crate) fn is_missing_word(text: &[u8]) -> bool {
+    matches!(text, b"NA" | b"N/A" | b"n/a" | b"NULL" | b"Null" | b"null")
+}
+
 /// Reads the rows of one CSV file.
 #[derive(Debug)]
 pub(crate) struct CsvParser {
@@ -165,6 +173,11 @@ impl CsvParser {
         }
     }
 
+    /// Whether a field that is no text says in words that it has no value.
+    fn is_missing(&self, text: &[u8]) -> bool {
+        self.null_values.is_none() && is_missing_word(text)
+    }
+
     #[inline]
     fn append(&self, column: &mut Column, field: FieldText<'_>) -> Result<(), Fault> {
         let FieldText { text, quoted } = field;
@@ -181,11 +194,11 @@ impl CsvParser {
         }
         column.append_text(text).or_else(|fault| {
             let trimmed = text.trim_ascii();
-            if trimmed.len() == text.len() {
-                Err(fault)
-            } else if trimmed.is_empty() || self.is_null(trimmed) {
+            if trimmed.is_empty() || self.is_null(trimmed) || self.is_missing(trimmed) {
                 column.append_null();
                 Ok(())
+            } else if trimmed.len() == text.len() {
+                Err(fault)
             } else {
                 column.append_text(trimmed)
             }
@@ -330,3 +343,6 @@ impl ChunkParser for CsvParser {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

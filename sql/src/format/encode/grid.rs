@@ -224,7 +224,7 @@ const HEAD_LINES: usize = 3;
 impl Encoder for TableEncoder {
     fn encode(&mut self, records: &RecordBatch, out: &mut dyn Write) -> Result<()> {
         let rows = self.grid.take(records)?;
-        if rows.is_empty() {
+        if rows.is_empty() || self.widths.is_empty() {
             return Ok(());
         }
         let widths = self.fit(&rows);
@@ -253,8 +253,8 @@ impl Encoder for TableEncoder {
             self.widths = self.fit(&[]);
         }
         let lines = self.lines(&[]);
-        let first = if self.is_open { lines.len() - 1 } else { 0 };
-        for line in &lines[first..] {
+        let first = if self.is_open { HEAD_LINES } else { 0 };
+        for line in lines.iter().skip(first) {
             text.push_str(line);
             text.push('\n');
         }

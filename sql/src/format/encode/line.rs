@@ -8,6 +8,7 @@
 use std::io::Write;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use windrow_core::time;
 
@@ -157,13 +158,19 @@ impl Encoder for LineEncoder {
             }
             None => None,
         };
+        let nulls: Vec<_> = (columns.iter())
+            .map(|column| column.logical_nulls())
+            .collect();
+        let is_null = |column: &Column, row| {
+            (nulls[column.index].as_ref()).is_some_and(|nulls: &NullBuffer| nulls.is_null(row))
+        };
         let mut value = Vec::new();
         for row in 0..records.num_rows() {
             self.buffer.extend(&self.measurement);
             let tags = (self.columns.iter().zip(&mut cells))
                 .filter(|(column, _)| column.kind == Kind::Tag);
             for (column, cell) in tags {
-                if columns[column.index].is_null(row) {
+                if is_null(column, row) {
                     continue;
                 }
                 value.clear();
@@ -183,7 +190,7 @@ impl Encoder for LineEncoder {
                 .filter(|(column, _)| column.kind != Kind::Tag);
             for (column, cell) in fields {
                 let array = &columns[column.index];
-                if array.is_null(row) {
+                if is_null(column, row) {
                     continue;
                 }
                 value.clear();

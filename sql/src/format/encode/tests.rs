@@ -441,6 +441,31 @@ fn markdown_escapes_what_would_be_markup() {
 }
 
 #[test]
+fn a_column_of_nothing_and_no_column_at_all_are_written() {
+    let nothing: ArrayRef = Arc::new(arrow::array::NullArray::new(2));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("n", numbers, false), ("x", nothing, true)])
+            .expect("equal lengths");
+    let options = EncodeOptions::default();
+    let shown = |format| text(format, &options, std::slice::from_ref(&batch));
+    assert_eq!(shown(OutputFormat::Csv), "n,x\n1,\n2,\n");
+    assert_eq!(
+        shown(OutputFormat::Ndjson),
+        "{\"n\":1,\"x\":null}\n{\"n\":2,\"x\":null}\n"
+    );
+    assert_eq!(shown(OutputFormat::Line), "readings n=1i\nreadings n=2i\n");
+    assert!(shown(OutputFormat::Table).contains("│ 1 ┆   │\n"));
+
+    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(2));
+    let empty = Arc::new(Schema::empty());
+    let batch = RecordBatch::try_new_with_options(empty, vec![], &rows).expect("no columns");
+    for format in [OutputFormat::Csv, OutputFormat::Ndjson, OutputFormat::Table] {
+        text(format, &options, std::slice::from_ref(&batch));
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_the_cause_of_the_error() {
     struct Closed;
     impl std::io::Write for Closed {

@@ -25,6 +25,8 @@ pub(super) struct Text<'a> {
     pub(super) raw: &'a [u8],
     /// Whether `raw` holds escapes.
     pub(super) escaped: bool,
+    /// Where its first quote stands.
+    pub(super) at: usize,
 }
 
 const LOW: u64 = u64::from_le_bytes([0x01; 8]);
@@ -106,7 +108,8 @@ impl<'a> Cursor<'a> {
                 Some(b'"') => {
                     let raw = &self.bytes[start..self.at];
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    let at = start - 1;
+                    return Ok(Text { raw, escaped, at });
                 }
                 Some(b'\\') if self.at + 1 < self.bytes.len() => {
                     escaped = true;

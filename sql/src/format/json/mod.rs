@@ -117,7 +117,7 @@ fn read_value(
             match takes {
                 Takes::Text | Takes::Time | Takes::Decimal => match string.decode(scratch) {
                     Some(text) => column.append_text(text),
-                    None => return Err(Broken::At(start, "a known escape").into()),
+                    None => return Err(Broken::At(start, "known escapes").into()),
                 },
                 _ => Err(Fault::Invalid),
             }
@@ -159,7 +159,7 @@ fn read_struct(
     let (fields, children) = column.children().expect("a struct has children");
     let mut hint = 0;
     cursor.members(depth, |cursor, key| {
-        let key = decode_key(cursor, key, scratch)?;
+        let key = decode_key(key, scratch)?;
         let name = |index: usize| fields[index].name().as_bytes();
         match find(fields.len(), name, key, &mut hint) {
             Some(index) => {
@@ -174,12 +174,8 @@ fn read_struct(
 }
 
 #[inline]
-fn decode_key<'s, 'a: 's>(
-    cursor: &Cursor<'_>,
-    key: Text<'a>,
-    scratch: &'s mut Vec<u8>,
-) -> Result<&'s [u8], Stop> {
-    (key.decode(scratch)).ok_or_else(|| Broken::At(cursor.at, "a known escape").into())
+fn decode_key<'s, 'a: 's>(key: Text<'a>, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], Stop> {
+    (key.decode(scratch)).ok_or_else(|| Broken::At(key.at, "known escapes").into())
 }
 
 /// Reads the rows of NDJSON lines, or of the objects of a JSON array.
@@ -262,7 +258,7 @@ impl JsonParser {
     ) -> Result<(), Stop> {
         let mut hint = 0;
         cursor.members(depth, |cursor, key| {
-            let key = decode_key(cursor, key, scratch)?;
+            let key = decode_key(key, scratch)?;
             let known = |index: usize| &*node.inner[index].0;
             match find(node.inner.len(), known, key, &mut hint) {
                 Some(index) => self.read(&node.inner[index].1, cursor, rows, depth + 1, scratch),
@@ -386,3 +382,6 @@ impl ChunkParser for JsonParser {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

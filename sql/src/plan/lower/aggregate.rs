@@ -32,7 +32,7 @@ use super::expr::{column_place, is_row_wise, plan_fault};
 use super::{Lowered, Lowering, arrow_schema, carried, planned, texts, window_times};
 use crate::error::Result;
 use crate::exec::{ForeignAggregate, Stretch};
-use crate::plan::node::{WINDOW_COLUMNS, WindowNode, describe};
+use crate::plan::node::{WINDOW_COLUMNS, WindowNode};
 use crate::plan::relations::Timing;
 
 /// What stands between an aggregation and the window function below it.
@@ -211,7 +211,7 @@ impl Lowering<'_> {
             alignment: node.alignment,
             aggregate,
         };
-        let text = format!("{} on {}", describe(&node.kind), node.time.name);
+        let text = format!("{} on {}", node.describe(), node.time.name);
         self.windowed(grouping, &groups, above_conditions, text, |keys| {
             window_times(keys, node)
         })
@@ -449,11 +449,13 @@ impl Lowering<'_> {
             alignment,
             aggregates,
         })?;
-        let names = aggregate.aggr_expr.iter().map(ToString::to_string);
+        let by = match keys.as_slice() {
+            [] => String::new(),
+            keys => format!(" by {}", texts(keys)),
+        };
         let text = format!(
-            "WindowAggregate: {text}; by {}; {}",
-            texts(&keys),
-            names.collect::<Vec<_>>().join(", ")
+            "WindowAggregate: {text}{by}: {}",
+            texts(&aggregate.aggr_expr)
         );
         let is_window = true;
         let operator_schema = operator.schema();

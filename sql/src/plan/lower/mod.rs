@@ -26,7 +26,7 @@ use datafusion::logical_expr::{
 use windrow_core::operator::{Limit, Operator, Stateless, Union, WindowRowsSpec, window_rows};
 use windrow_core::window::{Span, WindowKind};
 
-use super::node::{WindowNode, describe};
+use super::node::WindowNode;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Stretch;
@@ -234,7 +234,7 @@ impl Lowering<'_> {
                 let condition =
                     (self.compiler).compile(&filter.predicate, filter.input.schema())?;
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
-                let text = format!("Filter: {}", filter.predicate);
+                let text = format!("Filter: {}", filter.predicate.human_display());
                 let stretch =
                     Stretch::new("Filter", vec![condition], columns, input.schema.clone());
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
@@ -376,7 +376,7 @@ impl Lowering<'_> {
             _ => carried(&input.timing, kept.iter().map(|column| Some(*column))),
         };
         timing.columns.extend(window_times(kept.len(), node));
-        let text = format!("Window: {} on {}", describe(&node.kind), node.time.name);
+        let text = format!("Window: {} on {}", node.describe(), node.time.name);
         Ok(Some(self.step(
             operator,
             vec![input.input],
@@ -514,7 +514,10 @@ fn united(a: &Timing, b: &Timing) -> Timing {
 }
 
 fn texts(exprs: &[Expr]) -> String {
-    let texts: Vec<String> = exprs.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = exprs
+        .iter()
+        .map(|expr| expr.human_display().to_string())
+        .collect();
     texts.join(", ")
 }
 

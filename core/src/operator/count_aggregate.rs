@@ -1,0 +1,550 @@
+//! `CountAggregate`: aggregates over every `n` rows of a key, in event-time order.
+//!
+//! Rows wait until the watermark is past them, then are taken in by (event time,
+//! arrival); a row behind the watermark is late. Within a partition, the windows of
+//! counts are those of a [`Grid`] whose time is the row's number, so that panes,
+//! suffixes and prefixes are the same as elsewhere.
+//!
+//! At the end, a partition's next window is given out as it is when it holds a row
+//! that no full window held: every row is in at least one window. Such a window may
+//! end before what was promised downstream; it comes with the watermark that it lies
+//! behind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, ListArray, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef, TimeUnit, UInt32Type};
+
+use super::frame::{Bounds, Frame, behind_unannounced, load_counters, save_counters, select};
+use super::late::Late;
+use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use crate::batch::{Batch, Behind};
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::window::grid::Grid;
+use crate::window::held::{HeldRows, Waiting};
+use crate::window::rollover::{Rollover, Window};
+use crate::window::store::{Arena, Keys, Store, column, table};
+use crate::window::{Alignment, Span, WindowKind};
+
+/// The grid of counted windows: its times are numbers of rows.
+pub(super) fn count_grid(rows: u64, slide: u64) -> Result<Grid> {
+    let span = |rows: u64| {
+        let rows = i64::try_from(rows)
+            .ok()
+            .filter(|&rows| rows <= i64::MAX / 4);
+        rows.map(Span::Ticks)
+            .ok_or_else(|| Error::invalid("COUNT_WINDOW counts too many rows"))
+    };
+    let kind = WindowKind::Hop {
+        slide: span(slide)?,
+        size: span(rows)?,
+    };
+    Grid::new(kind, Alignment::default(), TimeUnit::Nanosecond)
+        .map_err(|_| Error::invalid("COUNT_WINDOW needs 1 <= slide <= rows"))
+}
+
+/// The end, as a pane edge, of the window that is full when `taken` rows are there.
+fn filled_by(grid: &Grid, taken: i64) -> Option<i64> {
+    (filled_until(grid, taken) == taken).then(|| grid.closed(taken))
+}
+
+/// How many of `taken` rows are in full windows.
+pub(super) fn filled_until(grid: &Grid, taken: i64) -> i64 {
+    let closed = grid.closed(taken);
+    // Windows that would start before the first row are none.
+    if grid.panes().start_of(closed) < 0 {
+        0
+    } else {
+        grid.start(closed)
+    }
+}
+
+/// The rows of a batch that are not late; those that are, and those without event
+/// time, are counted and set aside.
+pub(super) fn admit(
+    batch: &Batch,
+    time: usize,
+    watermark: i64,
+    late: &mut Late,
+    counters: &mut Counters,
+) -> Result<Vec<u32>> {
+    let (times, nulls) = ticks(batch.records.column(time))?;
+    let mut kept = Vec::with_capacity(times.len());
+    let (mut late_rows, mut late_by) = (Vec::new(), Vec::new());
+    for (row, &time) in times.iter().enumerate() {
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            counters.filtered += 1;
+            continue;
+        }
+        let arrived = (batch.behind.as_ref()).map_or(MIN_TIME, |behind| behind.watermarks[row]);
+        let watermark = watermark.max(arrived);
+        if time >= watermark {
+            kept.push(row as u32);
+        } else if batch.behind.is_some() {
+            late_rows.push(row as u32);
+            late_by.push(watermark.saturating_sub(time));
+        } else {
+            return Err(behind_unannounced(time, watermark));
+        }
+    }
+    counters.late += late_rows.len() as u64;
+    counters.in_window += kept.len() as u64;
+    if let Some(behind) = &batch.behind {
+        late.add(behind, late_rows, late_by)?;
+    }
+    Ok(kept)
+}
+
+#[derive(Debug)]
+pub(super) struct CountAggregate {
+    frame: Frame,
+    input: SchemaRef,
+    grid: Grid,
+    slide: i64,
+    store: Store,
+    partition_keys: Keys,
+    partitions: Vec<Option<Partition>>,
+    live: usize,
+    held: HeldRows,
+    waiting: Waiting,
+    watermark: i64,
+    ended: bool,
+    /// At the end: partitions whose last window is not full, the first to end last.
+    unfinished: Option<Vec<u32>>,
+    outbox: Outbox,
+    late: Late,
+    counters: Counters,
+}
+
+/// The rows of a partition that were taken in.
+#[derive(Debug)]
+struct Partition {
+    /// How many rows, since it held none.
+    taken: i64,
+    /// The time of the last one.
+    last: i64,
+    rollover: Rollover,
+    /// The first rows' times of windows that are not full.
+    starts: VecDeque<i64>,
+}
+
+/// A window that a row has filled.
+struct Filled {
+    partition: u32,
+    end: i64,
+    start: i64,
+    last: i64,
+}
+
+impl CountAggregate {
+    pub(super) fn new(
+        spec: WindowAggregateSpec,
+        frame: Frame,
+        rows: u64,
+        slide: u64,
+    ) -> Result<Self> {
+        let types: Vec<_> = (spec.keys.iter())
+            .map(|&key| spec.input.field(key).data_type().clone())
+            .collect();
+        let count = spec.partition_keys;
+        Ok(Self {
+            grid: count_grid(rows, slide)?,
+            slide: slide as i64,
+            partition_keys: Keys::new(&types[..count], spec.keys[..count].to_vec())?,
+            store: Store {
+                keys: Keys::new(&types, spec.keys)?,
+                arena: Arena::new(spec.aggregates)?,
+            },
+            partitions: Vec::new(),
+            live: 0,
+            held: HeldRows::new(spec.input.clone(), frame.time),
+            input: spec.input,
+            waiting: Waiting::default(),
+            watermark: MIN_TIME,
+            ended: false,
+            unfinished: None,
+            outbox: Outbox::new(frame.schema.clone()),
+            frame,
+            late: Late::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Takes in about `budget` rows whose turn has come, and gives out the windows that
+    /// they fill; false if there are none.
+    fn take_in(&mut self, budget: usize) -> Result<bool> {
+        let before = (!self.ended).then_some(self.watermark);
+        let due = self.waiting.due(before, budget.clamp(1, OUTPUT_ROWS));
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let records = self.held.gather(due.iter().map(|row| row.2))?;
+        self.held.release(due.iter().map(|row| row.2));
+        let (times, _) = ticks(records.column(self.frame.time))?;
+        let (mut keys, mut owners, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        self.store.keys.intern(&records, &mut keys)?;
+        self.partition_keys.intern(&records, &mut owners)?;
+        let mut filled = Vec::new();
+        for ((&time, &key), &owner) in times.iter().zip(&keys).zip(&owners) {
+            self.seat(owner);
+            let partition = self.partitions[owner as usize].as_mut().expect("seated");
+            if partition.taken % self.slide == 0 {
+                partition.starts.push_back(time);
+            }
+            let place = partition.rollover.seat(self.grid.pane(partition.taken));
+            (partition.rollover).place(place, &[key], &mut self.store, &mut slots);
+            partition.taken += 1;
+            partition.last = time;
+            if let Some(end) = filled_by(&self.grid, partition.taken) {
+                let start = partition.starts.pop_front();
+                filled.push(Filled {
+                    partition: owner,
+                    end,
+                    start: start.expect("a window has a first row"),
+                    last: time,
+                });
+            }
+        }
+        self.store.arena.update(&records, times, &slots)?;
+        for filled in filled {
+            self.give(filled)?;
+        }
+        // Where windows do not overlap, a partition between two windows holds nothing.
+        owners.sort_unstable();
+        owners.dedup();
+        for owner in owners {
+            let partition = self.partitions[owner as usize].as_ref();
+            if partition.is_some_and(|partition| partition.starts.is_empty() && self.is_tumbling())
+            {
+                self.unseat(owner);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_tumbling(&self) -> bool {
+        self.grid.panes().is_tumbling()
+    }
+
+    /// Makes a partition, unless it is there.
+    fn seat(&mut self, owner: u32) {
+        if self.partitions.len() <= owner as usize {
+            self.partitions.resize_with(owner as usize + 1, || None);
+        }
+        if self.partitions[owner as usize].is_none() {
+            self.partition_keys.refer(owner);
+            self.live += 1;
+            self.partitions[owner as usize] = Some(Partition {
+                taken: 0,
+                last: MIN_TIME,
+                rollover: Rollover::new(self.grid.panes()),
+                starts: VecDeque::new(),
+            });
+        }
+    }
+
+    /// Lets a partition go, with all that it holds.
+    fn unseat(&mut self, owner: u32) {
+        if let Some(mut partition) = self.partitions[owner as usize].take() {
+            partition.rollover.clear(&mut self.store);
+            self.live -= 1;
+            self.partition_keys.release(&[owner]);
+        }
+    }
+
+    /// Gives out a full window.
+    fn give(&mut self, filled: Filled) -> Result<()> {
+        let partition = self.partitions[filled.partition as usize].as_mut();
+        let rollover = &mut partition.expect("the partition fills a window").rollover;
+        let window = rollover.open(filled.end, &mut self.store)?;
+        let batch = evaluate(
+            &self.frame,
+            &mut self.store,
+            &window,
+            filled.start,
+            filled.last,
+        )?;
+        rollover.finish(window, &mut self.store);
+        self.counters.windows += batch.num_rows() as u64;
+        self.counters.rows_out += batch.num_rows() as u64;
+        self.outbox.push(batch.records)
+    }
+
+    /// At the end: gives out a window that is not full; false if there is none left.
+    fn give_unfinished(&mut self) -> Result<bool> {
+        if !self.ended {
+            return Ok(false);
+        }
+        let unfinished = match self.unfinished.take() {
+            Some(unfinished) => unfinished,
+            None => self.find_unfinished(),
+        };
+        let unfinished = self.unfinished.insert(unfinished);
+        let Some(owner) = unfinished.pop() else {
+            return Ok(false);
+        };
+        let partition = self.partitions[owner as usize].as_mut();
+        let partition = partition.expect("an unfinished partition is there");
+        let panes = self.grid.panes();
+        let end = match partition.rollover.closed() {
+            i64::MIN => panes.first_end(),
+            closed => panes.end_after(closed),
+        };
+        let start = partition.starts.front().copied();
+        let start = start.expect("an unfinished window has a first row");
+        let window = partition.rollover.open(end, &mut self.store)?;
+        let last = partition.last;
+        let mut batch = evaluate(&self.frame, &mut self.store, &window, start, last)?;
+        partition.rollover.finish(window, &mut self.store);
+        self.unseat(owner);
+        self.counters.windows += batch.num_rows() as u64;
+        self.counters.rows_out += batch.num_rows() as u64;
+        if last >= self.watermark {
+            self.outbox.push(batch.records)?;
+        } else {
+            let rows = batch.num_rows();
+            batch.behind = Some(Box::new(Behind {
+                watermarks: vec![self.watermark; rows].into(),
+                source_rows: UInt32Array::from_iter_values(0..rows as u32),
+                stream: self.name().into(),
+                source: batch.records.clone(),
+            }));
+            self.outbox.push_batch(batch)?;
+        }
+        Ok(true)
+    }
+
+    /// The partitions that hold rows which no full window held, the first to end last.
+    fn find_unfinished(&mut self) -> Vec<u32> {
+        let (mut found, mut empty) = (Vec::new(), Vec::new());
+        for (owner, partition) in self.partitions.iter().enumerate() {
+            let Some(partition) = partition else { continue };
+            // No window has been filled, or rows follow the last that has.
+            if filled_until(&self.grid, partition.taken) < partition.taken {
+                found.push((
+                    partition.last,
+                    partition.starts.front().copied(),
+                    owner as u32,
+                ));
+            } else {
+                empty.push(owner as u32);
+            }
+        }
+        for owner in empty {
+            self.unseat(owner);
+        }
+        found.sort_unstable();
+        found.into_iter().rev().map(|(_, _, owner)| owner).collect()
+    }
+}
+
+/// The rows of a window between the times of its first and last reading.
+fn evaluate(
+    frame: &Frame,
+    store: &mut Store,
+    window: &Window,
+    start: i64,
+    last: i64,
+) -> Result<Batch> {
+    let mut bounds = Bounds::default();
+    bounds.push_inclusive(start, last, window.keys.len());
+    let keys = store.keys.values(&window.keys)?;
+    let values = store.arena.evaluate(&window.slots)?;
+    Ok(Batch::on_time(frame.rows(keys, bounds, values)?))
+}
+
+impl Steps for CountAggregate {
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        Ok(self.take_in(budget_rows)? || self.give_unfinished()?)
+    }
+}
+
+impl Operator for CountAggregate {
+    fn name(&self) -> &str {
+        "CountAggregate"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.frame.schema.clone()
+    }
+
+    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
+        self.counters.rows_in += batch.num_rows() as u64;
+        let rows = admit(
+            &batch,
+            self.frame.time,
+            self.watermark,
+            &mut self.late,
+            &mut self.counters,
+        )?;
+        let records = select(&batch.records, &rows)?;
+        self.held.hold(records, |row| self.waiting.push(row))
+    }
+
+    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.ended |= watermark == MAX_TIME;
+            self.outbox.promise(watermark);
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, _input: usize) -> Result<()> {
+        self.ended = true;
+        self.outbox.promise_end();
+        Ok(())
+    }
+
+    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
+        drain(self, budget_rows, out)
+    }
+
+    fn take_late(&mut self) -> Vec<LateRows> {
+        self.late.take()
+    }
+
+    fn counters(&self) -> Counters {
+        let partitions = self.partitions.iter().flatten();
+        let panes: usize = partitions.clone().map(|held| held.rollover.bytes()).sum();
+        let bytes = [
+            panes,
+            self.partitions.capacity() * size_of::<Option<Partition>>(),
+            self.store.bytes(),
+            self.partition_keys.bytes(),
+            self.held.bytes(),
+            self.waiting.bytes(),
+            self.outbox.bytes(),
+        ];
+        Counters {
+            keys: self.store.keys.alive() as u64,
+            panes: self.live as u64,
+            state_bytes: bytes.into_iter().sum::<usize>() as u64,
+            ..self.counters
+        }
+    }
+
+    fn save(&mut self) -> Result<Snapshot> {
+        let (mut owners, mut takens, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut closeds, mut starts) = (Vec::new(), Vec::new());
+        let (mut numbers, mut panes, mut prefix) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut slots) = (Vec::new(), Vec::new());
+        for (owner, partition) in self.partitions.iter().enumerate() {
+            let Some(partition) = partition else { continue };
+            for (pane, held) in partition.rollover.entries() {
+                let rows = keys.len() + held.len();
+                numbers.resize(rows, owners.len() as u32);
+                panes.resize(rows, pane.unwrap_or_default());
+                prefix.resize(rows, pane.is_none());
+                keys.extend_from_slice(held.keys());
+                slots.extend_from_slice(held.slots());
+            }
+            owners.push(owner as u32);
+            takens.push(partition.taken);
+            lasts.push(partition.last);
+            closeds.push(partition.rollover.closed());
+            starts.push(Some(
+                partition
+                    .starts
+                    .iter()
+                    .copied()
+                    .map(Some)
+                    .collect::<Vec<_>>(),
+            ));
+        }
+        let (key_columns, places) = self.store.keys.save(&keys)?;
+        let (mut partitions, _) = self.partition_keys.save(&owners)?;
+        let starts = ListArray::from_iter_primitive::<Int64Type, _, _>(starts);
+        let columns: [(&str, ArrayRef); 4] = [
+            ("taken", Arc::new(Int64Array::from(takens))),
+            ("last", Arc::new(Int64Array::from(lasts))),
+            ("closed", Arc::new(Int64Array::from(closeds))),
+            ("starts", Arc::new(starts)),
+        ];
+        partitions.extend(columns.map(|(name, column)| (name.to_string(), column)));
+        let mut columns: Vec<(String, ArrayRef)> = vec![
+            ("partition".into(), Arc::new(UInt32Array::from(numbers))),
+            ("pane".into(), Arc::new(Int64Array::from(panes))),
+            ("prefix".into(), Arc::new(BooleanArray::from(prefix))),
+            ("key".into(), Arc::new(UInt32Array::from(places))),
+        ];
+        columns.extend(self.store.arena.save(&slots)?);
+        let waiting = self.waiting.sorted().into_iter().map(|row| row.2);
+        let mut snapshot = Snapshot::default();
+        snapshot.numbers.extend([
+            ("watermark".into(), self.watermark),
+            ("ended".into(), self.ended.into()),
+            ("ordinal".into(), self.store.arena.ordinal() as i64),
+        ]);
+        snapshot.tables.extend([
+            ("keys".into(), table(key_columns)?),
+            ("partitions".into(), table(partitions)?),
+            ("slots".into(), table(columns)?),
+            ("waiting".into(), self.held.gather(waiting)?),
+        ]);
+        snapshot.parts.extend([
+            ("outbox".into(), self.outbox.save()?),
+            ("late".into(), self.late.save()?),
+            ("counters".into(), save_counters(self.counters)),
+        ]);
+        Ok(snapshot)
+    }
+
+    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let damaged = || Error::Snapshot("its counted windows are damaged".into());
+        self.watermark = snapshot.number("watermark")?;
+        self.ended = snapshot.number("ended")? != 0;
+        let partitions = snapshot.table("partitions")?;
+        let owners = self.partition_keys.load(partitions)?;
+        let takens = column::<Int64Type>(partitions, "taken")?;
+        let lasts = column::<Int64Type>(partitions, "last")?;
+        let closeds = column::<Int64Type>(partitions, "closed")?;
+        let starts = (partitions.column_by_name("starts"))
+            .and_then(|column| column.as_any().downcast_ref::<ListArray>())
+            .ok_or_else(damaged)?;
+        for (number, &owner) in owners.iter().enumerate() {
+            self.seat(owner);
+            let partition = self.partitions[owner as usize].as_mut().expect("seated");
+            partition.taken = takens[number];
+            partition.last = lasts[number];
+            partition.rollover.restore_closed(closeds[number]);
+            let starts = starts.value(number);
+            let starts = arrow::array::AsArray::as_primitive_opt::<Int64Type>(&starts);
+            (partition.starts).extend(starts.ok_or_else(damaged)?.values());
+        }
+        let ids = self.store.keys.load(snapshot.table("keys")?)?;
+        let rows = snapshot.table("slots")?;
+        let numbers = column::<UInt32Type>(rows, "partition")?;
+        let panes = column::<Int64Type>(rows, "pane")?;
+        let prefix = (rows.column_by_name("prefix"))
+            .and_then(|column| column.as_any().downcast_ref::<BooleanArray>())
+            .ok_or_else(damaged)?;
+        let mut slots = Vec::with_capacity(rows.num_rows());
+        for (row, &place) in column::<UInt32Type>(rows, "key")?.iter().enumerate() {
+            let key = *ids.get(place as usize).ok_or_else(damaged)?;
+            let owner = *owners.get(numbers[row] as usize).ok_or_else(damaged)?;
+            let partition = self.partitions[owner as usize].as_mut().expect("seated");
+            let pane = (!prefix.value(row)).then_some(panes[row]);
+            slots.push(partition.rollover.restore(pane, key, &mut self.store)?);
+        }
+        let ordinal = snapshot.number("ordinal")? as u64;
+        self.store.arena.load(&slots, rows, ordinal)?;
+        let waiting = snapshot.table("waiting")?;
+        if waiting.schema().fields() != self.input.fields() {
+            return Err(damaged());
+        }
+        (self.held).hold(waiting.clone(), |row| self.waiting.push(row))?;
+        self.outbox.load(snapshot.part("outbox")?)?;
+        self.late.load(snapshot.part("late")?)?;
+        self.counters = load_counters(snapshot.part("counters")?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,443 @@
+//! `SessionAggregate`: aggregates over each key's sessions.
+//!
+//! Rows are found their session one by one, in order of arrival, and lifted in bulk.
+//! Where a row joins two sessions, the rows before it are lifted first, then the
+//! states of the later session are combined into those of the earlier.
+//!
+//! The leading keys, as many as `partition_keys`, say whose session it is; the others
+//! divide each session further.
+//!
+//! A row is late when it touches no open session and its own would have ended at or
+//! before the watermark. What goes downstream is promised one tick behind the
+//! watermark: a session is held open at its very end (see [`Sessions`]).
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+
+use super::frame::{Bounds, Frame, behind_unannounced, load_counters, save_counters, select};
+use super::late::Late;
+use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::window::key_slots::KeySlots;
+use crate::window::session::{Session, Sessions, Touched};
+use crate::window::store::{Arena, Keys, Store, column, table};
+
+#[derive(Debug)]
+pub(super) struct SessionAggregate {
+    frame: Frame,
+    store: Store,
+    /// The leading keys, where other keys divide the sessions; otherwise those of
+    /// `store` say whose session it is.
+    partitions: Option<Keys>,
+    sessions: Sessions<Groups>,
+    watermark: i64,
+    ended: bool,
+    outbox: Outbox,
+    late: Late,
+    counters: Counters,
+    /// Ids that may have lost their last reference.
+    dead: Vec<u32>,
+    dead_partitions: Vec<u32>,
+}
+
+/// The slots of a session: of one key, or of each key that divides it.
+#[derive(Debug)]
+enum Groups {
+    One { key: u32, slot: u32 },
+    Many(Box<KeySlots>),
+}
+
+impl Groups {
+    fn keys(&self) -> &[u32] {
+        match self {
+            Self::One { key, .. } => std::slice::from_ref(key),
+            Self::Many(groups) => groups.keys(),
+        }
+    }
+
+    fn slots(&self) -> &[u32] {
+        match self {
+            Self::One { slot, .. } => std::slice::from_ref(slot),
+            Self::Many(groups) => groups.slots(),
+        }
+    }
+}
+
+/// Rows that have found their slots and are not lifted yet.
+#[derive(Debug, Default)]
+struct Pending {
+    rows: Vec<u32>,
+    slots: Vec<u32>,
+}
+
+impl SessionAggregate {
+    pub(super) fn new(spec: WindowAggregateSpec, frame: Frame, gap: i64) -> Result<Self> {
+        if gap <= 0 {
+            return Err(Error::invalid("the gap of SESSION must be above zero"));
+        }
+        let types: Vec<_> = (spec.keys.iter())
+            .map(|&key| spec.input.field(key).data_type().clone())
+            .collect();
+        let count = spec.partition_keys;
+        let partitions = if count < types.len() {
+            Some(Keys::new(&types[..count], spec.keys[..count].to_vec())?)
+        } else {
+            None
+        };
+        Ok(Self {
+            store: Store {
+                keys: Keys::new(&types, spec.keys)?,
+                arena: Arena::new(spec.aggregates)?,
+            },
+            partitions,
+            sessions: Sessions::new(gap),
+            watermark: MIN_TIME,
+            ended: false,
+            outbox: Outbox::new(frame.schema.clone()),
+            frame,
+            late: Late::default(),
+            counters: Counters::default(),
+            dead: Vec::new(),
+            dead_partitions: Vec::new(),
+        })
+    }
+
+    /// Finds each row its session.
+    fn take_in(&mut self, batch: &Batch) -> Result<()> {
+        let records = &batch.records;
+        let (times, nulls) = ticks(records.column(self.frame.time))?;
+        let (mut keys, mut partitions) = (Vec::new(), Vec::new());
+        self.store.keys.intern(records, &mut keys)?;
+        if let Some(interner) = &mut self.partitions {
+            interner.intern(records, &mut partitions)?;
+        }
+        let mut pending = Pending::default();
+        let (mut late, mut late_by) = (Vec::new(), Vec::new());
+        let mut watermark = self.watermark;
+        for (row, &time) in times.iter().enumerate() {
+            let key = keys[row];
+            let partition = partitions.get(row).copied().unwrap_or(key);
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) || time > self.sessions.latest() {
+                self.counters.filtered += 1;
+                self.doubt(key, partition);
+                continue;
+            }
+            if let Some(behind) = &batch.behind {
+                watermark = watermark.max(behind.watermarks[row]);
+            }
+            if time < watermark {
+                if batch.behind.is_none() {
+                    return Err(behind_unannounced(time, watermark));
+                }
+                if self.sessions.first_closed(Some(watermark)).is_some() {
+                    self.lift(records, &mut pending)?;
+                    while self.close_some(Some(watermark), OUTPUT_ROWS)? {}
+                }
+            }
+            let session = match self.sessions.touched(partition, time) {
+                Touched::Nothing if self.sessions.end(time) <= watermark => {
+                    late.push(row as u32);
+                    late_by.push(watermark.saturating_sub(time));
+                    self.doubt(key, partition);
+                    continue;
+                }
+                Touched::Nothing => None,
+                Touched::One(session) => {
+                    self.sessions.extend(session, time);
+                    Some(session)
+                }
+                Touched::Two(earlier, later) => {
+                    self.lift(records, &mut pending)?;
+                    self.bridge(earlier, later)?;
+                    Some(earlier)
+                }
+            };
+            pending.rows.push(row as u32);
+            let slot = self.slot(session, partition, key, time);
+            pending.slots.push(slot);
+        }
+        self.lift(records, &mut pending)?;
+        self.counters.late += late.len() as u64;
+        match &batch.behind {
+            Some(behind) => self.late.add(behind, late, late_by),
+            None => Ok(()),
+        }
+    }
+
+    /// The slot of a row in its session, which is opened if there is none.
+    fn slot(&mut self, session: Option<u32>, partition: u32, key: u32, time: i64) -> u32 {
+        let store = &mut self.store;
+        let Some(session) = session else {
+            let (groups, slot) = match &mut self.partitions {
+                None => {
+                    store.keys.refer(key);
+                    let slot = store.arena.allocate();
+                    (Groups::One { key, slot }, slot)
+                }
+                Some(partitions) => {
+                    partitions.refer(partition);
+                    let (mut groups, mut slots) = (KeySlots::default(), Vec::new());
+                    store.find(&mut groups, &[key], &mut slots);
+                    (Groups::Many(Box::new(groups)), slots[0])
+                }
+            };
+            self.sessions.open(partition, time, groups);
+            return slot;
+        };
+        match &mut self.sessions.get_mut(session).carried {
+            Groups::One { slot, .. } => *slot,
+            Groups::Many(groups) => groups.get(key).unwrap_or_else(|| {
+                let mut slots = Vec::new();
+                store.find(groups, &[key], &mut slots);
+                slots[0]
+            }),
+        }
+    }
+
+    /// Makes two sessions one: the states of the later go into those of the earlier.
+    fn bridge(&mut self, earlier: u32, later: u32) -> Result<()> {
+        let later = self.sessions.merge(earlier, later);
+        let into = match &mut self.sessions.get_mut(earlier).carried {
+            Groups::One { slot, .. } => vec![*slot],
+            Groups::Many(groups) => {
+                let mut slots = Vec::new();
+                self.store.find(groups, later.keys(), &mut slots);
+                slots
+            }
+        };
+        self.store.arena.merge(&into, later.slots())?;
+        let partition = self.sessions.get(earlier).partition;
+        self.let_go(partition, &later);
+        Ok(())
+    }
+
+    /// Takes back the slots and the references of a session that is no more.
+    fn let_go(&mut self, partition: u32, groups: &Groups) {
+        self.store.arena.release(groups.slots());
+        for &key in groups.keys() {
+            if self.store.keys.drop(key) {
+                self.dead.push(key);
+            }
+        }
+        if let Some(partitions) = &mut self.partitions
+            && partitions.drop(partition)
+        {
+            self.dead_partitions.push(partition);
+        }
+    }
+
+    /// Notes ids that were given to a row which is in no session.
+    fn doubt(&mut self, key: u32, partition: u32) {
+        self.dead.push(key);
+        if self.partitions.is_some() {
+            self.dead_partitions.push(partition);
+        }
+    }
+
+    /// Takes back the ids that nothing refers to. Not in the middle of a batch: its
+    /// rows may still name them.
+    fn sweep(&mut self) {
+        self.store.keys.sweep(&mut self.dead);
+        if let Some(partitions) = &mut self.partitions {
+            partitions.sweep(&mut self.dead_partitions);
+        }
+    }
+
+    fn lift(&mut self, records: &RecordBatch, pending: &mut Pending) -> Result<()> {
+        if pending.rows.is_empty() {
+            return Ok(());
+        }
+        self.counters.in_window += pending.rows.len() as u64;
+        let records = select(records, &pending.rows)?;
+        let (times, _) = ticks(records.column(self.frame.time))?;
+        (self.store.arena).update(&records, times, &pending.slots)?;
+        pending.rows.clear();
+        pending.slots.clear();
+        Ok(())
+    }
+
+    /// Gives out about `budget` rows of sessions that the watermark is past; false if
+    /// there are none.
+    fn close_some(&mut self, watermark: Option<i64>, budget: usize) -> Result<bool> {
+        let mut closed: Vec<Session<Groups>> = Vec::new();
+        let (mut keys, mut slots) = (Vec::new(), Vec::new());
+        let mut bounds = Bounds::default();
+        while slots.len() < budget.clamp(1, OUTPUT_ROWS)
+            && let Some(session) = self.sessions.first_closed(watermark)
+        {
+            let session = self.sessions.remove(session);
+            let groups = &session.carried;
+            keys.extend_from_slice(groups.keys());
+            slots.extend_from_slice(groups.slots());
+            let end = self.sessions.end(session.last);
+            bounds.push(session.start, end, groups.slots().len());
+            closed.push(session);
+        }
+        if closed.is_empty() {
+            return Ok(false);
+        }
+        self.counters.windows += slots.len() as u64;
+        self.counters.rows_out += slots.len() as u64;
+        let keys = self.store.keys.values(&keys)?;
+        let values = self.store.arena.evaluate(&slots)?;
+        self.outbox.push(self.frame.rows(keys, bounds, values)?)?;
+        for session in closed {
+            self.let_go(session.partition, &session.carried);
+        }
+        Ok(true)
+    }
+}
+
+impl Steps for SessionAggregate {
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        let watermark = (!self.ended).then_some(self.watermark);
+        let some = self.close_some(watermark, budget_rows)?;
+        self.sweep();
+        Ok(some)
+    }
+}
+
+impl Operator for SessionAggregate {
+    fn name(&self) -> &str {
+        "SessionAggregate"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.frame.schema.clone()
+    }
+
+    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
+        self.counters.rows_in += batch.num_rows() as u64;
+        let taken = self.take_in(&batch);
+        self.sweep();
+        taken
+    }
+
+    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            if watermark == MAX_TIME {
+                self.ended = true;
+                self.outbox.promise(watermark);
+            } else {
+                self.outbox.promise(watermark - 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, _input: usize) -> Result<()> {
+        self.ended = true;
+        self.outbox.promise_end();
+        Ok(())
+    }
+
+    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
+        drain(self, budget_rows, out)
+    }
+
+    fn take_late(&mut self) -> Vec<LateRows> {
+        self.late.take()
+    }
+
+    fn counters(&self) -> Counters {
+        let partitions = self.partitions.as_ref().map_or(0, Keys::bytes);
+        let state = self.store.bytes() + self.sessions.bytes() + partitions + self.outbox.bytes();
+        Counters {
+            keys: self.store.keys.alive() as u64,
+            panes: self.sessions.len() as u64,
+            state_bytes: state as u64,
+            ..self.counters
+        }
+    }
+
+    fn save(&mut self) -> Result<Snapshot> {
+        let (mut starts, mut lasts) = (Vec::new(), Vec::new());
+        let (mut numbers, mut keys, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, session) in self.sessions.iter().enumerate() {
+            starts.push(session.start);
+            lasts.push(session.last);
+            let groups = &session.carried;
+            numbers.resize(numbers.len() + groups.keys().len(), number as u32);
+            keys.extend_from_slice(groups.keys());
+            slots.extend_from_slice(groups.slots());
+        }
+        let (key_columns, places) = self.store.keys.save(&keys)?;
+        let mut columns: Vec<(String, ArrayRef)> = vec![
+            ("session".into(), Arc::new(UInt32Array::from(numbers))),
+            ("key".into(), Arc::new(UInt32Array::from(places))),
+        ];
+        columns.extend(self.store.arena.save(&slots)?);
+        let sessions: Vec<(String, ArrayRef)> = vec![
+            ("start".into(), Arc::new(Int64Array::from(starts))),
+            ("last".into(), Arc::new(Int64Array::from(lasts))),
+        ];
+        let mut snapshot = Snapshot::default();
+        snapshot.numbers.extend([
+            ("watermark".into(), self.watermark),
+            ("ended".into(), self.ended.into()),
+            ("ordinal".into(), self.store.arena.ordinal() as i64),
+        ]);
+        snapshot.tables.extend([
+            ("keys".into(), table(key_columns)?),
+            ("sessions".into(), table(sessions)?),
+            ("slots".into(), table(columns)?),
+        ]);
+        snapshot.parts.extend([
+            ("outbox".into(), self.outbox.save()?),
+            ("late".into(), self.late.save()?),
+            ("counters".into(), save_counters(self.counters)),
+        ]);
+        Ok(snapshot)
+    }
+
+    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let damaged = || Error::Snapshot("its sessions are damaged".into());
+        self.watermark = snapshot.number("watermark")?;
+        self.ended = snapshot.number("ended")? != 0;
+        let keys = snapshot.table("keys")?;
+        let ids = self.store.keys.load(keys)?;
+        let partitions = match &mut self.partitions {
+            Some(partitions) => partitions.load(keys)?,
+            None => ids.clone(),
+        };
+        let sessions = snapshot.table("sessions")?;
+        let starts = column::<Int64Type>(sessions, "start")?;
+        let lasts = column::<Int64Type>(sessions, "last")?;
+        let rows = snapshot.table("slots")?;
+        let numbers = column::<UInt32Type>(rows, "session")?;
+        let mut opened: Vec<Option<u32>> = vec![None; starts.len()];
+        let mut slots = Vec::with_capacity(rows.num_rows());
+        for (&place, &number) in column::<UInt32Type>(rows, "key")?.iter().zip(numbers) {
+            let key = *ids.get(place as usize).ok_or_else(damaged)?;
+            let partition = partitions[place as usize];
+            let opened = opened.get_mut(number as usize).ok_or_else(damaged)?;
+            let slot = self.slot(*opened, partition, key, starts[number as usize]);
+            if opened.is_none() {
+                let touched = self.sessions.touched(partition, starts[number as usize]);
+                let Touched::One(session) = touched else {
+                    return Err(damaged());
+                };
+                self.sessions.extend(session, lasts[number as usize]);
+                *opened = Some(session);
+            }
+            slots.push(slot);
+        }
+        let ordinal = snapshot.number("ordinal")? as u64;
+        self.store.arena.load(&slots, rows, ordinal)?;
+        self.outbox.load(snapshot.part("outbox")?)?;
+        self.late.load(snapshot.part("late")?)?;
+        self.counters = load_counters(snapshot.part("counters")?)?;
+        Ok(())
+    }
+}

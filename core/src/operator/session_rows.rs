@@ -1,0 +1,286 @@
+//! `SessionRows`: each row with its session, when that closes.
+//!
+//! Rows are held until their session closes and come out in event-time order, ties in
+//! order of arrival. Sessions, lateness and what is promised downstream are those of
+//! the aggregation over sessions.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+
+use super::frame::{Bounds, RowsFrame, behind_unannounced, load_counters, save_counters, select};
+use super::late::Late;
+use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::{Counters, Drain, LateRows, Operator, Output};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::window::held::{Held, HeldRows};
+use crate::window::session::{Sessions, Touched};
+use crate::window::store::{Keys, column, table};
+
+#[derive(Debug)]
+pub(super) struct SessionRows {
+    frame: RowsFrame,
+    keys: Keys,
+    sessions: Sessions<Vec<Held>>,
+    held: HeldRows,
+    watermark: i64,
+    ended: bool,
+    outbox: Outbox,
+    late: Late,
+    counters: Counters,
+    dead: Vec<u32>,
+}
+
+impl SessionRows {
+    pub(super) fn new(frame: RowsFrame, keys: Vec<usize>, gap: i64) -> Result<Self> {
+        if gap <= 0 {
+            return Err(Error::invalid("the gap of SESSION must be above zero"));
+        }
+        Ok(Self {
+            keys: Keys::new(&frame.key_types(&keys), keys)?,
+            sessions: Sessions::new(gap),
+            held: HeldRows::new(frame.input.clone(), frame.time),
+            watermark: MIN_TIME,
+            ended: false,
+            outbox: Outbox::new(frame.schema.clone()),
+            frame,
+            late: Late::default(),
+            counters: Counters::default(),
+            dead: Vec::new(),
+        })
+    }
+
+    /// Finds each row its session.
+    fn take_in(&mut self, batch: &Batch) -> Result<()> {
+        let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
+        let mut keys = Vec::new();
+        self.keys.intern(&batch.records, &mut keys)?;
+        let mut dated = Vec::with_capacity(times.len());
+        for (row, &time) in times.iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) || time > self.sessions.latest() {
+                self.dead.push(keys[row]);
+            } else {
+                dated.push(row as u32);
+            }
+        }
+        self.counters.filtered += (times.len() - dated.len()) as u64;
+        let mut held = Vec::with_capacity(dated.len());
+        (self.held).hold(select(&batch.records, &dated)?, |row| held.push(row))?;
+        let (mut late, mut late_by) = (Vec::new(), Vec::new());
+        let mut watermark = self.watermark;
+        for (&row, held) in dated.iter().zip(held) {
+            let (time, key) = (held.0, keys[row as usize]);
+            if let Some(behind) = &batch.behind {
+                watermark = watermark.max(behind.watermarks[row as usize]);
+            }
+            if time < watermark {
+                if batch.behind.is_none() {
+                    return Err(behind_unannounced(time, watermark));
+                }
+                while self.close_some(Some(watermark), OUTPUT_ROWS)? {}
+            }
+            match self.sessions.touched(key, time) {
+                Touched::Nothing if self.sessions.end(time) <= watermark => {
+                    late.push(row);
+                    late_by.push(watermark.saturating_sub(time));
+                    self.dead.push(key);
+                    self.held.release([held.2]);
+                    continue;
+                }
+                Touched::Nothing => {
+                    self.keys.refer(key);
+                    self.sessions.open(key, time, vec![held]);
+                }
+                Touched::One(session) => {
+                    self.sessions.extend(session, time);
+                    self.sessions.get_mut(session).carried.push(held);
+                }
+                Touched::Two(earlier, later) => {
+                    let rows = self.sessions.merge(earlier, later);
+                    self.keys.drop(key);
+                    let into = &mut self.sessions.get_mut(earlier).carried;
+                    into.extend(rows);
+                    into.push(held);
+                }
+            }
+            self.counters.in_window += 1;
+        }
+        self.counters.late += late.len() as u64;
+        match &batch.behind {
+            Some(behind) => self.late.add(behind, late, late_by),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives out about `budget` rows of sessions that the watermark is past; false if
+    /// there are none.
+    fn close_some(&mut self, watermark: Option<i64>, budget: usize) -> Result<bool> {
+        let (mut places, mut bounds) = (Vec::new(), Bounds::default());
+        while places.len() < budget.clamp(1, OUTPUT_ROWS)
+            && let Some(session) = self.sessions.first_closed(watermark)
+        {
+            let mut session = self.sessions.remove(session);
+            session.carried.sort_unstable();
+            let end = self.sessions.end(session.last);
+            bounds.push(session.start, end, session.carried.len());
+            places.extend(session.carried.iter().map(|row| row.2));
+            if self.keys.drop(session.partition) {
+                self.dead.push(session.partition);
+            }
+            self.counters.windows += 1;
+        }
+        if places.is_empty() {
+            return Ok(false);
+        }
+        self.counters.rows_out += places.len() as u64;
+        let records = self.held.gather(places.iter().copied())?;
+        self.held.release(places);
+        self.outbox.push(self.frame.rows(&records, bounds)?)?;
+        Ok(true)
+    }
+}
+
+impl Steps for SessionRows {
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        let watermark = (!self.ended).then_some(self.watermark);
+        let some = self.close_some(watermark, budget_rows)?;
+        self.keys.sweep(&mut self.dead);
+        Ok(some)
+    }
+}
+
+impl Operator for SessionRows {
+    fn name(&self) -> &str {
+        "SessionRows"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.frame.schema.clone()
+    }
+
+    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
+        self.counters.rows_in += batch.num_rows() as u64;
+        let taken = self.take_in(&batch);
+        self.keys.sweep(&mut self.dead);
+        taken
+    }
+
+    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.ended |= watermark == MAX_TIME;
+            let reached = if self.ended { watermark } else { watermark - 1 };
+            self.outbox.promise(reached);
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, _input: usize) -> Result<()> {
+        self.ended = true;
+        self.outbox.promise_end();
+        Ok(())
+    }
+
+    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
+        drain(self, budget_rows, out)
+    }
+
+    fn take_late(&mut self) -> Vec<LateRows> {
+        self.late.take()
+    }
+
+    fn counters(&self) -> Counters {
+        let rows: usize = (self.sessions.iter())
+            .map(|session| session.carried.capacity() * size_of::<Held>())
+            .sum();
+        let fixed = self.keys.bytes() + self.sessions.bytes();
+        let state = fixed + rows + self.held.bytes() + self.outbox.bytes();
+        Counters {
+            keys: self.keys.alive() as u64,
+            panes: self.sessions.len() as u64,
+            state_bytes: state as u64,
+            ..self.counters
+        }
+    }
+
+    fn save(&mut self) -> Result<Snapshot> {
+        let (mut starts, mut lasts, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = Vec::new();
+        for (number, session) in self.sessions.iter().enumerate() {
+            starts.push(session.start);
+            lasts.push(session.last);
+            owners.push(session.partition);
+            let held = session.carried.iter();
+            rows.extend(held.map(|&(_, ordinal, place)| (ordinal, place, number as u32)));
+        }
+        rows.sort_unstable();
+        let (keys, places) = self.keys.save(&owners)?;
+        let sessions: Vec<(String, ArrayRef)> = vec![
+            ("start".into(), Arc::new(Int64Array::from(starts))),
+            ("last".into(), Arc::new(Int64Array::from(lasts))),
+            ("key".into(), Arc::new(UInt32Array::from(places))),
+        ];
+        let numbers = UInt32Array::from_iter_values(rows.iter().map(|row| row.2));
+        let numbers: Vec<(String, ArrayRef)> = vec![("session".into(), Arc::new(numbers))];
+        let mut snapshot = Snapshot::default();
+        snapshot.numbers.extend([
+            ("watermark".into(), self.watermark),
+            ("ended".into(), self.ended.into()),
+        ]);
+        snapshot.tables.extend([
+            ("keys".into(), table(keys)?),
+            ("sessions".into(), table(sessions)?),
+            ("sessions_of_rows".into(), table(numbers)?),
+            (
+                "rows".into(),
+                self.held.gather(rows.iter().map(|row| row.1))?,
+            ),
+        ]);
+        snapshot.parts.extend([
+            ("outbox".into(), self.outbox.save()?),
+            ("late".into(), self.late.save()?),
+            ("counters".into(), save_counters(self.counters)),
+        ]);
+        Ok(snapshot)
+    }
+
+    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let damaged = || Error::Snapshot("its sessions are damaged".into());
+        self.watermark = snapshot.number("watermark")?;
+        self.ended = snapshot.number("ended")? != 0;
+        let ids = self.keys.load(snapshot.table("keys")?)?;
+        let sessions = snapshot.table("sessions")?;
+        let starts = column::<Int64Type>(sessions, "start")?;
+        let lasts = column::<Int64Type>(sessions, "last")?;
+        let mut opened = Vec::with_capacity(starts.len());
+        for (number, &place) in column::<UInt32Type>(sessions, "key")?.iter().enumerate() {
+            let key = *ids.get(place as usize).ok_or_else(damaged)?;
+            self.keys.refer(key);
+            let (start, last) = (starts[number], lasts[number]);
+            opened.push(self.sessions.insert(key, start, last, Vec::new()));
+        }
+        let rows = snapshot.table("rows")?;
+        let numbers = column::<UInt32Type>(snapshot.table("sessions_of_rows")?, "session")?;
+        if rows.schema().fields() != self.frame.input.fields() || rows.num_rows() != numbers.len() {
+            return Err(damaged());
+        }
+        let mut held = Vec::with_capacity(numbers.len());
+        self.held.hold(rows.clone(), |row| held.push(row))?;
+        for (row, &number) in held.into_iter().zip(numbers) {
+            let session = *opened.get(number as usize).ok_or_else(damaged)?;
+            self.sessions.get_mut(session).carried.push(row);
+        }
+        self.outbox.load(snapshot.part("outbox")?)?;
+        self.late.load(snapshot.part("late")?)?;
+        self.counters = load_counters(snapshot.part("counters")?)?;
+        Ok(())
+    }
+}

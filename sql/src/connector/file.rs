@@ -1,0 +1,317 @@
+//! Files as a source: one, or all that match a pattern.
+//!
+//! Files are read one after the other in the order of their names, each as a partition;
+//! within a file rows keep their order. Chunks of text and row groups of Parquet are
+//! parsed at the same time, also across files.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use windrow_core::stream::{Source, SourceEvent};
+
+use super::reading::{Reading, RowFeed, SourceOptions};
+use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::format::adapt::Adapter;
+use crate::format::columnar::{Counted, ParquetFile, arrow_schema, read_arrow, shown};
+use crate::format::reader::decompress;
+use crate::format::text::{TextFormat, TextReader};
+use crate::format::{Format, FormatOptions, infer};
+
+/// The files that a path, a folder or a pattern stands for, in the order of their names.
+///
+/// - A file that is there stands for itself, even if its name looks like a pattern.
+/// - A folder stands for the files in it whose names tell a format, not for those in
+///   folders below it; names that begin with `.` or `_` are passed over.
+/// - `*`, `?` and `[…]` match within a folder, `**` matches folders of any depth.
+///
+/// # Errors
+/// If there is no such file: names the nearest one.
+pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+    let path = Path::new(pattern);
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    if path.is_dir() {
+        let mut files = list(path)?;
+        files.retain(|file| FormatOptions::default().resolve(file).is_ok());
+        if files.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!("the folder {pattern} holds no file of a known format"),
+            )
+            .help(format!(
+                "name the files with a pattern, for example '{}/*'",
+                pattern.trim_end_matches('/')
+            )));
+        }
+        return Ok(files);
+    }
+    if !pattern.contains(['*', '?', '[']) {
+        return Err(not_found(path));
+    }
+    let matches = glob::glob(pattern).map_err(|error| {
+        Error::new(
+            ErrorKind::Option,
+            format!("'{pattern}' is no pattern of file names: {error}"),
+        )
+    })?;
+    let mut files = Vec::new();
+    for entry in matches {
+        let file = entry.map_err(|error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("{}: {}", error.path().display(), error.error()),
+            )
+        })?;
+        // A pipe or a device can be read, too.
+        if !file.is_dir() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(not_found(path));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The files of a folder that are not hidden, in the order of their names.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let io = |error: std::io::Error| {
+        Error::new(ErrorKind::Io, format!("{}: {error}", folder.display())).caused_by(error)
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let hidden = entry.file_name().to_string_lossy().starts_with(['.', '_']);
+        if !hidden && entry.path().is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// That no file matches, with the one that may have been meant.
+fn not_found(path: &Path) -> Error {
+    let error = Error::new(
+        ErrorKind::Io,
+        format!("no file matches '{}'", path.display()),
+    );
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return error,
+    };
+    if folder.to_string_lossy().contains(['*', '?', '[']) {
+        return error;
+    }
+    if !folder.is_dir() {
+        return error.help(format!("there is no folder {}", folder.display()));
+    }
+    let files = list(folder).unwrap_or_default();
+    let names: Vec<String> = (files.iter().filter_map(|file| file.file_name()))
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    match nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(name) => error.help(format!(
+            "did you mean '{}'?",
+            path.with_file_name(name).display()
+        )),
+        None if names.is_empty() => {
+            error.help(format!("the folder {} holds no files", folder.display()))
+        }
+        None => {
+            let some: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+            let more = if names.len() > some.len() {
+                ", …"
+            } else {
+                ""
+            };
+            error.help(format!(
+                "{} holds {}{more}",
+                folder.display(),
+                some.join(", ")
+            ))
+        }
+    }
+}
+
+/// Rows of files.
+#[derive(Debug)]
+pub struct FileSource {
+    reading: Reading,
+    partitions: u32,
+    bytes_total: Option<u64>,
+}
+
+impl FileSource {
+    /// The rows of `paths`, each a partition, in the order of their names.
+    ///
+    /// - `schema`: the columns to read. They are found by name; what a file does not
+    ///   have is NULL, what is not named here is passed over. `None`: inferred from the
+    ///   first file that holds rows.
+    ///
+    /// Every column of [`Source::schema`] is nullable: where NULL is not allowed is
+    /// decided where rows are accepted. Nothing is read before the first poll but what
+    /// the columns are inferred from.
+    ///
+    /// # Errors
+    /// If a file is missing, is of no known format, or has no columns to infer.
+    pub fn open(
+        mut paths: Vec<PathBuf>,
+        schema: Option<SchemaRef>,
+        format: &FormatOptions,
+        options: &SourceOptions,
+    ) -> Result<Self> {
+        paths.sort();
+        let mut bytes_total = Some(0);
+        for path in &paths {
+            if path.is_dir() || !path.exists() {
+                return Err(not_found(path));
+            }
+            let (kind, _) = format.resolve(path)?;
+            if kind == Format::Line {
+                text_format(path, kind, format).chunks(std::io::empty(), 1, false)?;
+            }
+            // The size of a pipe is not known.
+            let size = path.metadata().ok().filter(fs::Metadata::is_file);
+            bytes_total = bytes_total.zip(size).map(|(sum, size)| sum + size.len());
+        }
+        let schema = match schema {
+            Some(schema) => schema,
+            None => infer_first(&paths, format)?,
+        };
+        let partitions = u32::try_from(paths.len())
+            .map_err(|_| Error::new(ErrorKind::Limit, "more than 4,294,967,295 files match"))?;
+        let format = format.clone();
+        let batch = options.clone();
+        let reading = Reading::new("file", &schema, options, move |feed| {
+            for (partition, path) in (0..).zip(&paths) {
+                if read_file(feed, partition, path, &format, &batch)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Ok(Self {
+            reading,
+            partitions,
+            bytes_total,
+        })
+    }
+}
+
+/// The columns of the first file that holds rows.
+fn infer_first(paths: &[PathBuf], format: &FormatOptions) -> Result<SchemaRef> {
+    let mut first = None;
+    for path in paths {
+        match infer(path, format) {
+            Ok(schema) => return Ok(schema),
+            Err(error) if error.kind() == ErrorKind::Data && is_empty(path) => {
+                first.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::new(ErrorKind::Io, "there is no file to read")))
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+}
+
+fn text_format(path: &Path, kind: Format, format: &FormatOptions) -> TextFormat {
+    TextFormat {
+        format: kind,
+        delimiter: format.delimiter_of(path),
+        options: Arc::new(format.clone()),
+    }
+}
+
+/// Gives the rows of a file and its end to `feed`.
+fn read_file(
+    feed: &RowFeed<'_>,
+    partition: u32,
+    path: &Path,
+    format: &FormatOptions,
+    options: &SourceOptions,
+) -> Result<std::ops::ControlFlow<()>> {
+    use std::ops::ControlFlow::{Break, Continue};
+    let (kind, compression) = format.resolve(path)?;
+    let batch_rows = options.batch_rows;
+    let given = match kind {
+        // An empty file holds no rows in any format.
+        _ if is_empty(path) => Continue(()),
+        Format::Parquet => {
+            let file = Arc::new(ParquetFile::open(path)?);
+            let adapter = Arc::new(Adapter::new(
+                &shown(path),
+                file.schema(),
+                feed.schema.clone(),
+            )?);
+            let mut given = match file.row_groups() {
+                0 => feed.bytes(partition, file.bytes()),
+                _ => Continue(()),
+            };
+            for row_group in 0..file.row_groups() {
+                let (file, adapter) = (file.clone(), adapter.clone());
+                given = feed.work(partition, 0, move |out| {
+                    file.read(row_group, &adapter, batch_rows, out)
+                });
+                if given.is_break() {
+                    break;
+                }
+            }
+            given
+        }
+        Format::Arrow => {
+            let theirs = arrow_schema(path)?;
+            let adapter = Adapter::new(&shown(path), &theirs, feed.schema.clone())?;
+            let path = path.to_owned();
+            feed.work(partition, 0, move |out| {
+                read_arrow(&path, &adapter, batch_rows, out)
+            })
+        }
+        _ => {
+            let io = |error: std::io::Error| {
+                Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
+            };
+            let read = Arc::new(AtomicU64::new(0));
+            let file = Counted::new(File::open(path).map_err(io)?, read.clone());
+            let reader = decompress(Box::new(file), compression).map_err(io)?;
+            let text = text_format(path, kind, format);
+            let shape = feed.shape(&text, &shown(path), batch_rows);
+            let chunks = text.chunks(reader, options.batch_bytes, false)?;
+            feed.text(partition, TextReader::new(chunks, text, shape), &read)?
+        }
+    };
+    Ok(match given {
+        Continue(()) => feed.end(partition),
+        Break(()) => Break(()),
+    })
+}
+
+impl Source for FileSource {
+    fn schema(&self) -> SchemaRef {
+        self.reading.schema()
+    }
+
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
+        self.reading.poll(wait)
+    }
+
+    fn bytes_total(&self) -> Option<u64> {
+        self.bytes_total
+    }
+}
