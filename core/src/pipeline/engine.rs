@@ -10,7 +10,6 @@
 //! sinks before the call returns: between two calls nothing is under way, so that the
 //! whole state can be saved. A query that fails is taken off; its neighbours go on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::accounts::LateRecords;
+use super::guard::guarded;
 use super::ingress::{Ingress, StreamSpec};
 use super::stats::{PushReport, QueryStats, QueryStatus, StreamStats};
 use super::view::View;
@@ -791,24 +791,5 @@ impl Engine {
             }
             engine.flush();
         });
-    }
-}
-
-/// Calls an operator so that a panic becomes an error of its query.
-fn guarded<R>(
-    operator: &mut dyn Operator,
-    call: impl FnOnce(&mut dyn Operator) -> Result<R>,
-) -> Result<R> {
-    match catch_unwind(AssertUnwindSafe(|| call(operator))) {
-        Ok(result) => result,
-        Err(panic) => {
-            let message = (panic.downcast_ref::<String>().cloned())
-                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-                .unwrap_or_else(|| "a panic without words".into());
-            Err(Error::Panic {
-                operator: operator.name().into(),
-                message,
-            })
-        }
     }
 }

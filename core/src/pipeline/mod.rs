@@ -17,6 +17,8 @@ mod ingress;
 
 mod stats;
 
+mod guard;
+
 mod engine;
 
 mod save;

@@ -17,17 +17,17 @@
 //! | 2 | the arguments are wrong |
 //! | 130 | stopped at once by the second Ctrl-C |
 
-mod args;
-
 mod interrupt;
 
 mod pipe;
 
-mod progress;
-
 mod output;
 
 mod generate;
+
+mod args;
+
+mod progress;
 
 mod command;
 

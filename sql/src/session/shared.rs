@@ -123,7 +123,11 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> SessionState {
-        (self.state.read().unwrap_or_else(PoisonError::into_inner)).clone()
+        let state = self.state.read();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner).clone();
+        // Functions are evaluated under the settings that they were planned with.
+        state.mark_start_execution();
+        state
     }
 
     pub(super) fn connectors(&self) -> Connectors {
