@@ -101,6 +101,25 @@ pub fn ticks(array: &dyn Array) -> Result<(&ScalarBuffer<i64>, Option<&NullBuffe
     })
 }
 
+/// The least and the greatest of some times; of none, [`MAX_TIME`] and [`MIN_TIME`].
+pub fn span(times: &[i64]) -> (i64, i64) {
+    // Lanes that do not wait for each other.
+    const LANES: usize = 4;
+    let (mut least, mut greatest) = ([MAX_TIME; LANES], [MIN_TIME; LANES]);
+    let (chunks, rest) = times.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            least[lane] = least[lane].min(chunk[lane]);
+            greatest[lane] = greatest[lane].max(chunk[lane]);
+        }
+    }
+    (least.iter().chain(rest))
+        .zip(greatest.iter().chain(rest))
+        .fold((MAX_TIME, MIN_TIME), |(least, greatest), (low, high)| {
+            (least.min(*low), greatest.max(*high))
+        })
+}
+
 /// A timestamp column of `data_type` from ticks.
 ///
 /// # Errors

@@ -77,6 +77,13 @@ impl Error {
         self
     }
 
+    /// The same error in other words.
+    #[must_use]
+    pub fn worded(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// The bytes of the script that the error points at. The innermost place, which
     /// is given first, stays.
     #[must_use]

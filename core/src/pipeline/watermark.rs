@@ -18,7 +18,7 @@ use arrow::buffer::ScalarBuffer;
 
 use crate::error::Result;
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME};
+use crate::time::{MAX_TIME, MIN_TIME, span};
 
 /// The watermark of one stream.
 #[derive(Debug)]
@@ -91,13 +91,9 @@ impl WatermarkTracker {
         state.idle = false;
         state.heard_at = now;
         let start = state.max;
-        let (mut least, mut greatest) = (MAX_TIME, start);
-        for &time in times {
-            least = least.min(time);
-            greatest = greatest.max(time);
-        }
-        state.max = greatest;
-        self.current = in_force(greatest);
+        let (least, greatest) = span(times);
+        state.max = greatest.max(start);
+        self.current = in_force(state.max);
         if least >= self.current {
             return None;
         }

@@ -15,6 +15,9 @@ const LISTED_KEYS_MAX: usize = 8;
 /// From one key in so many on, a pane is indexed by key id.
 const DENSE_SHARE: usize = 8;
 
+/// Rows that are looked up before new keys among them are taken in.
+const BLOCK_ROWS: usize = 256;
+
 /// A map from key ids to slots that remembers the order of insertion.
 #[derive(Debug, Default)]
 pub(crate) struct KeySlots {
@@ -107,38 +110,45 @@ impl KeySlots {
         slots: &mut Vec<u32>,
         mut insert: impl FnMut(u32) -> u32,
     ) {
-        let mut rest = keys;
-        while !rest.is_empty() {
-            // As far as every key is known, one tight loop.
-            let known = match &self.index {
-                Index::Dense(table) => {
-                    let before = slots.len();
-                    slots.extend(
-                        (rest.iter())
-                            .map(|&key| table.get(key as usize).copied().unwrap_or(NONE))
-                            .take_while(|&slot| slot != NONE),
-                    );
-                    slots.len() - before
-                }
-                Index::Listed if self.keys.len() == 1 => {
-                    let (key, slot) = (self.keys[0], self.slots[0]);
-                    let known = (rest.iter().position(|&other| other != key)).unwrap_or(rest.len());
-                    slots.resize(slots.len() + known, slot);
-                    known
-                }
-                _ => {
-                    let before = slots.len();
-                    slots.extend(rest.iter().map_while(|&key| self.get(key)));
-                    slots.len() - before
-                }
-            };
-            rest = &rest[known..];
-            if let Some((&key, tail)) = rest.split_first() {
-                let slot = insert(key);
-                self.insert(key, slot, bound);
-                slots.push(slot);
-                rest = tail;
+        let first = slots.len();
+        slots.resize(first + keys.len(), NONE);
+        let blocks = keys.chunks(BLOCK_ROWS);
+        for (keys, slots) in blocks.zip(slots[first..].chunks_mut(BLOCK_ROWS)) {
+            if self.look_up(keys, slots) {
+                continue;
             }
+            for (&key, slot) in keys.iter().zip(slots) {
+                if *slot == NONE {
+                    *slot = self.get(key).unwrap_or_else(|| {
+                        let slot = insert(key);
+                        self.insert(key, slot, bound);
+                        slot
+                    });
+                }
+            }
+        }
+    }
+
+    /// Fills `slots` with those of keys, [`NONE`] where there is none yet; says whether
+    /// all are there.
+    fn look_up(&self, keys: &[u32], slots: &mut [u32]) -> bool {
+        let rows = keys.iter().zip(slots);
+        match &self.index {
+            Index::Dense(table) => rows.fold(true, |all, (&key, slot)| {
+                *slot = table.get(key as usize).copied().unwrap_or(NONE);
+                all & (*slot != NONE)
+            }),
+            Index::Listed if self.keys.len() == 1 => {
+                let (known, its) = (self.keys[0], self.slots[0]);
+                rows.fold(true, |all, (&key, slot)| {
+                    *slot = if key == known { its } else { NONE };
+                    all & (key == known)
+                })
+            }
+            _ => rows.fold(true, |all, (&key, slot)| {
+                *slot = self.get(key).unwrap_or(NONE);
+                all & (*slot != NONE)
+            }),
         }
     }
 

@@ -12,6 +12,7 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use rayon::prelude::*;
 
 use super::key_slots::KeySlots;
+use crate::aggregate::fused::{FusedCall, fuse};
 use crate::aggregate::{AggregateCall, AggregateState, Rows};
 use crate::batch::key::KeyInterner;
 use crate::error::{Error, Result};
@@ -25,7 +26,8 @@ pub(crate) type Columns = Vec<(String, ArrayRef)>;
 /// The partial states of an operator's aggregates, by slot.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    calls: Vec<AggregateCall>,
+    /// Calls, those fused that can share a record.
+    calls: Vec<FusedCall>,
     states: Vec<Box<dyn AggregateState>>,
     /// One more than the greatest slot ever given out.
     bound: usize,
@@ -38,6 +40,7 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(calls: Vec<AggregateCall>) -> Result<Self> {
+        let calls = fuse(&calls);
         let states = (calls.iter())
             .map(|call| call.factory.create())
             .collect::<Result<_>>()?;
@@ -90,7 +93,7 @@ impl Arena {
         self.make_room();
         let first_ordinal = self.ordinal;
         self.ordinal += slots.len() as u64;
-        let update = |(state, call): (&mut Box<dyn AggregateState>, &AggregateCall)| {
+        let update = |(state, call): (&mut Box<dyn AggregateState>, &FusedCall)| {
             let args: Vec<ArrayRef> = (call.args.iter())
                 .map(|&column| records.column(column).clone())
                 .collect();
@@ -128,15 +131,23 @@ impl Arena {
     /// The values of slots, one column for each aggregate.
     pub(crate) fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.make_room();
-        if slots.len() >= PARALLEL_ROWS_MIN && self.states.len() > 1 {
+        let evaluated: Vec<ArrayRef> = if slots.len() >= PARALLEL_ROWS_MIN && self.states.len() > 1
+        {
             (self.states.par_iter_mut())
                 .map(|state| state.evaluate(slots))
-                .collect()
+                .collect::<Result<_>>()?
         } else {
             (self.states.iter_mut())
                 .map(|state| state.evaluate(slots))
-                .collect()
-        }
+                .collect::<Result<_>>()?
+        };
+        let mut values: Vec<(usize, ArrayRef)> = (self.calls.iter().zip(evaluated))
+            .flat_map(|(call, evaluated)| {
+                (call.outputs.iter().copied()).zip(call.columns(evaluated))
+            })
+            .collect();
+        values.sort_unstable_by_key(|(place, _)| *place);
+        Ok(values.into_iter().map(|(_, values)| values).collect())
     }
 
     /// How many slots are in use.

@@ -1,8 +1,12 @@
 //! The arguments.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::generate::Generate;
+use crate::format::encode::OutputFormat;
 
 /// Streaming SQL over readings: files, pipes and live sources.
 #[derive(Debug, Parser)]
@@ -10,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "windrow",
     version,
     arg_required_else_help = true,
-    args_conflicts_with_subcommands = true,
+    override_usage = "windrow [OPTIONS] -c <SQL>\n       windrow <COMMAND> …",
     after_help = EXAMPLES
 )]
 pub(super) struct Command {
@@ -23,8 +27,8 @@ pub(super) struct Command {
 const EXAMPLES: &str = "\
 Examples:
   windrow -c \"SELECT sensor, avg(pm25) FROM 'data/*.csv' GROUP BY sensor\"
-  cat readings.csv | windrow -c \"SELECT window_start, count(*)
-      FROM TUMBLE(stdin, ts, INTERVAL '1' MINUTE) GROUP BY window_start\"
+  windrow generate | windrow -c \"SELECT sensor, window_start, avg(value)
+      FROM TUMBLE(stdin, ts, INTERVAL '1' MINUTE) GROUP BY sensor, window_start\"
   windrow run city.sql
   windrow check city.sql alerts.sql
   windrow generate --rows 100000 --output readings.parquet
@@ -32,145 +36,111 @@ Examples:
 Rows go to stdout, everything else to stderr. The first Ctrl-C stops cleanly, the
 second at once.";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  windrow run city.sql
+  windrow run streams.sql report.sql > report.csv
+  echo \"SELECT 1 + 1\" | windrow run -";
+
+const CHECK_HELP: &str = "\
+Nothing is run, written or connected to; files are looked into for their columns.
+A file may stand alone or build on those before it. The exit code is 1 if one is
+wrong.";
+
 #[derive(Debug, Args)]
 pub(super) struct Sql {
     /// SQL to run; may be given several times
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub commands: Vec<String>,
     #[command(flatten)]
-    pub output: Output,
+    pub running: Running,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
-pub(super) struct Output {
-    /// How rows are written [default: table on a terminal, csv otherwise]
-    #[arg(long, value_enum, value_name = "FORMAT")]
+/// How scripts are run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Args)]
+pub(super) struct Running {
+    /// How rows are written: table, csv, json, ndjson, arrow, parquet, line or markdown
+    /// [default: table on a terminal, csv otherwise]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub format: Option<OutputFormat>,
-    /// Whether progress is shown on stderr
-    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
-    pub progress: ProgressMode,
+    /// Whether progress is shown on stderr: auto (on a terminal), plain, off
+    #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
+    pub progress: Option<ProgressMode>,
+    /// Threads of the engine [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+}
+
+impl Running {
+    /// What is given here, else what is given there.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            format: self.format.or(other.format),
+            progress: self.progress.or(other.progress),
+            workers: self.workers.or(other.workers),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// Run scripts, one after another
+    #[command(after_help = RUN_EXAMPLES)]
     Run {
         /// The scripts; `-` is stdin
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         #[command(flatten)]
-        output: Output,
+        running: Running,
     },
-    /// Parse and plan scripts without running them
+    /// Say what is wrong in scripts, without running them
+    #[command(after_help = CHECK_HELP)]
     Check {
         /// The scripts; `-` is stdin
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Make readings of sensors, the same for the same options
-    Generate(Generate),
+    Generate(Box<Generate>),
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Generate {
-    #[command(flatten)]
-    pub options: GenerateOptions,
-    /// How they are written [default: by the name of the output, otherwise csv]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: Option<OutputFormat>,
-    /// Where they are written [default: stdout]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// What `windrow generate` makes.
-#[derive(Debug, Clone, PartialEq, Args)]
-pub struct GenerateOptions {
-    /// How many readings
-    #[arg(long, default_value_t = 1_000)]
-    pub rows: u64,
-    /// How many sensors they come from
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub sensors: u32,
-    /// How many readings a second of event time holds
-    #[arg(long, default_value_t = 10.0, value_parser = positive)]
-    pub rate: f64,
-    /// Another seed gives other readings
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-}
-
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum OutputFormat {
-    /// Aligned columns, for reading
-    Table,
-    /// A Markdown table
-    Markdown,
-    /// Comma-separated values with a header
-    Csv,
-    /// One JSON array of objects
-    Json,
-    /// One JSON object a line
-    Ndjson,
-    /// Line protocol
-    Line,
-    /// Arrow IPC stream
-    Arrow,
-    /// Parquet
-    Parquet,
-}
-
-impl OutputFormat {
-    /// Its name in `--format` and in options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Markdown => "markdown",
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::Ndjson => "ndjson",
-            Self::Line => "line",
-            Self::Arrow => "arrow",
-            Self::Parquet => "parquet",
-        }
+impl ValueEnum for OutputFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
     }
 
-    /// Whether it is not for a terminal.
-    pub(super) fn is_binary(self) -> bool {
-        matches!(self, Self::Arrow | Self::Parquet)
-    }
-
-    /// The format of a file by its name.
-    pub(super) fn of_file(path: &Path) -> Option<Self> {
-        Some(match path.extension()?.to_str()?.to_lowercase().as_str() {
-            "csv" => Self::Csv,
-            "json" => Self::Json,
-            "ndjson" | "jsonl" => Self::Ndjson,
-            "line" | "lp" => Self::Line,
-            "arrow" | "arrows" | "ipc" => Self::Arrow,
-            "parquet" => Self::Parquet,
-            "md" => Self::Markdown,
-            _ => return None,
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.name());
+        Some(match self {
+            Self::Ndjson => value.alias("jsonl"),
+            Self::Markdown => value.alias("md"),
+            _ => value,
         })
     }
 }
 
 /// Whether progress is shown on stderr.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProgressMode {
-    /// A line that moves if stderr is a terminal, nothing otherwise
+    /// A line that moves if stderr is a terminal, nothing otherwise.
     #[default]
     Auto,
-    /// A new line every few seconds
+    /// A new line every few seconds.
     Plain,
-    /// Nothing
+    /// Nothing.
     Off,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
-        _ => Err("a number greater than 0 is expected".into()),
+impl ValueEnum for ProgressMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Plain, Self::Off]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Plain => "plain",
+            Self::Off => "off",
+        }))
     }
 }

@@ -1,9 +1,14 @@
 //! The command `windrow`: arguments, results on stdout, progress on stderr, exit codes.
 //!
-//! The engine stands behind [`Runner`], the formats behind a factory of encoders, and
-//! the world (arguments, streams, terminals) behind [`Io`], so that every command is
-//! tested without a process. Only [`main`] touches the process: its streams, Ctrl-C
-//! and the exit code.
+//! The world (streams, terminals, Ctrl-C) stands behind [`Io`], so that commands are
+//! tested without a process. Only [`main`] touches the process.
+//!
+//! ```text
+//!  arguments ─▶ command ─▶ session ─▶ output ─▶ encoder ─▶ pipe ─▶ stdout
+//!                            │                             (a thread: whoever reads
+//!                            ▼                              slowly holds up no Ctrl-C)
+//!                         progress ─▶ stderr
+//! ```
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -12,49 +17,52 @@
 //! | 2 | the arguments are wrong |
 //! | 130 | stopped at once by the second Ctrl-C |
 
-mod runner;
-
 mod args;
 
-mod table;
+mod interrupt;
+
+mod pipe;
 
 mod progress;
 
 mod output;
+
+mod generate;
 
 mod command;
 
 #[cfg(test)]
 mod tests;
 
-pub use args::{GenerateOptions, OutputFormat, ProgressMode};
+pub use args::ProgressMode;
 pub use command::{Io, run};
-pub use runner::{CancelFlag, EncoderFactory, Progress, ResultHandler, Runner, Summary, Tools};
 
 use std::io::IsTerminal;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-/// The code of a process that is stopped by a signal from the keyboard.
-const EXIT_INTERRUPTED: i32 = 130;
-
 /// Runs the command with the arguments, the streams and the signals of the process.
-pub fn main(tools: &Tools<'_>) -> ExitCode {
-    let cancel = CancelFlag::default();
-    let flag = cancel.clone();
-    let handler = move || {
-        if flag.set() {
-            std::process::exit(EXIT_INTERRUPTED);
-        }
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("warning: Ctrl-C stops at once: {error}");
-    }
+pub fn main() -> ExitCode {
+    panic::set_hook(Box::new(|fault| {
+        let place = (fault.location()).map_or_else(String::new, |place| format!(" at {place}"));
+        let words = fault.payload_as_str().unwrap_or("no words");
+        // Nobody may be left to read it.
+        let _ = interrupt::say(&format!(
+            "error: windrow itself has failed{place}: {words}\n   = help: please report this"
+        ));
+    }));
     let mut io = Io {
         stdout: Box::new(std::io::stdout()),
-        stdout_is_terminal: std::io::stdout().is_terminal(),
+        stdout_width: match std::io::stdout().is_terminal() {
+            true => Some(terminal_size::terminal_size().map_or(80, |(width, _)| width.0)),
+            false => None,
+        },
         stderr: Box::new(std::io::stderr()),
         stderr_is_terminal: std::io::stderr().is_terminal(),
         stdin: Box::new(std::io::stdin()),
+        stdin_is_terminal: std::io::stdin().is_terminal(),
+        on_start: Box::new(interrupt::catch),
     };
-    ExitCode::from(run(std::env::args_os(), tools, &mut io, &cancel))
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut io)));
+    ExitCode::from(ran.unwrap_or(command::EXIT_FAILED))
 }

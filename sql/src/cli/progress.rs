@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use chrono::DateTime;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::ProgressMode;
-use super::runner::{Progress, Runner, Summary};
+use crate::session::{Progress, Session};
 
 /// How often the moving line is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -18,7 +19,10 @@ const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// Where progress is shown.
 #[derive(Debug, Clone)]
 pub(super) enum Display {
+    /// Nothing, not even the end.
     Off,
+    /// Nothing but that it was stopped.
+    Silent,
     /// Lines on stderr.
     Plain,
     /// One line of the terminal.
@@ -29,7 +33,7 @@ impl Display {
     pub(super) fn new(mode: ProgressMode, stderr_is_terminal: bool) -> Self {
         match mode {
             ProgressMode::Off => Self::Off,
-            ProgressMode::Auto if !stderr_is_terminal => Self::Off,
+            ProgressMode::Auto if !stderr_is_terminal => Self::Silent,
             ProgressMode::Plain => Self::Plain,
             ProgressMode::Auto => {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -50,15 +54,15 @@ impl Display {
         }
     }
 
-    /// Shows a runner's progress until `work` is done.
+    /// Shows a session's progress until `work` is done.
     pub(super) fn watch<T>(
         &self,
-        runner: &dyn Runner,
+        session: &Session,
         lines: &mut (dyn Write + Send),
         work: impl FnOnce() -> T,
     ) -> T {
         let every = match self {
-            Self::Off => return work(),
+            Self::Off | Self::Silent => return work(),
             Self::Plain => WRITE_EVERY,
             Self::Bar(_) => DRAW_EVERY,
         };
@@ -70,11 +74,11 @@ impl Display {
             // Dropped when the work is done, or has panicked: the watcher ends.
             let (_working, done) = mpsc::channel::<()>();
             scope.spawn(move || {
-                let mut meter = Meter::new(Instant::now(), runner.progress().rows_in);
+                let mut meter = Meter::new(Instant::now(), session.progress().rows);
                 while done.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                    let progress = runner.progress();
-                    let rate = meter.rate(Instant::now(), progress.rows_in);
-                    let line = line(&progress, rate);
+                    let progress = session.progress();
+                    let rate = meter.rate(Instant::now(), progress.rows);
+                    let line = line(&progress, rate, now_ms());
                     match self {
                         Self::Bar(bar) => {
                             bar.set_message(line);
@@ -92,18 +96,31 @@ impl Display {
         })
     }
 
-    /// Says how a run ended.
-    pub(super) fn summarize(&self, summary: &Summary, elapsed: Duration, lines: &mut dyn Write) {
-        if matches!(self, Self::Off) {
-            return;
-        }
-        let seconds = elapsed.as_secs_f64();
-        let rate = summary.progress.rows_in as f64 / seconds.max(f64::EPSILON);
-        let end = if summary.cancelled { "stopped" } else { "done" };
-        let line = line(&summary.progress, rate);
+    /// Says how the work ended. That it was stopped is said even where nothing is shown
+    /// before.
+    pub(super) fn summarize(
+        &self,
+        progress: &Progress,
+        stopped: bool,
+        elapsed: Duration,
+        lines: &mut dyn Write,
+    ) {
+        let end = match (self, stopped) {
+            (Self::Off, _) | (Self::Silent, false) => return,
+            (_, true) => "stopped after",
+            (_, false) => "done in",
+        };
+        let rate = progress.rows as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
+        let line = line(progress, rate, now_ms());
         // A closed stderr is no reason to fail.
-        let _ = writeln!(lines, "{end} in {}: {line}", duration(elapsed));
+        let _ = writeln!(lines, "{end} {}: {line}", duration(elapsed));
     }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Rows per second between two looks.
@@ -129,23 +146,31 @@ impl Meter {
     }
 }
 
-/// `1,234,567 rows · 1.2 M rows/s · watermark … (3.2 s behind) · 0 late · 0 rejected · state 1.2 MB`
-pub(super) fn line(progress: &Progress, rate: f64) -> String {
+/// `1,234,567 rows · 1.2 M rows/s · 45 % · watermark … (3.2 s behind) · 7 late · state 1.2 MB`
+///
+/// `now`: the wall clock, in milliseconds since the Unix epoch.
+pub(super) fn line(progress: &Progress, rate: f64, now: i64) -> String {
     let mut parts = vec![
-        format!("{} rows", HumanCount(progress.rows_in)),
+        format!("{} rows", HumanCount(progress.rows)),
         format!("{} rows/s", short(rate)),
     ];
-    if let Some(watermark) = progress.watermark {
-        let time = watermark.format("%Y-%m-%d %H:%M:%S");
-        parts.push(match progress.watermark_lag {
-            Some(lag) => format!("watermark {time} ({} behind)", duration(lag)),
-            None => format!("watermark {time}"),
-        });
+    if let Some(total) = progress.bytes_total.filter(|total| *total > 0) {
+        let share = progress.bytes.min(total) as f64 / total as f64;
+        parts.push(format!("{:.0} %", (share * 100.0).floor()));
+    }
+    let watermark = progress.watermark_ms;
+    if let Some(time) = watermark.and_then(DateTime::from_timestamp_millis) {
+        let mut part = format!("watermark {}", time.format("%Y-%m-%d %H:%M:%S"));
+        if progress.is_live {
+            let behind = now.saturating_sub(time.timestamp_millis());
+            let behind = Duration::from_millis(u64::try_from(behind).unwrap_or(0));
+            part.push_str(&format!(" ({} behind)", duration(behind)));
+        }
+        parts.push(part);
     }
     parts.push(format!("{} late", HumanCount(progress.late)));
     parts.push(format!("{} rejected", HumanCount(progress.rejected)));
     parts.push(format!("state {}", DecimalBytes(progress.state_bytes)));
-    parts.push(format!("{} rows out", HumanCount(progress.rows_out)));
     parts.join(" · ")
 }
 

@@ -1,104 +1,21 @@
-//! Command lines, by what they write and how they exit.
+//! What a process cannot show: terminals, streams that fail or stand still.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
-use chrono::{TimeZone, Utc};
+use arrow::array::{Float64Array, RecordBatch, StringArray};
+use clap::{CommandFactory, Parser};
+use unicode_width::UnicodeWidthStr;
 
+use super::output::Output;
+use super::pipe::Pipe;
 use super::progress::{Meter, line};
 use super::*;
-use crate::error::{Error, ErrorKind, Result, Script};
-use crate::format::Encoder;
-
-/// An engine whose scripts are a list of commands of its own.
-struct Fake;
-
-fn rows(sensors: &[Option<&str>], values: &[f64]) -> RecordBatch {
-    let sensors = Arc::new(StringArray::from(sensors.to_vec()));
-    let values = Arc::new(Float64Array::from(values.to_vec()));
-    RecordBatch::try_from_iter_with_nullable([
-        ("sensor", sensors as _, true),
-        ("pm25", values as _, true),
-    ])
-    .unwrap()
-}
-
-impl Runner for Fake {
-    fn check(&self, script: &Arc<Script>) -> Result<()> {
-        match script.text.find("bad") {
-            None => Ok(()),
-            Some(at) => Err(Error::new(ErrorKind::Plan, "this is bad")
-                .at(at..at + 3)
-                .in_script(script)
-                .help("write good")),
-        }
-    }
-
-    fn run(
-        &self,
-        script: &Arc<Script>,
-        handler: &mut dyn ResultHandler,
-        cancel: &CancelFlag,
-    ) -> Result<Summary> {
-        self.check(script)?;
-        let first = rows(&[Some("a"), None], &[12.5, 3.0]);
-        let second = rows(&[Some("überlang"), Some("b|c")], &[1.0, -0.25]);
-        for word in script.text.split(' ') {
-            match word {
-                "begin" => handler.begin(0, &first.schema())?,
-                "begin1" => handler.begin(1, &first.schema())?,
-                "one" => handler.rows(0, &first)?,
-                "two" => handler.rows(0, &second)?,
-                "other" => handler.rows(1, &second)?,
-                "end" => handler.end(0)?,
-                "end1" => handler.end(1)?,
-                "forever" => {
-                    while !cancel.is_set() {
-                        handler.rows(0, &first)?;
-                    }
-                }
-                "interrupt" => drop(cancel.set()),
-                "abandon" => return Err(Error::new(ErrorKind::Cancelled, "cancelled")),
-                other => panic!("{other}"),
-            }
-        }
-        Ok(Summary {
-            progress: self.progress(),
-            cancelled: cancel.is_set(),
-        })
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            rows_in: 1_234_567,
-            rows_out: 4,
-            watermark: Some(Utc.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap()),
-            watermark_lag: Some(Duration::from_millis(3_200)),
-            late: 7,
-            rejected: 0,
-            state_bytes: 1_500_000,
-        }
-    }
-}
-
-/// Writes how many rows a batch has.
-#[derive(Debug)]
-struct Counts;
-
-impl Encoder for Counts {
-    fn encode(&mut self, records: &RecordBatch, out: &mut dyn Write) -> Result<()> {
-        writeln!(out, "{} rows", records.num_rows())
-            .map_err(|error| Error::new(ErrorKind::Io, "writing failed").caused_by(error))
-    }
-
-    fn finish(&mut self, out: &mut dyn Write) -> Result<()> {
-        writeln!(out, "end")
-            .map_err(|error| Error::new(ErrorKind::Io, "writing failed").caused_by(error))
-    }
-}
+use crate::connector::generator::GeneratorOptions;
+use crate::format::encode::OutputFormat;
+use crate::session::{Progress, ResultHandler};
 
 /// A stream that keeps what is written, and may be closed after some bytes.
 #[derive(Clone, Default)]
@@ -128,23 +45,45 @@ impl Write for Kept {
     }
 }
 
+/// A stream whose reader has fallen asleep.
+#[derive(Clone, Default)]
+struct Stuck(Arc<(Mutex<bool>, Condvar)>);
+
+impl Stuck {
+    fn wake(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let awake = self.0.0.lock().unwrap();
+        let _awake = self.0.1.wait_while(awake, |awake| !*awake).unwrap();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, PartialEq)]
 struct Ran {
     code: u8,
     stdout: String,
     stderr: String,
 }
 
+#[derive(Default)]
 struct World {
-    terminal: bool,
+    width: Option<u16>,
     stdin: &'static str,
+    stdin_is_terminal: bool,
     closes_after: Option<usize>,
+    /// Stopped as soon as it starts.
+    stopped: bool,
 }
-
-const PIPED: World = World {
-    terminal: false,
-    stdin: "",
-    closes_after: None,
-};
 
 impl World {
     fn run(&self, args: &[&str]) -> Ran {
@@ -152,221 +91,305 @@ impl World {
             closes_after: self.closes_after,
             ..Kept::default()
         };
-        let stderr = Kept::default();
-        let mut io = Io {
-            stdout: Box::new(stdout.clone()),
-            stdout_is_terminal: self.terminal,
-            stderr: Box::new(stderr.clone()),
-            stderr_is_terminal: false,
-            stdin: Box::new(self.stdin.as_bytes()) as Box<dyn Read>,
-        };
-        let encoder = |format: OutputFormat, _: &SchemaRef| -> Result<Box<dyn Encoder>> {
-            assert!(!matches!(
-                format,
-                OutputFormat::Table | OutputFormat::Markdown
-            ));
-            Ok(Box::new(Counts))
-        };
-        let tools = Tools {
-            runner: &|| Ok(Box::new(Fake)),
-            encoder: &encoder,
-            generator: &|options: &GenerateOptions| {
-                let numbers = Int64Array::from_iter_values(0..options.rows as i64);
-                let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).unwrap();
-                Ok(Box::new(std::iter::once(Ok(batch))))
-            },
-        };
-        let args = std::iter::once(&"windrow").chain(args).map(Into::into);
-        let code = run(args, &tools, &mut io, &CancelFlag::default());
+        let (code, stderr) = self.run_to(Box::new(stdout.clone()), args);
         Ran {
             code,
             stdout: stdout.text(),
-            stderr: stderr.text(),
+            stderr,
         }
     }
+
+    fn run_to(&self, stdout: Box<dyn Write + Send>, args: &[&str]) -> (u8, String) {
+        let stderr = Kept::default();
+        let stopped = self.stopped;
+        let mut io = Io {
+            stdout,
+            stdout_width: self.width,
+            stderr: Box::new(stderr.clone()),
+            stderr_is_terminal: false,
+            stdin: Box::new(self.stdin.as_bytes()) as Box<dyn Read>,
+            stdin_is_terminal: self.stdin_is_terminal,
+            on_start: Box::new(move |cancel| cancel.store(stopped, Ordering::SeqCst)),
+        };
+        let args = std::iter::once(&"windrow").chain(args).map(Into::into);
+        let code = run(args, &mut io);
+        (code, stderr.text())
+    }
 }
 
-fn ran(args: &[&str]) -> Ran {
-    PIPED.run(args)
+fn terminal(width: u16) -> World {
+    World {
+        width: Some(width),
+        ..World::default()
+    }
 }
 
 #[test]
-fn rows_go_to_stdout_in_the_chosen_format() {
-    let ran = ran(&["-c", "begin one two end"]);
+fn on_a_terminal_rows_are_a_table_as_wide_as_it() {
+    let sql = "SELECT 1 AS a, NULL AS b, repeat('x', 100) AS c";
+    let ran = terminal(40).run(&["-c", sql]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    assert_eq!(ran.stdout, "2 rows\n2 rows\nend\n");
-    let terminal = World {
-        terminal: true,
-        ..PIPED
-    };
-    assert_eq!(
-        terminal.run(&["-c", "begin one two end"]).stdout,
-        " sensor | pm25\n\
-         --------+------\n \
-          a      | 12.5\n \
-          NULL   |  3.0\n \
-          überlang |  1.0\n \
-          b|c    | -0.25\n"
-    );
-}
-
-#[test]
-fn tables_of_several_queries_stand_apart() {
-    let ran = ran(&[
-        "--format",
-        "markdown",
-        "-c",
-        "begin begin1 one other one end end1",
-    ]);
-    let first = "| sensor | pm25 |\n|:-------|-----:|\n| a      | 12.5 |\n|        |  3.0 |\n";
-    let second =
-        "| sensor   |  pm25 |\n|:---------|------:|\n| überlang |   1.0 |\n| b\\|c     | -0.25 |\n";
-    let empty = "| sensor | pm25 |\n|:-------|-----:|\n";
-    assert_eq!(ran.stdout, format!("{first}\n{second}\n{first}\n{empty}"));
-}
-
-#[test]
-fn a_query_without_rows_has_a_header() {
-    let ran = ran(&["--format", "table", "-c", "begin end"]);
-    assert_eq!(ran.stdout, " sensor | pm25\n--------+------\n");
-}
-
-#[test]
-fn errors_go_to_stderr() {
-    let ran = ran(&["-c", "begin bad"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-    assert_eq!(
-        ran.stderr,
-        "error: this is bad\n  --> -c:1:7: bad\n   = help: write good\n"
-    );
-}
-
-#[test]
-fn check_reports_every_script() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    std::fs::write(path("a.sql"), "bad").unwrap();
-    std::fs::write(path("b.sql"), "begin").unwrap();
-    std::fs::write(path("c.sql"), "also bad").unwrap();
-    let ran = PIPED.run(&["check", &path("a.sql"), &path("b.sql"), &path("c.sql")]);
-    assert_eq!(ran.code, 1);
-    assert_eq!(ran.stdout, "");
-    assert_eq!(ran.stderr.matches("error: this is bad").count(), 2);
-    assert!(ran.stderr.contains("c.sql:1:6: bad"));
-    assert_eq!(PIPED.run(&["check", &path("b.sql")]).code, 0);
-}
-
-#[test]
-fn run_reads_scripts_from_files_and_stdin() {
-    let world = World {
-        stdin: "begin one end",
-        ..PIPED
-    };
-    assert_eq!(world.run(&["run", "-"]).stdout, "2 rows\nend\n");
-    let ran = world.run(&["run", "/nowhere/x.sql"]);
-    assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr
-            .starts_with("error: /nowhere/x.sql cannot be read: ")
-    );
-}
-
-#[test]
-fn wrong_arguments_exit_with_2() {
-    let unknown = ran(&["--format", "excel", "-c", ""]);
-    assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""));
-    assert!(unknown.stderr.contains("excel"));
-    assert_eq!(ran(&["run"]).code, 2);
-    assert_eq!(ran(&["--format", "csv"]).code, 2);
-    assert_eq!(ran(&["generate", "--rate", "-1"]).code, 2);
-    assert_eq!(ran(&["generate", "--sensors", "0"]).code, 2);
-}
-
-#[test]
-fn help_and_version_go_to_stdout() {
-    let help = ran(&["--help"]);
-    assert_eq!((help.code, help.stderr.as_str()), (0, ""));
-    for word in ["Examples:", "generate", "--format", "--progress", "check"] {
-        assert!(help.stdout.contains(word), "{word}");
-    }
-    let version = ran(&["--version"]);
-    assert_eq!(
-        version.stdout,
-        format!("windrow {}\n", env!("CARGO_PKG_VERSION"))
-    );
-    // Without arguments there is help too.
-    assert!(ran(&[]).stderr.contains("Usage:"));
-}
-
-#[test]
-fn a_closed_pipe_ends_quietly() {
-    let world = World {
-        closes_after: Some(100),
-        ..PIPED
-    };
-    for format in ["csv", "table"] {
-        let ran = world.run(&["--format", format, "-c", "begin forever end"]);
-        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{format}");
-    }
-    assert_eq!(world.run(&["generate", "--rows", "5"]).code, 0);
-}
-
-#[test]
-fn cancelling_stops_cleanly() {
-    let ran = ran(&[
-        "--progress",
-        "plain",
-        "-c",
-        "interrupt begin one end",
-        "-c",
-        "bad",
-    ]);
-    assert_eq!(ran.code, 0);
-    assert_eq!(ran.stdout, "2 rows\nend\n");
-    assert!(ran.stderr.starts_with("stopped in 0."), "{}", ran.stderr);
-    assert_eq!(super::tests::ran(&["-c", "abandon"]).code, 130);
+    assert!(ran.stdout.contains("│ 1 ┆ NULL ┆ xxx"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("x… │"), "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|line| line.width() <= 40));
+    assert!(ran.stdout.ends_with("1 row\n"));
+    // Elsewhere they are CSV, with nothing for NULL.
+    let piped = World::default().run(&["-c", "SELECT 1 AS a, NULL AS b"]);
+    assert_eq!(piped.stdout, "a,b\n1,\n");
 }
 
 #[test]
 fn binary_formats_are_not_for_a_terminal() {
-    let terminal = World {
-        terminal: true,
-        ..PIPED
-    };
-    let ran = terminal.run(&["--format", "parquet", "-c", "begin"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-    assert_eq!(
-        ran.stderr,
-        "error: parquet is not for a terminal\n   = help: send stdout to a file or a pipe, or choose another --format\n"
-    );
-    let ran = PIPED.run(&["--format", "arrow", "-c", "begin one end begin1"]);
-    assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr
-            .starts_with("error: arrow holds the rows of one query only")
-    );
+    for args in [
+        &["--format", "parquet", "-c", "SELECT 1"][..],
+        &["generate", "--rows", "1", "--format", "arrow"],
+    ] {
+        let ran = terminal(80).run(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        assert!(
+            ran.stderr
+                .contains("is not for a terminal\n   = help: send stdout to a file")
+        );
+    }
 }
 
 #[test]
-fn generate_writes_to_stdout_or_a_file() {
-    assert_eq!(ran(&["generate", "--rows", "5"]).stdout, "5 rows\nend\n");
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.md");
-    let text = path.display().to_string();
-    let ran = ran(&["generate", "--rows", "2", "--output", &text]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
-    assert_eq!(
-        std::fs::read_to_string(path).unwrap(),
-        "|   n |\n|----:|\n|   0 |\n|   1 |\n"
+fn a_reader_that_has_gone_ends_everything_quietly() {
+    let world = World {
+        closes_after: Some(100),
+        ..World::default()
+    };
+    let endless = "CREATE STREAM r WITH (connector = 'generator', rows = 'endless');";
+    for query in [
+        "SELECT ts, sensor FROM r",
+        "CREATE SINK s WITH (connector = 'stdout') AS SELECT ts, sensor FROM r",
+    ] {
+        for format in ["csv", "table", "json"] {
+            let ran = world.run(&["--format", format, "-c", &format!("{endless}{query}")]);
+            assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{query} {format}");
+        }
+    }
+    assert_eq!(world.run(&["generate"]).code, 0);
+}
+
+#[test]
+fn stopping_ends_what_would_go_on_for_ever() {
+    let world = World {
+        stopped: true,
+        ..World::default()
+    };
+    let sql = "CREATE STREAM r WITH (connector = 'generator', rows = 'endless'); SELECT ts FROM r";
+    let ran = world.run(&["--format", "json", "-c", sql]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.stderr.starts_with("stopped after 0."), "{}", ran.stderr);
+    // What was begun is closed.
+    assert_eq!(ran.stdout, "[]\n");
+    assert_eq!(world.run(&["--progress", "off", "-c", sql]).stderr, "");
+    assert_eq!(world.run(&["generate"]).code, 0);
+}
+
+#[test]
+fn a_reader_that_sleeps_does_not_hold_up_the_end() {
+    let world = World {
+        stopped: true,
+        ..World::default()
+    };
+    let sql = "CREATE STREAM r WITH (connector = 'generator', rows = 'endless');
+               CREATE SINK s WITH (connector = 'stdout') AS SELECT ts FROM r";
+    for args in [&["-c", "SELECT 1"][..], &["-c", sql], &["generate"]] {
+        let asleep = Stuck::default();
+        let started = Instant::now();
+        assert_eq!(world.run_to(Box::new(asleep.clone()), args).0, 0);
+        // Far more than it takes, for a busy machine.
+        assert!(started.elapsed() < Duration::from_secs(5), "{args:?}");
+        asleep.wake();
+    }
+}
+
+#[test]
+fn a_check_does_not_wait_for_somebody_to_type() {
+    let world = World {
+        stdin: "SELECT * FROM stdin",
+        stdin_is_terminal: true,
+        ..World::default()
+    };
+    let ran = world.run(&["check", "-"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr
+            .starts_with("error: the columns of stdin are not known here\n  --> stdin:1:"),
+        "{}",
+        ran.stderr
     );
+    let declared = World {
+        stdin: "CREATE STREAM s (a BIGINT) WITH (connector = 'stdin'); SELECT a FROM s",
+        ..world
+    };
+    assert_eq!(declared.run(&["check", "-"]).stderr, "stdin: ok\n");
+}
+
+#[test]
+fn generate_takes_every_option_of_the_generator() {
+    let command = args::Command::command();
+    let generate = command.find_subcommand("generate").expect("is there");
+    let flags: Vec<String> = (generate.get_arguments())
+        .filter_map(|argument| Some(argument.get_long()?.replace('-', "_")))
+        .collect();
+    for name in GeneratorOptions::NAMES {
+        // How many rows are made at once is nobody's concern here.
+        assert!(
+            name == "batch_rows" || flags.contains(&name.to_owned()),
+            "{name}"
+        );
+    }
+    // What help says of defaults.
+    let args = [
+        "windrow",
+        "generate",
+        "--sensors",
+        "100",
+        "--rate",
+        "1000",
+        "--seed",
+        "42",
+        "--disorder",
+        "0",
+        "--delay-share",
+        "0.2",
+        "--loss",
+        "0",
+        "--duplicates",
+        "0",
+        "--spikes",
+        "0",
+        "--stuck",
+        "0",
+        "--silent",
+        "0",
+        "--nulls",
+        "0",
+        "--theme",
+        "city",
+    ];
+    let given = args::Command::try_parse_from(args).expect("they fit");
+    let Some(args::Action::Generate(given)) = given.action else {
+        panic!("another command");
+    };
+    let endless = GeneratorOptions {
+        rows: None,
+        ..GeneratorOptions::default()
+    };
+    assert_eq!(given.plan().expect("they fit").options, endless);
+}
+
+fn rows(sensors: &[Option<&str>], values: &[f64]) -> RecordBatch {
+    let sensors = Arc::new(StringArray::from(sensors.to_vec()));
+    let values = Arc::new(Float64Array::from(values.to_vec()));
+    RecordBatch::try_from_iter_with_nullable([
+        ("sensor", sensors as _, true),
+        ("pm25", values as _, true),
+    ])
+    .unwrap()
+}
+
+fn pipe(out: impl Write + Send + 'static) -> (Pipe, Arc<AtomicBool>) {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let pipe = Pipe::new(Box::new(out), cancel.clone(), |write| write()).unwrap();
+    (pipe, cancel)
+}
+
+#[test]
+fn rows_of_several_statements_stand_apart() {
+    let first = rows(&[Some("a"), None], &[12.5, 3.0]);
+    let second = rows(&[Some("überlang")], &[-0.25]);
+    let out = Kept::default();
+    let mut output = Output::new(OutputFormat::Markdown, None, pipe(out.clone()).0);
+    for records in [&first, &second] {
+        output.begin(&records.schema()).unwrap();
+        output.rows(records).unwrap();
+        output.end().unwrap();
+    }
+    output.close().unwrap();
+    let head = "| sensor | pm25 |\n|---|---:|\n";
+    assert_eq!(
+        out.text(),
+        format!("{head}| a | 12.5 |\n|  | 3.0 |\n\n{head}| überlang | -0.25 |\n")
+    );
+    let mut output = Output::new(OutputFormat::Parquet, None, pipe(Kept::default()).0);
+    output.begin(&first.schema()).unwrap();
+    output.end().unwrap();
+    let error = output
+        .begin(&first.schema())
+        .expect_err("one file, one table");
+    assert_eq!(error.message(), "parquet holds the rows of one query only");
+}
+
+#[test]
+fn rows_are_seen_when_nothing_more_is_there_for_now() {
+    for format in [OutputFormat::Csv, OutputFormat::Table] {
+        let out = Kept::default();
+        let (pipe, _) = pipe(out.clone());
+        let mut output = Output::new(format, None, pipe.clone());
+        let records = rows(&[Some("first")], &[1.0]);
+        output.begin(&records.schema()).unwrap();
+        output.rows(&records).unwrap();
+        output.flush().unwrap();
+        pipe.drain().unwrap();
+        assert!(out.text().contains("first"), "{format}");
+    }
+}
+
+#[test]
+fn a_pipe_writes_in_order_and_no_more_than_is_taken() {
+    let out = Kept::default();
+    let (pipe, _) = pipe(out.clone());
+    let mut expected = String::new();
+    for number in 0..1_000 {
+        let chunk = format!("{number}\n");
+        expected.push_str(&chunk);
+        pipe.send(chunk.into_bytes()).unwrap();
+    }
+    pipe.drain().unwrap();
+    assert_eq!(out.text(), expected);
+
+    let asleep = Stuck::default();
+    let (pipe, cancel) = super::tests::pipe(asleep.clone());
+    cancel.store(true, Ordering::SeqCst);
+    let mut taken = 0;
+    while pipe.send(vec![0; 1 << 20]).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, 4);
+    asleep.wake();
 }
 
 #[test]
 fn progress_in_one_line() {
+    let progress = Progress {
+        rows: 1_234_567,
+        bytes: 455,
+        bytes_total: Some(1_000),
+        late: 7,
+        rejected: 0,
+        state_bytes: 1_500_000,
+        // 2026-01-02T03:04:05Z
+        watermark_ms: Some(1_767_323_045_000),
+        is_live: true,
+    };
     assert_eq!(
-        line(&Fake.progress(), 1_234_567.0),
-        "1,234,567 rows · 1.2 M rows/s · watermark 2026-01-02 03:04:05 (3.2 s behind) · 7 late · \
-         0 rejected · state 1.50 MB · 4 rows out"
+        line(&progress, 1_234_567.0, 1_767_323_048_200),
+        "1,234,567 rows · 1.2 M rows/s · 45 % · watermark 2026-01-02 03:04:05 (3.2 s behind) · \
+         7 late · 0 rejected · state 1.50 MB"
+    );
+    let bounded = Progress {
+        is_live: false,
+        bytes_total: None,
+        ..progress
+    };
+    assert_eq!(
+        line(&bounded, 950.0, 0),
+        "1,234,567 rows · 950 rows/s · watermark 2026-01-02 03:04:05 · 7 late · 0 rejected · \
+         state 1.50 MB"
     );
     let start = Instant::now();
     let mut meter = Meter::new(start, 100);

@@ -16,10 +16,10 @@ use windrow_core::stream::{Source, SourceEvent};
 use super::reading::{Reading, RowFeed, SourceOptions};
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::adapt::Adapter;
-use crate::format::columnar::{Counted, ParquetFile, arrow_schema, read_arrow, shown};
-use crate::format::reader::decompress;
+use crate::format::columnar::{ParquetFile, arrow_schema, read_arrow, shown};
+use crate::format::reader::{Counted, decompress};
 use crate::format::text::{TextFormat, TextReader};
-use crate::format::{Format, FormatOptions, infer};
+use crate::format::{Compression, Format, FormatOptions, infer};
 
 /// The files that a path, a folder or a pattern stands for, in the order of their names.
 ///
@@ -285,11 +285,16 @@ fn read_file(
             };
             let read = Arc::new(AtomicU64::new(0));
             let file = Counted::new(File::open(path).map_err(io)?, read.clone());
-            let reader = decompress(Box::new(file), compression).map_err(io)?;
             let text = text_format(path, kind, format);
             let shape = feed.shape(&text, &shown(path), batch_rows);
-            let chunks = text.chunks(reader, options.batch_bytes, false)?;
-            feed.text(partition, TextReader::new(chunks, text, shape), &read)?
+            if compression == Compression::None {
+                let chunks = text.chunks(file, options.batch_bytes, false)?;
+                feed.text(partition, TextReader::new(chunks, text, shape), &read)?
+            } else {
+                let reader = decompress(Box::new(file), compression).map_err(io)?;
+                let chunks = text.chunks(reader, options.batch_bytes, false)?;
+                feed.text(partition, TextReader::new(chunks, text, shape), &read)?
+            }
         }
     };
     Ok(match given {

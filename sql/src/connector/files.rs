@@ -12,7 +12,7 @@ use super::reading::{SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs};
 use super::stdin::StdinSource;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::encode::EncodeOptions;
+use crate::format::encode::{EncodeOptions, encoder};
 use crate::format::{FORMAT_OPTIONS, FormatOptions, infer};
 
 /// The connector `file`.
@@ -90,6 +90,12 @@ impl ConnectorKind for FileKind {
     fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
         let (options, unknown) = FileSinkOptions::from_pairs(options)?;
         Ok((Box::new(FileSink::create(options, schema)?), unknown))
+    }
+
+    fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
+        let (options, unknown) = FileSinkOptions::from_pairs(options)?;
+        encoder(options.format, &options.encode, schema)?;
+        Ok(unknown)
     }
 
     fn option_names(&self) -> Vec<&'static str> {

@@ -8,27 +8,19 @@ use windrow_core::stream::{Sink, Source};
 use super::blackhole::BlackholeSink;
 use super::files::{FileKind, StdinKind};
 use super::generator::{self, GeneratorOptions, GeneratorSource};
-use super::registry::{Connector, ConnectorKind, Connectors, Pairs};
-use super::stdout::StdoutSink;
+use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_source};
+use super::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::encode::setting::Settings;
-use crate::format::encode::{EncodeOptions, OutputFormat, encoder};
+use crate::format::encode::OutputFormat;
 
 /// Makes all connectors known.
 pub fn register_all(connectors: &mut Connectors) {
     connectors.register("file", Arc::new(FileKind));
     connectors.register("stdin", Arc::new(StdinKind));
     connectors.register("generator", Arc::new(GeneratorKind));
-    connectors.register("stdout", Arc::new(StdoutKind));
+    let stdout = StdoutKind::new(OutputFormat::Csv, None, || Box::new(std::io::stdout()));
+    connectors.register("stdout", Arc::new(stdout));
     connectors.register("blackhole", Arc::new(BlackholeKind));
-}
-
-fn no_source<T>(name: &str) -> Result<T> {
-    Err(Error::new(
-        ErrorKind::Option,
-        format!("connector '{name}' gives no rows"),
-    )
-    .help("it is for sinks: CREATE SINK … WITH (connector = …)"))
 }
 
 fn no_sink<T>(name: &str) -> Result<T> {
@@ -94,36 +86,6 @@ impl ConnectorKind for GeneratorKind {
 
     fn option_names(&self) -> Vec<&'static str> {
         GeneratorOptions::NAMES.to_vec()
-    }
-}
-
-#[derive(Debug)]
-struct StdoutKind;
-
-impl ConnectorKind for StdoutKind {
-    fn source(&self, _: &Pairs, _: Option<SchemaRef>) -> Result<(Arc<dyn Connector>, Vec<String>)> {
-        no_source("stdout")
-    }
-
-    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
-        let mut settings = Settings::new(options);
-        let format = match settings.text("format") {
-            Some(format) => format.parse()?,
-            None => OutputFormat::Csv,
-        };
-        let (encode, unknown) = EncodeOptions::from_pairs(options)?;
-        let unknown = unknown
-            .into_iter()
-            .filter(|name| name != "format")
-            .collect();
-        let sink = StdoutSink::new(encoder(format, &encode, schema)?);
-        Ok((Box::new(sink), unknown))
-    }
-
-    fn option_names(&self) -> Vec<&'static str> {
-        (["format"].into_iter())
-            .chain(EncodeOptions::NAMES)
-            .collect()
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +18,7 @@ use crate::error::Result;
 use crate::format::chunk::{Chunk, ChunkParser};
 use crate::format::column::nullable;
 use crate::format::options::parse_count;
+use crate::format::reader::Fill;
 use crate::format::rows::{Piece, RowShape};
 use crate::format::text::TextReader;
 
@@ -209,7 +209,7 @@ impl RowFeed<'_> {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(super) fn text<R: Read>(
+    pub(super) fn text<R: Fill>(
         &self,
         partition: u32,
         mut reader: TextReader<R>,

@@ -56,6 +56,14 @@ pub trait ConnectorKind: Debug + Send + Sync {
     /// If an option does not fit, or the sink cannot be opened.
     fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)>;
 
+    /// Checks the options of a sink as [`ConnectorKind::sink`] does, without opening it.
+    ///
+    /// # Errors
+    /// If an option does not fit.
+    fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
+        self.sink(options, schema).map(|(_, unknown)| unknown)
+    }
+
     /// The options that it knows, for errors.
     fn option_names(&self) -> Vec<&'static str>;
 }
@@ -98,4 +106,13 @@ impl Connectors {
             }
         })
     }
+}
+
+/// The answer of a connector that is for sinks only.
+pub(super) fn no_source<T>(name: &str) -> Result<T> {
+    Err(Error::new(
+        ErrorKind::Option,
+        format!("connector '{name}' gives no rows"),
+    )
+    .help("it is for sinks: CREATE SINK … WITH (connector = …)"))
 }

@@ -23,10 +23,10 @@ use super::reading::{Reading, SourceOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::adapt::Adapter;
 use crate::format::column::nullable;
-use crate::format::columnar::{Counted, no_arrow, read_arrow_stream, stream_start};
+use crate::format::columnar::{no_arrow, read_arrow_stream, stream_start};
 use crate::format::csv::line_feeds;
 use crate::format::infer::{infer_text, sniff_format, tells_format};
-use crate::format::reader::decompress;
+use crate::format::reader::{Counted, Fill, decompress};
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Compression, Format, FormatOptions};
 
@@ -170,6 +170,8 @@ impl Read for Pump {
         }
     }
 }
+
+impl Fill for Pump {}
 
 /// Reads until the end, or until nobody takes what is read.
 fn pump(

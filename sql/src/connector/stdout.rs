@@ -6,12 +6,17 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Sink;
 
-use crate::error::{Error, ErrorKind};
+use super::registry::{Connector, ConnectorKind, Pairs, no_source};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Encoder;
+use crate::format::encode::setting::Settings;
+use crate::format::encode::{EncodeOptions, OutputFormat, encoder};
 
 /// Encodes rows and writes them.
 pub struct StdoutSink {
@@ -29,11 +34,6 @@ impl fmt::Debug for StdoutSink {
 
 impl StdoutSink {
     const BUFFER_BYTES: usize = 1 << 16;
-
-    /// Writes to the standard output of the process.
-    pub fn new(encoder: Box<dyn Encoder>) -> Self {
-        Self::to(Box::new(io::stdout()), encoder)
-    }
 
     /// Writes to `out`, which needs no buffer of its own.
     pub fn to(out: Box<dyn Write + Send>, encoder: Box<dyn Encoder>) -> Self {
@@ -59,6 +59,77 @@ impl Sink for StdoutSink {
     }
 }
 
+/// The connector `stdout`: sinks that write to the standard output, or to what stands
+/// for it.
+pub struct StdoutKind {
+    format: OutputFormat,
+    width: Option<u16>,
+    open: Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>,
+}
+
+impl StdoutKind {
+    /// `format`: that of sinks which name none; `width`: the columns of the terminal,
+    /// if it is one.
+    pub fn new(
+        format: OutputFormat,
+        width: Option<u16>,
+        open: impl Fn() -> Box<dyn Write + Send> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            format,
+            width,
+            open: Box::new(open),
+        }
+    }
+
+    fn encoder(
+        &self,
+        options: &Pairs,
+        schema: &SchemaRef,
+    ) -> Result<(Box<dyn Encoder>, Vec<String>)> {
+        let mut settings = Settings::new(options);
+        let format = match settings.text("format") {
+            Some(format) => format.parse()?,
+            None => self.format,
+        };
+        let mut encode = EncodeOptions::take(&mut settings)?;
+        encode.width = self.width;
+        if format == OutputFormat::Table && !options.contains_key("null_value") {
+            encode.null_value = "NULL".to_owned();
+        }
+        Ok((encoder(format, &encode, schema)?, settings.rest()))
+    }
+}
+
+impl fmt::Debug for StdoutKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdoutKind")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectorKind for StdoutKind {
+    fn source(&self, _: &Pairs, _: Option<SchemaRef>) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        no_source("stdout")
+    }
+
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        let (encoder, unknown) = self.encoder(options, schema)?;
+        Ok((Box::new(StdoutSink::to((self.open)(), encoder)), unknown))
+    }
+
+    fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
+        Ok(self.encoder(options, schema)?.1)
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        (["format"].into_iter())
+            .chain(EncodeOptions::NAMES)
+            .collect()
+    }
+}
+
 fn unwritten(error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot write the output: {error}")).caused_by(error)
 }
@@ -66,11 +137,15 @@ fn unwritten(error: io::Error) -> Error {
 /// Whether an error, or what caused it, is that the reader has closed the pipe: a
 /// quiet end, not a failure.
 pub fn is_closed_pipe(error: &(dyn StdError + 'static)) -> bool {
+    is_caused_by(error, io::ErrorKind::BrokenPipe)
+}
+
+/// Whether an error, or what caused it, is of this kind of the operating system's.
+pub(crate) fn is_caused_by(error: &(dyn StdError + 'static), kind: io::ErrorKind) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let closed = (error.downcast_ref::<io::Error>())
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        if closed {
+        let is_it = (error.downcast_ref::<io::Error>()).is_some_and(|error| error.kind() == kind);
+        if is_it {
             return true;
         }
         cause = error.source();

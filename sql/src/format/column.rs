@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Float32Array,
-    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, NullBufferBuilder,
-    StringArray, StructArray, Time32MillisecondArray, Time32SecondArray, Time64MicrosecondArray,
+    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, StringArray,
+    StructArray, Time32MillisecondArray, Time32SecondArray, Time64MicrosecondArray,
     Time64NanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -17,7 +17,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use windrow_core::time::{nanos_per_tick, timestamps};
 
-use super::number::{Fault, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64};
+use super::number::{
+    Fault, ShortNumber, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64,
+};
 use super::time::{DateCache, TimestampFormat, parse_iso, parse_time_of_day};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,8 +42,51 @@ pub(super) enum Takes {
 pub(super) struct Column {
     data_type: DataType,
     values: Values,
-    validity: NullBufferBuilder,
+    validity: Validity,
     times: Option<Arc<TimestampFormat>>,
+}
+
+/// Which values are there. Nothing is written down before the first NULL.
+#[derive(Debug, Default)]
+struct Validity {
+    len: usize,
+    bits: Option<BooleanBufferBuilder>,
+}
+
+impl Validity {
+    #[inline]
+    fn append_valid(&mut self) {
+        self.len += 1;
+        if let Some(bits) = &mut self.bits {
+            bits.append(true);
+        }
+    }
+
+    fn append_null(&mut self) {
+        let len = self.len;
+        let bits = self.bits.get_or_insert_with(|| {
+            let mut bits = BooleanBufferBuilder::new(len + 1);
+            bits.append_n(len, true);
+            bits
+        });
+        bits.append(false);
+        self.len += 1;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.len {
+            self.len = len;
+            if let Some(bits) = &mut self.bits {
+                bits.truncate(len);
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Option<NullBuffer> {
+        self.len = 0;
+        let mut bits = self.bits.take()?;
+        Some(NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0)
+    }
 }
 
 #[derive(Debug)]
@@ -187,7 +232,7 @@ impl Column {
         Ok(Self {
             data_type: data_type.clone(),
             values,
-            validity: NullBufferBuilder::new(0),
+            validity: Validity::default(),
             times: times.cloned(),
         })
     }
@@ -195,7 +240,7 @@ impl Column {
     /// How many values it holds, NULLs among them.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.validity.len()
+        self.validity.len
     }
 
     /// Its type.
@@ -293,7 +338,29 @@ impl Column {
             Values::Time(values) => values.push(parse_time_of_day(text).ok_or(Fault::Invalid)?),
             Values::Struct(..) | Values::List { .. } => return Err(Fault::Invalid),
         }
-        self.validity.append_non_null();
+        self.validity.append_valid();
+        Ok(())
+    }
+
+    /// Appends a number that was read already; `text` is how it is written.
+    #[inline]
+    pub(super) fn append_number(
+        &mut self,
+        number: Option<ShortNumber>,
+        text: &[u8],
+    ) -> Result<(), Fault> {
+        match (&mut self.values, number) {
+            (Values::Float64(values), Some(number)) => match number.to_f64() {
+                Some(value) => values.push(value),
+                None => values.push(parse_f64(text)?),
+            },
+            (Values::Integer { values, min, max }, Some(number)) => match number.to_i64() {
+                Some(value) if value >= *min && value <= *max => values.push(value),
+                _ => return self.append_text(text),
+            },
+            _ => return self.append_text(text),
+        }
+        self.validity.append_valid();
         Ok(())
     }
 
@@ -317,7 +384,7 @@ impl Column {
     pub(super) fn close(&mut self) {
         match &mut self.values {
             Values::Struct(_, children) => {
-                let len = self.validity.len();
+                let len = self.validity.len;
                 (children.iter_mut())
                     .filter(|child| child.len() == len)
                     .for_each(Self::append_null);
@@ -325,7 +392,7 @@ impl Column {
             Values::List { offsets, child, .. } => offsets.push(offset(child.len())),
             _ => unreachable!("only structs and lists have parts"),
         }
-        self.validity.append_non_null();
+        self.validity.append_valid();
     }
 
     /// Takes back everything after the first `len` values.
@@ -352,7 +419,7 @@ impl Column {
                 child.truncate(offsets[offsets.len() - 1] as usize);
             }
         }
-        self.validity.truncate(len.min(self.validity.len()));
+        self.validity.truncate(len);
     }
 
     /// The values so far as an array; the column is empty afterwards.

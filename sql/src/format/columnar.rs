@@ -20,6 +20,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::adapt::Adapter;
+use super::reader::Counted;
 use super::rows::Piece;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -264,34 +265,6 @@ pub(crate) fn read_arrow_stream(
         let _stopped = out(adapter.nothing(), rest);
     }
     Ok(())
-}
-
-/// Counts the bytes that pass through a reader.
-#[derive(Debug)]
-pub(crate) struct Counted<R> {
-    inner: R,
-    count: Arc<AtomicU64>,
-}
-
-impl<R> Counted<R> {
-    /// Adds the bytes that `inner` gives to `count`.
-    pub(crate) fn new(inner: R, count: Arc<AtomicU64>) -> Self {
-        Self { inner, count }
-    }
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.count.fetch_add(read as u64, Relaxed);
-        Ok(read)
-    }
-
-    fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
-        let read = self.inner.read_to_end(buffer)?;
-        self.count.fetch_add(read as u64, Relaxed);
-        Ok(read)
-    }
 }
 
 /// Record batches of any size, given on in pieces.

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::csv::is_missing_word;
 use super::csv::{CsvParser, take_header};
 use super::number::{Fault, parse_f64, parse_i64};
 use super::options::{Format, FormatOptions, JsonPath};
-use super::reader::decompress;
+use super::reader::{Fill, decompress};
 use super::rows::RowShape;
 use super::text::TextFormat;
 use super::time::{DateCache, TimestampFormat, parse_iso};
@@ -151,7 +151,7 @@ pub fn infer(path: &Path, options: &FormatOptions) -> Result<SchemaRef> {
 ///
 /// # Errors
 /// If it cannot be read, or holds nothing to infer them from.
-pub(crate) fn infer_text(reader: impl Read, text: &TextFormat, file: &str) -> Result<SchemaRef> {
+pub(crate) fn infer_text(reader: impl Fill, text: &TextFormat, file: &str) -> Result<SchemaRef> {
     let mut chunks = text.chunks(reader, SAMPLE_CHUNK_BYTES, false)?;
     let mut next = || {
         chunks.next().map_err(|error| {

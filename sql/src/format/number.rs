@@ -73,43 +73,112 @@ const POWERS_OF_TEN: [f64; 23] = [
 ];
 
 /// A float, correctly rounded. `inf`, `infinity` and `nan` are floats in any case.
+#[inline]
 pub(crate) fn parse_f64(text: &[u8]) -> Result<f64, Fault> {
     if let Some(value) = short_f64(text) {
         return Ok(value);
     }
+    long_f64(text)
+}
+
+#[cold]
+fn long_f64(text: &[u8]) -> Result<f64, Fault> {
     (std::str::from_utf8(text).ok())
         .and_then(|text| text.parse().ok())
         .ok_or(Fault::Invalid)
 }
 
-/// A float of at most 19 digits without exponent, where one division is exact enough.
+/// A number without exponent and of at most 19 digits, as `mantissa / 10^scale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShortNumber {
+    pub(crate) negative: bool,
+    pub(crate) mantissa: u64,
+    /// How many digits stand after the point; `None`: there is no point.
+    pub(crate) scale: Option<u8>,
+}
+
+impl ShortNumber {
+    /// The nearest float, where one division is exact enough.
+    #[inline]
+    pub(crate) fn to_f64(self) -> Option<f64> {
+        const EXACT: u64 = 1 << 53;
+        if self.mantissa > EXACT {
+            return None;
+        }
+        let power = POWERS_OF_TEN[usize::from(self.scale.unwrap_or(0))];
+        let value = self.mantissa as f64 / power;
+        Some(if self.negative { -value } else { value })
+    }
+
+    /// The integer, if there is no point and 64 bits hold it.
+    #[inline]
+    pub(crate) fn to_i64(self) -> Option<i64> {
+        match (self.scale, self.negative) {
+            (None, true) => 0i64.checked_sub_unsigned(self.mantissa),
+            (None, false) => i64::try_from(self.mantissa).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// Eight digits at a time (D. Lemire, "Quickly parsing eight digits").
+#[inline]
+pub(crate) fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+    const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+    let word = u64::from_le_bytes(*text);
+    let digits = word.wrapping_sub(ZEROS);
+    let above = word.wrapping_add(u64::from_le_bytes([0x46; 8]));
+    if (digits | above) & u64::from_le_bytes([0x80; 8]) != 0 {
+        return None;
+    }
+    let pairs = digits * 10 + (digits >> 8);
+    let low = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
+    let high = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
+    Some(low.wrapping_add(high) >> 32)
+}
+
+/// A float of at most 19 characters without exponent.
+#[inline]
 fn short_f64(text: &[u8]) -> Option<f64> {
-    const EXACT: u64 = 1 << 53;
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
+    let (negative, text) = match text {
+        [b'-', text @ ..] => (true, text),
+        text => (false, text),
     };
-    if digits.is_empty() || digits.len() > 19 {
+    if text.len() > 19 {
         return None;
     }
     let mut mantissa = 0u64;
-    let mut point = None;
-    for (index, &byte) in digits.iter().enumerate() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            mantissa = mantissa * 10 + u64::from(digit);
-        } else if byte == b'.' && point.is_none() {
-            point = Some(index);
-        } else {
+    let mut at = 0;
+    while at < text.len() && text[at].is_ascii_digit() {
+        mantissa = mantissa * 10 + u64::from(text[at] - b'0');
+        at += 1;
+    }
+    let mut scale = None;
+    if at < text.len() {
+        let mut rest = text[at..].strip_prefix(b".")?;
+        if rest.is_empty() && at == 0 {
             return None;
         }
-    }
-    if mantissa > EXACT || digits == b"." {
+        scale = u8::try_from(rest.len()).ok();
+        while let Some((digits, tail)) = rest.split_first_chunk::<8>() {
+            mantissa = mantissa * 100_000_000 + eight_digits(digits)?;
+            rest = tail;
+        }
+        for byte in rest {
+            if !byte.is_ascii_digit() {
+                return None;
+            }
+            mantissa = mantissa * 10 + u64::from(byte - b'0');
+        }
+    } else if at == 0 {
         return None;
     }
-    let fraction = point.map_or(0, |point| digits.len() - 1 - point);
-    let value = mantissa as f64 / POWERS_OF_TEN[fraction];
-    Some(if negative { -value } else { value })
+    let number = ShortNumber {
+        negative,
+        mantissa,
+        scale,
+    };
+    number.to_f64()
 }
 
 /// A single-precision float, rounded once.

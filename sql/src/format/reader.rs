@@ -9,7 +9,10 @@
 //! bytes and passed over to its end. Where the chunks are cut makes no difference to the
 //! rows that are read from them.
 
+use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use memchr::{memchr, memrchr};
 
@@ -36,6 +39,52 @@ pub(crate) fn decompress(
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered(reader))),
         Compression::Zstd => Box::new(zstd::Decoder::with_buffer(buffered(reader))?),
     })
+}
+
+/// What chunks are read from.
+pub(crate) trait Fill: Read {
+    /// Appends `want` bytes to `buffer`, or as many as there are.
+    fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<usize>
+    where
+        Self: Sized,
+    {
+        self.take(want as u64).read_to_end(buffer)
+    }
+}
+
+impl Fill for &[u8] {}
+impl Fill for io::Empty {}
+impl Fill for Box<dyn Read + Send> {}
+
+/// Counts the bytes that pass through a reader.
+#[derive(Debug)]
+pub(crate) struct Counted<R> {
+    inner: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R> Counted<R> {
+    /// Adds the bytes that `inner` gives to `count`.
+    pub(crate) fn new(inner: R, count: Arc<AtomicU64>) -> Self {
+        Self { inner, count }
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count.fetch_add(read as u64, Relaxed);
+        Ok(read)
+    }
+}
+
+impl Fill for Counted<File> {
+    /// Through the file itself, which fills memory that has not been cleared first.
+    fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<usize> {
+        let read = (&mut self.inner).take(want as u64).read_to_end(buffer)?;
+        self.count.fetch_add(read as u64, Relaxed);
+        Ok(read)
+    }
 }
 
 /// How whole rows are found.
@@ -68,7 +117,7 @@ pub(crate) struct Chunks<R> {
     skipping: bool,
 }
 
-impl<R: Read> Chunks<R> {
+impl<R: Fill> Chunks<R> {
     /// The chunks of `reader`, of about `chunk_bytes` each; with `eager` whatever whole
     /// rows a read has brought.
     pub(crate) fn new(
@@ -124,9 +173,7 @@ impl<R: Read> Chunks<R> {
         let want = target.saturating_sub(self.buffer.len()).max(1);
         if !self.eager {
             self.buffer.reserve_exact(want);
-            let read = (&mut self.reader)
-                .take(want as u64)
-                .read_to_end(&mut self.buffer)?;
+            let read = self.reader.fill(&mut self.buffer, want)?;
             self.ended = read < want;
             return Ok(());
         }

@@ -1,13 +1,12 @@
 //! The rows of one text, as chunks and the parser that reads them.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::{CsvParser, Dialect, take_header};
 use super::json::{JsonParser, ObjectScanner};
 use super::options::{Format, FormatOptions};
-use super::reader::{Chunks, Splitter};
+use super::reader::{Chunks, Fill, Splitter};
 use super::rows::RowShape;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -35,7 +34,7 @@ impl TextFormat {
     ///
     /// # Errors
     /// If the format is not read.
-    pub(crate) fn chunks<R: Read>(
+    pub(crate) fn chunks<R: Fill>(
         &self,
         reader: R,
         chunk_bytes: usize,
@@ -80,7 +79,7 @@ pub(crate) struct TextReader<R> {
     parser: Option<Arc<dyn ChunkParser>>,
 }
 
-impl<R: Read> TextReader<R> {
+impl<R: Fill> TextReader<R> {
     /// Reads `chunks` of the format `text` as rows of `shape`.
     pub(crate) fn new(chunks: Chunks<R>, text: TextFormat, shape: RowShape) -> Self {
         Self {

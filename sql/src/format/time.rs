@@ -8,7 +8,6 @@
 
 use arrow::datatypes::TimeUnit;
 use chrono::format::{Fixed, Item, Parsed, StrftimeItems};
-use windrow_core::time::nanos_per_tick;
 
 use super::number::Fault;
 
@@ -33,9 +32,17 @@ impl Instant {
     pub(crate) fn ticks(&self, unit: TimeUnit) -> Result<i64, Fault> {
         let seconds =
             self.days * 86_400 + i64::from(self.seconds) - i64::from(self.offset.unwrap_or(0));
-        let per_tick = nanos_per_tick(unit);
-        (seconds.checked_mul(1_000_000_000 / per_tick))
-            .and_then(|ticks| ticks.checked_add(i64::from(self.nanos) / per_tick))
+        // By constants: a division by what is known only at run time costs as much as
+        // reading all digits.
+        let nanos = i64::from(self.nanos);
+        let (per_second, ticks) = match unit {
+            TimeUnit::Second => (1, 0),
+            TimeUnit::Millisecond => (1_000, nanos / 1_000_000),
+            TimeUnit::Microsecond => (1_000_000, nanos / 1_000),
+            TimeUnit::Nanosecond => (1_000_000_000, nanos),
+        };
+        (seconds.checked_mul(per_second))
+            .and_then(|seconds| seconds.checked_add(ticks))
             .ok_or(Fault::Range)
     }
 

@@ -147,10 +147,12 @@ impl BatchQuery {
             };
             while let Some(batch) = stream.next().await {
                 let failed = batch.is_err();
-                if sender.send(batch.map_err(data_fault)).is_err() || failed {
+                if sender.send(batch.map(Some).map_err(data_fault)).is_err() || failed {
                     return;
                 }
             }
+            // As above.
+            let _ = sender.send(Ok(None));
         });
         Ok(RunningBatch {
             schema: self.schema,
@@ -164,7 +166,8 @@ impl BatchQuery {
 #[derive(Debug)]
 pub(super) struct RunningBatch {
     schema: SchemaRef,
-    receiver: Receiver<Result<RecordBatch>>,
+    /// `None` follows the last rows.
+    receiver: Receiver<Result<Option<RecordBatch>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -181,15 +184,22 @@ impl RunningBatch {
         loop {
             shared.check_cancelled()?;
             match self.receiver.recv_timeout(LOOK) {
-                Ok(Ok(batch)) if batch.num_rows() == 0 => {}
-                Ok(batch) => {
-                    let columns = batch?.columns().to_vec();
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Ok(Some(batch))) if batch.num_rows() == 0 => {}
+                Ok(Ok(Some(batch))) => {
+                    let columns = batch.columns().to_vec();
                     let batch = RecordBatch::try_new(self.schema.clone(), columns)
                         .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
                     return Ok(Some(batch));
                 }
+                Ok(Err(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        "the work on this query has broken off",
+                    ));
+                }
             }
         }
     }
@@ -204,6 +214,15 @@ pub(super) struct BatchJob {
 }
 
 impl Job for BatchJob {
+    fn abort(&mut self) {
+        for sink in &mut self.sinks {
+            sink.abort();
+        }
+        if let Some(view) = &self.view {
+            view.end();
+        }
+    }
+
     fn run(self: Box<Self>, shared: &Shared) -> Result<()> {
         let Self {
             query,

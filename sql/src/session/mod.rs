@@ -34,6 +34,8 @@ mod catalog;
 
 mod declare;
 
+mod progress;
+
 mod shared;
 
 mod job;
@@ -66,6 +68,8 @@ use crate::connector::registry::{Connector, ConnectorKind, Connectors};
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry};
 use job::Found;
+use prepare::Doors;
+pub use progress::Progress;
 use settings::Settings;
 use shared::{STEP_WAIT, Shared, now_ns};
 use statement::Running;
@@ -114,26 +118,6 @@ pub trait ResultHandler {
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
-}
-
-/// Where a session stands, for a progress line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Rows received.
-    pub rows: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Bytes of the inputs being read, if they are known.
-    pub bytes_total: Option<u64>,
-    /// Rows that came too late for a query.
-    pub late: u64,
-    /// Rows rejected.
-    pub rejected: u64,
-    /// Bytes of state.
-    pub state_bytes: u64,
-    /// The least watermark of the running queries, in milliseconds since the Unix
-    /// epoch.
-    pub watermark_ms: Option<i64>,
 }
 
 impl Session {
@@ -192,12 +176,14 @@ impl Session {
         script::run(self, script, handler)
     }
 
-    /// Parses and plans a script without running it.
+    /// Parses and plans a script without running it: nothing is read but the samples
+    /// that columns are inferred from, no sink is opened. What the script declares is
+    /// known to those that are checked later; do not run anything in this session.
     ///
     /// # Errors
     /// If a statement does not fit.
     pub fn check(&self, script: &Arc<Script>) -> Result<()> {
-        prepare::prepare(self, script).map(|_| ())
+        prepare::prepare(self, script, Doors::Closed).map(|_| ())
     }
 
     /// Reads the bounded sources of all queries to their ends and completes what waits
@@ -395,6 +381,14 @@ impl Session {
         connectors.register(name, kind);
     }
 
+    /// The kind of source or sink that a connector's name stands for.
+    ///
+    /// # Errors
+    /// If there is none; the error names the nearest.
+    pub fn connector(&self, name: &str) -> Result<Arc<dyn ConnectorKind>> {
+        self.shared.connectors().get(name).cloned()
+    }
+
     /// Makes a scalar function known in SQL.
     pub fn register_function(&self, function: ScalarUDF) {
         tables::register_scalar(&self.shared, function);
@@ -435,14 +429,20 @@ impl Session {
         self.shared.cancel.clone()
     }
 
-    /// Publishes what sinks were given; open windows are not emitted.
-    pub fn stop(&self) {
+    /// Publishes what sinks were given; open windows are not emitted, and what would be
+    /// answered once all rows have been read is not begun.
+    ///
+    /// # Errors
+    /// If a query has failed, or a sink cannot publish.
+    pub fn stop(&self) -> Result<()> {
+        self.shared.abandon_jobs();
         self.shared.driver().engine.stop();
+        self.first_failure()
     }
 
-    /// Where the session stands.
+    /// Where the session stands; asked from any thread, it does not wait.
     pub fn progress(&self) -> Progress {
-        show::progress(&self.shared)
+        self.shared.progress()
     }
 }
 

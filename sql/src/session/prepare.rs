@@ -23,21 +23,37 @@ use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::plan::{self, Mode, Names, Planned, PlannedQuery};
 
 /// Plans every statement of a script and attaches its queries.
-pub(super) fn prepare(session: &Session, script: &Arc<Script>) -> Result<Vec<Prepared>> {
+pub(super) fn prepare(
+    session: &Session,
+    script: &Arc<Script>,
+    doors: Doors,
+) -> Result<Vec<Prepared>> {
     let statements = parse_script(script)?;
     let shared = &session.shared;
     (statements.iter())
         .map(|statement| {
-            Preparing { shared, script }
-                .statement(statement)
-                .map_err(|error| error.at(statement.span.clone()).in_script(script))
+            Preparing {
+                shared,
+                script,
+                doors,
+            }
+            .statement(statement)
+            .map_err(|error| error.at(statement.span.clone()).in_script(script))
         })
         .collect()
+}
+
+/// Whether sinks are opened as they are declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doors {
+    Open,
+    Closed,
 }
 
 struct Preparing<'a> {
     shared: &'a Arc<Shared>,
     script: &'a Arc<Script>,
+    doors: Doors,
 }
 
 impl Preparing<'_> {
@@ -277,14 +293,29 @@ impl Preparing<'_> {
             let planned = self.plan(query, Mode::Continuous)?;
             entry.reads = planned.reads.clone();
             entry.schema.get_or_insert_with(|| planned.how.schema());
-            let (sink, unknown) = (entry.kind)
-                .sink(&entry.options, &planned.how.schema())
+            let (sinks, unknown) = (self.open(&entry, &planned.how.schema()))
                 .map_err(|error| located(error, &options))?;
             refuse_unknown(&unknown, &options, &entry.kind.option_names())?;
-            self.write_to(&entry, planned, sink)?;
+            self.write_to(&entry, planned, sinks)?;
         }
         self.insert_entry(&create.name.value, Entry::Sink(Arc::new(entry)));
         Ok(Prepared::Done)
+    }
+
+    /// A sink for rows of `schema` and the names of options that it does not know; no
+    /// sink where none is to be opened.
+    fn open(
+        &self,
+        entry: &SinkEntry,
+        schema: &SchemaRef,
+    ) -> Result<(Vec<Box<dyn Sink>>, Vec<String>)> {
+        match self.doors {
+            Doors::Open => {
+                let (sink, unknown) = entry.kind.sink(&entry.options, schema)?;
+                Ok((vec![sink], unknown))
+            }
+            Doors::Closed => Ok((Vec::new(), entry.kind.check_sink(&entry.options, schema)?)),
+        }
     }
 
     /// Starts a continuous query into a sink.
@@ -292,11 +323,11 @@ impl Preparing<'_> {
         &self,
         entry: &SinkEntry,
         planned: PlannedQuery,
-        sink: Box<dyn Sink>,
+        sinks: Vec<Box<dyn Sink>>,
     ) -> Result<()> {
         match planned.how {
             Planned::Graph(graph) => {
-                let attached = self.shared.attach(graph, &entry.name, None, vec![sink])?;
+                let attached = self.shared.attach(graph, &entry.name, None, sinks)?;
                 self.shared.start_tables(attached.tables);
                 let queries = entry.query.lock();
                 queries
@@ -308,7 +339,7 @@ impl Preparing<'_> {
                 self.add_job(BatchJob {
                     query,
                     view: None,
-                    sinks: vec![sink],
+                    sinks,
                 });
             }
         }
@@ -377,9 +408,9 @@ impl Preparing<'_> {
             }
             Entry::Sink(entry) => {
                 let planned = self.plan(&insert.source, Mode::Continuous)?;
-                let (sink, unknown) = entry.kind.sink(&entry.options, &planned.how.schema())?;
+                let (sinks, unknown) = self.open(&entry, &planned.how.schema())?;
                 refuse_unknown(&unknown, &Default::default(), &entry.kind.option_names())?;
-                self.write_to(&entry, planned, sink)?;
+                self.write_to(&entry, planned, sinks)?;
                 Ok(Prepared::Done)
             }
             other => Err(Error::new(

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::job::Found;
-use super::prepare::prepare;
+use super::prepare::{Doors, prepare};
 use super::shared::Shared;
 use super::statement::{Prepared, Running, execute};
 use super::{Answer, ResultHandler, Session};
@@ -20,7 +20,7 @@ use crate::error::{Result, Script};
 
 /// Runs a script; the answer is that of its last statement.
 pub(super) fn answer(session: &Session, script: &Arc<Script>) -> Result<Answer> {
-    let mut prepared = prepare(session, script)?;
+    let mut prepared = prepare(session, script, Doors::Open)?;
     let Some(last) = prepared.pop() else {
         return Ok(Answer::new(session, Running::nothing()));
     };
@@ -41,7 +41,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let shared = &session.shared;
     let mut stalled: Vec<Answer> = Vec::new();
-    for statement in prepare(session, script)? {
+    for statement in prepare(session, script, Doors::Open)? {
         let has_rows = matches!(
             statement,
             Prepared::Rows(_) | Prepared::Show(_) | Prepared::Query(_)

@@ -1,8 +1,8 @@
 //! What the parts of a session share: the engine, the catalogue, the settings.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::execution::SessionState;
 use windrow_core::pipeline::{
@@ -11,6 +11,7 @@ use windrow_core::pipeline::{
 use windrow_core::stream::Sink;
 
 use super::catalog::{Catalog, Entry, Reading, StreamEntry};
+use super::progress::{self, Progress, Seen};
 use super::rows_source::RowsSource;
 use super::settings::Settings;
 use super::stream_rules::Rules;
@@ -24,7 +25,13 @@ pub(super) const STEP_WAIT: Duration = Duration::from_millis(20);
 /// Work that waits until bounded inputs have been read.
 pub(super) trait Job: Send {
     fn run(self: Box<Self>, shared: &Shared) -> Result<()>;
+
+    /// Gives up what its sinks were given.
+    fn abort(&mut self);
 }
+
+/// How often it is noted where the session stands, for those who ask while it works.
+const SEEN_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) struct Shared {
     driver: Mutex<Driver>,
@@ -32,6 +39,8 @@ pub(super) struct Shared {
     pub(super) state: RwLock<SessionState>,
     pub(super) connectors: RwLock<Connectors>,
     pub(super) settings: RwLock<Settings>,
+    /// Where the session stood when that was last looked at.
+    progress: Mutex<Seen>,
     /// Work that DataFusion does once bounded inputs have been read, in order.
     pub(super) jobs: Mutex<Vec<Box<dyn Job>>>,
     pub(super) cancel: Arc<AtomicBool>,
@@ -73,6 +82,15 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes a lock that nobody holds.
+fn free<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 impl Shared {
     pub(super) fn new(
         engine: Engine,
@@ -88,6 +106,7 @@ impl Shared {
             state: RwLock::new(state),
             connectors: RwLock::new(connectors),
             settings: RwLock::new(settings),
+            progress: Mutex::default(),
             jobs: Mutex::default(),
             cancel,
             workers,
@@ -153,6 +172,10 @@ impl Shared {
         let stepped = self.driver().step(wait, &now_ns);
         if stepped == Stepped::NoSource {
             self.driver().engine.tick(now_ns());
+        }
+        let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= SEEN_EVERY);
+        if is_due(whole(&self.progress).at) {
+            self.progress();
         }
         Ok(stepped)
     }
@@ -358,6 +381,50 @@ impl Shared {
             self.step(STEP_WAIT)?;
         }
         self.run_jobs()
+    }
+
+    /// The streams of the catalogue.
+    pub(super) fn streams(&self) -> Vec<Arc<StreamEntry>> {
+        (self.catalog().entries.values())
+            .filter_map(|entry| match entry {
+                Entry::Stream(stream) => Some(stream.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Where the session stands, or stood a moment ago if it is at work.
+    pub(super) fn progress(&self) -> Progress {
+        let streams = self.streams();
+        // A source that is being opened may keep its stream locked for long.
+        let readings: Option<Vec<_>> = (streams.iter())
+            .map(|stream| Some((stream, free(&stream.readings)?.clone())))
+            .collect();
+        let (Some(readings), Some(driver)) = (readings, free(&self.driver)) else {
+            return whole(&self.progress).progress;
+        };
+        let mut progress = progress::look(&driver, &readings);
+        let mut seen = whole(&self.progress);
+        progress.late += seen.late_before;
+        seen.progress = progress;
+        seen.at = Some(Instant::now());
+        progress
+    }
+
+    /// Takes a query off; what it has counted stays counted.
+    pub(super) fn detach(&self, query: QueryId) {
+        let mut driver = self.driver();
+        if let Ok(stats) = driver.engine.query_stats(query) {
+            whole(&self.progress).late_before += stats.late;
+        }
+        driver.engine.detach(query);
+    }
+
+    /// Gives up the work that waits for bounded inputs.
+    pub(super) fn abandon_jobs(&self) {
+        for mut job in std::mem::take(&mut *whole(&self.jobs)) {
+            job.abort();
+        }
     }
 
     /// Runs the work that waits for bounded inputs.

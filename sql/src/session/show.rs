@@ -6,10 +6,9 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamStats};
-use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
-use super::Progress;
 use super::catalog::{Entry, StreamEntry};
+use super::progress::watermark_micros;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::dialect::Show;
@@ -37,15 +36,6 @@ fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 }
 
 impl Shared {
-    fn streams(&self) -> Vec<Arc<StreamEntry>> {
-        (self.catalog().entries.values())
-            .filter_map(|entry| match entry {
-                Entry::Stream(stream) => Some(stream.clone()),
-                _ => None,
-            })
-            .collect()
-    }
-
     /// Continuous queries by name.
     pub(super) fn named_queries(&self) -> Vec<(String, QueryId)> {
         let catalog = self.catalog();
@@ -74,18 +64,6 @@ impl Shared {
         let first = stream.readings().first().copied()?;
         self.driver().engine.stream_stats(first.id).ok()
     }
-}
-
-/// A watermark in microseconds; `None` before the first and after the last.
-fn watermark_micros(stream: &StreamEntry, watermark: i64) -> Option<i64> {
-    if watermark == MIN_TIME || watermark == MAX_TIME {
-        return None;
-    }
-    let column = stream.event_time?.column;
-    let schema = stream.schema();
-    let unit = time::time_unit(schema.field(column).data_type()).ok()?;
-    let nanos = i128::from(watermark) * i128::from(time::nanos_per_tick(unit));
-    i64::try_from(nanos.div_euclid(1000)).ok()
 }
 
 /// `windrow.streams`: received = accepted + rejected + dropped, exactly.
@@ -372,28 +350,4 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
         ),
         ("notes", texts(notes)),
     ])
-}
-
-/// Where the session stands.
-pub(super) fn progress(shared: &Shared) -> Progress {
-    let mut progress = Progress::default();
-    for stream in shared.streams() {
-        if let Some(stats) = shared.stats(&stream) {
-            progress.rows += stats.counters.received;
-            progress.bytes += stats.counters.bytes;
-            progress.rejected += stats.counters.rejected;
-            let watermark = watermark_micros(&stream, stats.watermark).map(|micros| micros / 1000);
-            progress.watermark_ms = match (progress.watermark_ms, watermark) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-        }
-    }
-    let driver = shared.driver();
-    progress.bytes_total = driver.bytes_total();
-    for stats in driver.engine.all_query_stats() {
-        progress.late += stats.late;
-        progress.state_bytes += stats.state_bytes;
-    }
-    progress
 }

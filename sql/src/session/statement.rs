@@ -112,13 +112,12 @@ impl Running {
     }
 
     pub(super) fn detach(&self, shared: &Shared) {
-        let mut driver = shared.driver();
         match self {
             Self::Ready { .. } => {}
-            Self::Graph { rows, .. } => driver.engine.detach(rows.query),
+            Self::Graph { rows, .. } => shared.detach(rows.query),
             Self::Batch { queries, .. } => {
                 for query in queries {
-                    driver.engine.detach(*query);
+                    shared.detach(*query);
                 }
             }
         }
@@ -179,10 +178,10 @@ pub(super) fn execute(shared: &Arc<Shared>, statement: Prepared) -> Result<Runni
             Ok(Running::nothing())
         }
         Prepared::Detach(queries, streams) => {
-            let mut driver = shared.driver();
             for query in queries {
-                driver.engine.detach(query);
+                shared.detach(query);
             }
+            let mut driver = shared.driver();
             for stream in streams {
                 driver.stop(stream);
                 driver.engine.remove_stream(stream);

@@ -1,5 +1,6 @@
 //! Arrow columns as keys of a table, and keys as Arrow columns again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -99,6 +100,12 @@ impl<O: OffsetSizeTrait> Column<ByteTable> for Strings<'_, O> {
     fn key(&self, row: usize) -> ByteKey<'_> {
         let (start, end) = (self.offsets[row], self.offsets[row + 1]);
         ByteKey::new(self.values, start.as_usize(), end.as_usize())
+    }
+
+    #[inline(always)]
+    fn keys(&self, rows: Range<usize>) -> impl Iterator<Item = ByteKey<'_>> {
+        let bounds = self.offsets[rows.start..=rows.end].array_windows();
+        bounds.map(|&[start, end]| ByteKey::new(self.values, start.as_usize(), end.as_usize()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! New keys are given their ids in row order whatever the number of threads.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use arrow::buffer::NullBuffer;
 use rayon::prelude::*;
@@ -58,6 +59,12 @@ pub(super) trait Table: Send + Sync + Debug {
 pub(super) trait Column<T: Table>: Sync {
     /// The key of a row that is not NULL.
     fn key(&self, row: usize) -> T::Key<'_>;
+
+    /// The keys of neighbouring rows, none of which is NULL.
+    #[inline(always)]
+    fn keys(&self, rows: Range<usize>) -> impl Iterator<Item = T::Key<'_>> {
+        rows.map(|row| self.key(row))
+    }
 }
 
 /// A table, the id of NULL, and the ids of both.
@@ -141,8 +148,9 @@ impl<T: Table> Keyed<T> {
             };
             match nulls {
                 None => {
-                    for (i, id) in ids.iter_mut().enumerate() {
-                        *id = self.table.find_at_once(column.key(first + i));
+                    let keys = column.keys(first..first + ids.len());
+                    for ((i, id), key) in ids.iter_mut().enumerate().zip(keys) {
+                        *id = self.table.find_at_once(key);
                         note(i, *id);
                     }
                 }

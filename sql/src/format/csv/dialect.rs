@@ -55,16 +55,15 @@ pub(super) enum RecordFault {
 const LOW: u64 = u64::from_le_bytes([0x01; 8]);
 const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
 
-/// The first place from `start` on where the delimiter or a line feed stands, or the
-/// end. Fields are short: eight bytes at a time beat a call of `memchr`.
+/// The first place from `start` on where one of two bytes stands, or the end. Fields are
+/// short: eight bytes at a time beat a call of `memchr2`.
 #[inline]
-fn field_end(bytes: &[u8], start: usize, delimiter: u8) -> usize {
-    let delimiters = LOW * u64::from(delimiter);
-    let line_feeds = LOW * u64::from(b'\n');
+fn find(bytes: &[u8], start: usize, one: u8, other: u8) -> usize {
+    let (ones, others) = (LOW * u64::from(one), LOW * u64::from(other));
     let mut at = start;
     while let Some(word) = bytes[at..].first_chunk::<8>() {
         let word = u64::from_le_bytes(*word);
-        let (a, b) = (word ^ delimiters, word ^ line_feeds);
+        let (a, b) = (word ^ ones, word ^ others);
         // The lowest bit set marks the first zero byte (Mycroft).
         let found = ((a.wrapping_sub(LOW) & !a) | (b.wrapping_sub(LOW) & !b)) & HIGH;
         if found != 0 {
@@ -73,8 +72,33 @@ fn field_end(bytes: &[u8], start: usize, delimiter: u8) -> usize {
         at += 8;
     }
     (bytes[at..].iter())
-        .position(|byte| *byte == delimiter || *byte == b'\n')
+        .position(|byte| *byte == one || *byte == other)
         .map_or(bytes.len(), |found| at + found)
+}
+
+/// Every place where `wanted` stands. Quotes stand close together, so that a call of
+/// `memchr` for each would cost more than a look at every eight bytes.
+fn places(bytes: &[u8], wanted: u8) -> impl Iterator<Item = usize> + '_ {
+    const REST: u64 = !HIGH;
+    let wanted_bytes = LOW * u64::from(wanted);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let in_words = words.iter().enumerate().flat_map(move |(index, word)| {
+        let word = u64::from_le_bytes(*word) ^ wanted_bytes;
+        // Exactly the high bits of the bytes that are zero.
+        let mut found = !(((word & REST) + REST) | word | REST);
+        std::iter::from_fn(move || {
+            let place = index * 8 + (found.trailing_zeros() / 8) as usize;
+            (found != 0).then(|| {
+                found &= found - 1;
+                place
+            })
+        })
+    });
+    let start = words.len() * 8;
+    let in_rest = (rest.iter().enumerate())
+        .filter(move |(_, byte)| **byte == wanted)
+        .map(move |(index, _)| start + index);
+    in_words.chain(in_rest)
 }
 
 /// Where the line that begins at `start` ends, and where the next one begins.
@@ -85,6 +109,32 @@ pub(super) fn line_end(bytes: &[u8], start: usize) -> (usize, usize) {
     };
     let end = end - usize::from(end > start && bytes[end - 1] == b'\r');
     (end, next)
+}
+
+/// A walk along the quotes of a text.
+#[derive(Debug, Default)]
+struct Walk {
+    /// Everything before has been walked over.
+    plain: usize,
+    /// The last record that is known to begin.
+    record: usize,
+}
+
+impl Walk {
+    /// Walks on to `end`, outside quotes.
+    #[inline]
+    fn pass(&mut self, bytes: &[u8], end: usize) {
+        // Where every field is quoted there is one byte between two of them.
+        let line = match end - self.plain {
+            0 => None,
+            1 => (bytes[self.plain] == b'\n').then_some(0),
+            _ => memrchr(b'\n', &bytes[self.plain..end]),
+        };
+        if let Some(line) = line {
+            self.record = self.plain + line + 1;
+        }
+        self.plain = end;
+    }
 }
 
 impl Dialect {
@@ -119,12 +169,12 @@ impl Dialect {
                     };
                 };
                 field(fields, FieldText { text, quoted: true });
-                end = field_end(bytes, after, self.delimiter);
+                end = find(bytes, after, self.delimiter, b'\n');
                 if end > after && !(line_end_at(bytes, end) && bytes[after..end] == *b"\r") {
                     fault = fault.or(Some(RecordFault::AfterQuote));
                 }
             } else {
-                end = field_end(bytes, at, self.delimiter);
+                end = find(bytes, at, self.delimiter, b'\n');
                 let mut text = &bytes[at..end];
                 if line_end_at(bytes, end)
                     && let [head @ .., b'\r'] = text
@@ -156,6 +206,7 @@ impl Dialect {
     }
 
     /// The text inside the quotes that open at `open`, and where they have closed.
+    #[inline]
     fn quoted<'a>(
         &self,
         bytes: &'a [u8],
@@ -168,7 +219,10 @@ impl Dialect {
         let mut from = open + 1;
         let mut at = from;
         loop {
-            at += memchr2(quote, escape, &bytes[at..])?;
+            at = find(bytes, at, quote, escape);
+            if at == bytes.len() {
+                return None;
+            }
             let literal = if bytes[at] == quote {
                 bytes.get(at + 1) == Some(&quote)
             } else {
@@ -195,36 +249,57 @@ impl Dialect {
     ///
     /// The quotes are walked from one to the next, and only if there are any.
     pub(crate) fn boundary(&self, bytes: &[u8]) -> usize {
-        let last_line = |end: usize| memrchr(b'\n', &bytes[..end]).map_or(0, |at| at + 1);
-        let Some(quote) = self.quote else {
-            return last_line(bytes.len());
-        };
-        // Everything before `plain` has been walked; a record is known to begin at
-        // `record`, the last one that begins before `plain`.
-        let (mut plain, mut record) = (0, 0);
-        let mut at = 0;
-        loop {
-            let next = memchr(quote, &bytes[at..]).map(|found| at + found);
-            let end = next.unwrap_or(bytes.len());
-            if let Some(found) = memrchr(b'\n', &bytes[plain..end]) {
-                record = plain + found + 1;
-            }
-            plain = end;
-            let Some(open) = next else {
-                return record;
-            };
-            let opens =
-                open == 0 || matches!(bytes[open - 1], b'\n') || bytes[open - 1] == self.delimiter;
-            let in_comment = self.comment.is_some() && bytes.get(record).copied() == self.comment;
-            at = open + 1;
-            if !opens || in_comment {
+        let quote = self.quote.filter(|quote| memchr(*quote, bytes).is_some());
+        match (quote, self.escape) {
+            (None, _) => memrchr(b'\n', bytes).map_or(0, |at| at + 1),
+            (Some(quote), None) => self.boundary_by_quotes(bytes, quote),
+            (Some(quote), Some(_)) => self.boundary_by_escapes(bytes, quote),
+        }
+    }
+
+    fn boundary_by_quotes(&self, bytes: &[u8], quote: u8) -> usize {
+        let mut walk = Walk::default();
+        let mut quotes = places(bytes, quote).peekable();
+        while let Some(open) = quotes.next() {
+            if !self.opens(bytes, open, &mut walk) {
                 continue;
             }
-            match self.close(bytes, open, quote) {
-                Some(after) => (at, plain) = (after, after),
-                None => return record,
+            loop {
+                let Some(close) = quotes.next() else {
+                    return walk.record;
+                };
+                if quotes.next_if_eq(&(close + 1)).is_none() {
+                    walk.plain = close + 1;
+                    break;
+                }
             }
         }
+        walk.pass(bytes, bytes.len());
+        walk.record
+    }
+
+    fn boundary_by_escapes(&self, bytes: &[u8], quote: u8) -> usize {
+        let mut walk = Walk::default();
+        let mut at = 0;
+        while let Some(open) = memchr(quote, &bytes[at..]).map(|found| at + found) {
+            at = open + 1;
+            if self.opens(bytes, open, &mut walk) {
+                match self.close(bytes, open, quote) {
+                    Some(after) => (at, walk.plain) = (after, after),
+                    None => return walk.record,
+                }
+            }
+        }
+        walk.pass(bytes, bytes.len());
+        walk.record
+    }
+
+    /// Whether the quote at `open`, which stands outside quotes, opens a field.
+    #[inline]
+    fn opens(&self, bytes: &[u8], open: usize, walk: &mut Walk) -> bool {
+        let first = open == 0 || bytes[open - 1] == b'\n' || bytes[open - 1] == self.delimiter;
+        walk.pass(bytes, open);
+        first && !self.is_comment(bytes, walk.record)
     }
 
     /// Where the quotes that open at `open` have closed.

@@ -278,11 +278,12 @@ impl ChunkParser for CsvParser {
         // Validated once for all fields; only a damaged chunk is checked row by row.
         let check_utf8 = std::str::from_utf8(bytes).is_err();
         let mut scratch = Vec::new();
-        let (mut at, mut line) = (chunk.start, chunk.first_line);
+        // Lines are counted only up to rejected rows.
+        let mut counted = (chunk.start, chunk.first_line);
+        let mut at = chunk.start;
         while at < bytes.len() {
             if self.dialect.is_comment(bytes, at) {
                 at = line_end(bytes, at).1;
-                line += 1;
                 continue;
             }
             let mut value_fault = None;
@@ -301,7 +302,6 @@ impl ChunkParser for CsvParser {
             if row.is_empty() && self.columns.len() != 1 {
                 rows.take_back();
                 at = end.next;
-                line += 1;
                 continue;
             }
             if row.len() > self.shape.line_bytes_max && end.quoted {
@@ -311,7 +311,6 @@ impl ChunkParser for CsvParser {
                 end = RecordEnd {
                     next,
                     fault: Some(RecordFault::Unclosed),
-                    quoted: false,
                     ..end
                 };
                 row = &bytes[at..first_end];
@@ -328,11 +327,10 @@ impl ChunkParser for CsvParser {
             });
             match fault {
                 None => rows.accept(),
-                Some(fault) => rows.reject(row, line, fault),
-            }
-            line += 1;
-            if end.quoted {
-                line += line_feeds(row);
+                Some(fault) => {
+                    counted = (at, counted.1 + line_feeds(&bytes[counted.0..at]));
+                    rows.reject(row, counted.1, fault);
+                }
             }
             at = end.next;
             if rows.give_if_full(out)?.is_break() {

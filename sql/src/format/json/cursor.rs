@@ -1,5 +1,7 @@
 //! The tokens of JSON (RFC 8259), read from left to right.
 
+use crate::format::number::{ShortNumber, eight_digits};
+
 /// So many levels of objects and lists may stand inside each other.
 pub(crate) const JSON_DEPTH_MAX: usize = 128;
 
@@ -124,38 +126,58 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads a number.
+    /// Reads a number; with it what it says, unless it is long or has an exponent.
     #[inline]
-    pub(super) fn number(&mut self) -> Result<&'a [u8], Broken> {
+    pub(super) fn number(&mut self) -> Result<(&'a [u8], Option<ShortNumber>), Broken> {
         let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
+        let negative = self.peek() == Some(b'-');
+        self.at += usize::from(negative);
         let whole = self.at;
-        self.digits()?;
-        if self.bytes[whole] == b'0' && self.at > whole + 1 {
+        let mut mantissa = 0;
+        self.digits(&mut mantissa)?;
+        let mut digits = self.at - whole;
+        if self.bytes[whole] == b'0' && digits > 1 {
             self.at = whole;
             return Err(self.broken("no leading zero"));
         }
+        let mut scale = None;
         if self.peek() == Some(b'.') {
             self.at += 1;
-            self.digits()?;
+            let fraction = self.at;
+            self.digits(&mut mantissa)?;
+            digits += self.at - fraction;
+            scale = u8::try_from(self.at - fraction).ok();
         }
+        let mut short = (digits < 20).then_some(ShortNumber {
+            negative,
+            mantissa,
+            scale,
+        });
         if let Some(b'e' | b'E') = self.peek() {
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
-            self.digits()?;
+            self.digits(&mut 0)?;
+            short = None;
         }
-        Ok(&self.bytes[start..self.at])
+        Ok((&self.bytes[start..self.at], short))
     }
 
-    /// One digit or more.
+    /// One digit or more, which are added to `mantissa`; it overflows after 19.
     #[inline]
-    fn digits(&mut self) -> Result<(), Broken> {
+    fn digits(&mut self, mantissa: &mut u64) -> Result<(), Broken> {
         let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
+        while let Some(digits) = self.bytes[self.at..].first_chunk::<8>()
+            && let Some(value) = eight_digits(digits)
+        {
+            *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(value);
+            self.at += 8;
+        }
+        while let Some(byte @ b'0'..=b'9') = self.peek() {
+            *mantissa = mantissa
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(byte - b'0'));
             self.at += 1;
         }
         if self.at == start {
@@ -186,6 +208,22 @@ impl<'a> Cursor<'a> {
         depth: usize,
         mut member: impl FnMut(&mut Self, Text<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.members_from(depth, |cursor| {
+            let key = cursor.string()?;
+            cursor.blanks();
+            cursor.expect(b':', "':'")?;
+            cursor.blanks();
+            member(cursor, key)
+        })
+    }
+
+    /// As [`Cursor::members`], but `member` reads the key, too.
+    #[inline]
+    pub(super) fn members_from<E: From<Broken>>(
+        &mut self,
+        depth: usize,
+        mut member: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         if depth >= JSON_DEPTH_MAX {
             return Err(Broken::Depth.into());
         }
@@ -196,11 +234,7 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         loop {
-            let key = self.string()?;
-            self.blanks();
-            self.expect(b':', "':'")?;
-            self.blanks();
-            member(self, key)?;
+            member(self)?;
             self.blanks();
             match self.peek() {
                 Some(b',') => self.at += 1,

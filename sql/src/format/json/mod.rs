@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use memchr::memchr;
+use serde_json::Value;
 
 use cursor::{Broken, Cursor, JSON_DEPTH_MAX, Text};
 pub(crate) use objects::ObjectScanner;
@@ -35,7 +36,15 @@ struct Node {
     /// The columns that take the value itself.
     columns: Vec<usize>,
     /// What is read inside, by key or by index.
-    inner: Vec<(Box<[u8]>, Node)>,
+    inner: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    key: Box<[u8]>,
+    /// The key as it is mostly written, with quotes and colon.
+    opening: Box<[u8]>,
+    node: Node,
 }
 
 impl Node {
@@ -44,15 +53,18 @@ impl Node {
             self.columns.push(column);
             return;
         };
-        let index = (self
-            .inner
-            .iter()
-            .position(|(known, _)| **known == *key.as_bytes()))
-        .unwrap_or_else(|| {
-            self.inner.push((key.as_bytes().into(), Node::default()));
+        let known = (self.inner.iter()).position(|member| *member.key == *key.as_bytes());
+        let index = known.unwrap_or_else(|| {
+            self.inner.push(Member {
+                key: key.as_bytes().into(),
+                opening: format!("{}:", Value::from(key.as_str()))
+                    .into_bytes()
+                    .into(),
+                node: Node::default(),
+            });
             self.inner.len() - 1
         });
-        self.inner[index].1.add(rest, column);
+        self.inner[index].node.add(rest, column);
     }
 }
 
@@ -105,9 +117,9 @@ fn read_value(
             Ok(())
         }
         (Some(b'-' | b'0'..=b'9'), takes) => {
-            let number = cursor.number()?;
+            let (text, number) = cursor.number()?;
             match takes {
-                Takes::Number | Takes::Decimal | Takes::Text => column.append_text(number),
+                Takes::Number | Takes::Decimal | Takes::Text => column.append_number(number, text),
                 Takes::Time => Err(Fault::Epoch),
                 _ => Err(Fault::Invalid),
             }
@@ -237,9 +249,9 @@ impl JsonParser {
             Some(b'{') => self.read_members(node, cursor, rows, depth, scratch),
             Some(b'[') => cursor.items(depth, |cursor, index| {
                 let wanted = (node.inner.iter())
-                    .find(|(key, _)| super::number::parse_u64(key) == Ok(index as u64));
+                    .find(|member| super::number::parse_u64(&member.key) == Ok(index as u64));
                 match wanted {
-                    Some((_, inner)) => self.read(inner, cursor, rows, depth + 1, scratch),
+                    Some(member) => self.read(&member.node, cursor, rows, depth + 1, scratch),
                     None => Ok(cursor.skip(depth + 1)?),
                 }
             }),
@@ -257,11 +269,26 @@ impl JsonParser {
         scratch: &mut Vec<u8>,
     ) -> Result<(), Stop> {
         let mut hint = 0;
-        cursor.members(depth, |cursor, key| {
-            let key = decode_key(key, scratch)?;
-            let known = |index: usize| &*node.inner[index].0;
-            match find(node.inner.len(), known, key, &mut hint) {
-                Some(index) => self.read(&node.inner[index].1, cursor, rows, depth + 1, scratch),
+        cursor.members_from(depth, |cursor| {
+            let found = match node.inner.get(hint) {
+                // Mostly the key that is next in order stands here, as it is expected.
+                Some(next) if cursor.bytes[cursor.at..].starts_with(&next.opening) => {
+                    cursor.at += next.opening.len();
+                    hint += 1;
+                    Some(next)
+                }
+                _ => {
+                    let key = cursor.string()?;
+                    cursor.blanks();
+                    cursor.expect(b':', "':'")?;
+                    let key = decode_key(key, scratch)?;
+                    let known = |index: usize| &*node.inner[index].key;
+                    find(node.inner.len(), known, key, &mut hint).map(|index| &node.inner[index])
+                }
+            };
+            cursor.blanks();
+            match found {
+                Some(member) => self.read(&member.node, cursor, rows, depth + 1, scratch),
                 None => Ok(cursor.skip(depth + 1)?),
             }
         })

@@ -1,0 +1,37 @@
+//! Ctrl-C: the first asks the work to stop, the second ends the process.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// The code of a process that is stopped by a signal from the keyboard.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// When a stop takes so long, a word of why is due.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Lets signals that ask for an end set `cancel`. Before, they end the process.
+pub(super) fn catch(cancel: &Arc<AtomicBool>) {
+    let cancel = cancel.clone();
+    let handler = move || {
+        if cancel.swap(true, Ordering::SeqCst) {
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+        thread::spawn(|| {
+            thread::sleep(PATIENCE);
+            // Nobody may be left to read it.
+            let _ = say("stopping: sinks are publishing what they were given; Ctrl-C gives it up");
+        });
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        // As above.
+        let _ = say(&format!("warning: Ctrl-C stops at once: {error}"));
+    }
+}
+
+/// A line on stderr, from any thread; a closed stderr is an error, not a panic.
+pub(super) fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "{line}")
+}

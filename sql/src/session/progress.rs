@@ -1,0 +1,85 @@
+//! Where a session stands, for a progress line.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use windrow_core::pipeline::Driver;
+use windrow_core::time::{self, MAX_TIME, MIN_TIME};
+
+use super::catalog::{Reading, StreamEntry};
+
+/// Where a session stands, for a progress line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows received.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes of the inputs being read, if they are known.
+    pub bytes_total: Option<u64>,
+    /// Rows that came too late for a query.
+    pub late: u64,
+    /// Rows rejected.
+    pub rejected: u64,
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// The least watermark of the running queries, in milliseconds since the Unix
+    /// epoch.
+    pub watermark_ms: Option<i64>,
+    /// Whether rows are read as they happen, so that the watermark follows the clock.
+    pub is_live: bool,
+}
+
+/// Where a session stood when that was last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) at: Option<Instant>,
+    pub(super) progress: Progress,
+    /// What queries that are no longer there had found late.
+    pub(super) late_before: u64,
+}
+
+/// Where a session stands whose streams have these readings.
+pub(super) fn look(driver: &Driver, readings: &[(&Arc<StreamEntry>, Vec<Reading>)]) -> Progress {
+    let mut progress = Progress::default();
+    // The inputs that have been read belong to the whole too.
+    let mut bytes_read = 0;
+    for (stream, readings) in readings {
+        for reading in readings {
+            let Ok(stats) = driver.engine.stream_stats(reading.id) else {
+                continue;
+            };
+            progress.rows += stats.counters.received;
+            progress.bytes += stats.counters.bytes;
+            progress.rejected += stats.counters.rejected;
+            if driver.is_running(reading.id) {
+                progress.is_live |= stream.live.is_some();
+            } else {
+                bytes_read += stats.counters.bytes;
+            }
+            let watermark = watermark_micros(stream, stats.watermark).map(|micros| micros / 1000);
+            progress.watermark_ms = match (progress.watermark_ms, watermark) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+    }
+    progress.bytes_total = driver.bytes_total().map(|bytes| bytes + bytes_read);
+    for stats in driver.engine.all_query_stats() {
+        progress.late += stats.late;
+        progress.state_bytes += stats.state_bytes;
+    }
+    progress
+}
+
+/// A watermark in microseconds; `None` before the first and after the last.
+pub(super) fn watermark_micros(stream: &StreamEntry, watermark: i64) -> Option<i64> {
+    if watermark == MIN_TIME || watermark == MAX_TIME {
+        return None;
+    }
+    let column = stream.event_time?.column;
+    let schema = stream.schema();
+    let unit = time::time_unit(schema.field(column).data_type()).ok()?;
+    let nanos = i128::from(watermark) * i128::from(time::nanos_per_tick(unit));
+    i64::try_from(nanos.div_euclid(1000)).ok()
+}
