@@ -417,8 +417,9 @@ fn four_years_of_air_in_twelve_files() {
         return;
     }
     let script = "CREATE STREAM air (\
-           year BIGINT, month BIGINT, day BIGINT, hour BIGINT, \"PM2.5\" DOUBLE, station TEXT, \
-           ts TIMESTAMP AS (to_timestamp(concat(year, '-', lpad(month, 2, '0'), '-', lpad(day, 2, '0'), 'T', lpad(hour, 2, '0'), ':00:00'))), \
+           year INT, month INT, day INT, hour INT, \"PM2.5\" DOUBLE, station TEXT, \
+           ts TIMESTAMP AS (to_timestamp_seconds( \
+             date_part('epoch', make_date(year, month, day))::BIGINT + hour * 3600)), \
            WATERMARK FOR ts AS ts - INTERVAL '1' HOUR) \
          WITH (connector = 'file', path = '../shared/data/beijing/*.csv', format = 'csv', null_value = 'NA'); \
          CREATE MATERIALIZED VIEW days AS \
