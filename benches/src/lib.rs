@@ -70,7 +70,7 @@ pub fn readings(rows: usize, names: Names, era: Era) -> Vec<RecordBatch> {
         };
         let (start, before) = match era {
             Era::One => (FIRST_US, 0),
-            Era::Two if number % 2 == 0 => (0, number / 2 * BATCH_ROWS),
+            Era::Two if number.is_multiple_of(2) => (0, number / 2 * BATCH_ROWS),
             Era::Two => (FIRST_US, (number / 2 + 1) * BATCH_ROWS),
         };
         let time = |row: usize| {

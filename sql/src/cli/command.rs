@@ -39,6 +39,9 @@ const EXIT_DONE: u8 = 0;
 pub(super) const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
+/// Takes the flag that cancels a session, when one starts.
+pub type OnStart = Box<dyn Fn(&Arc<AtomicBool>)>;
+
 /// The streams and the signals of the process.
 pub struct Io {
     /// Rows, help and the version.
@@ -54,7 +57,7 @@ pub struct Io {
     /// Whether a person writes `stdin`.
     pub stdin_is_terminal: bool,
     /// Called once when long work starts, with the flag that stops it cleanly.
-    pub on_start: Box<dyn Fn(&Arc<AtomicBool>)>,
+    pub on_start: OnStart,
 }
 
 impl fmt::Debug for Io {

@@ -43,6 +43,9 @@ pub(super) fn prepare(
         .collect()
 }
 
+/// Sinks of one query.
+type Sinks = Vec<Box<dyn Sink>>;
+
 /// Whether sinks are opened as they are declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doors {
@@ -304,11 +307,7 @@ impl Preparing<'_> {
 
     /// A sink for rows of `schema` and the names of options that it does not know; no
     /// sink where none is to be opened.
-    fn open(
-        &self,
-        entry: &SinkEntry,
-        schema: &SchemaRef,
-    ) -> Result<(Vec<Box<dyn Sink>>, Vec<String>)> {
+    fn open(&self, entry: &SinkEntry, schema: &SchemaRef) -> Result<(Sinks, Vec<String>)> {
         match self.doors {
             Doors::Open => {
                 let (sink, unknown) = entry.kind.sink(&entry.options, schema)?;
@@ -319,12 +318,7 @@ impl Preparing<'_> {
     }
 
     /// Starts a continuous query into a sink.
-    fn write_to(
-        &self,
-        entry: &SinkEntry,
-        planned: PlannedQuery,
-        sinks: Vec<Box<dyn Sink>>,
-    ) -> Result<()> {
+    fn write_to(&self, entry: &SinkEntry, planned: PlannedQuery, sinks: Sinks) -> Result<()> {
         match planned.how {
             Planned::Graph(graph) => {
                 let attached = self.shared.attach(graph, &entry.name, None, sinks)?;
