@@ -52,17 +52,14 @@ pub fn arrivals(rows: &[Row], partitions: usize, bound: i64) -> Vec<Arrival> {
             .collect();
         let mut waited_for: BTreeSet<usize> = (0..partitions).collect();
         waited_for.extend(accepted.iter().map(|(partition, _)| *partition));
-        let mut least = i64::MAX;
-        for waited in waited_for {
-            let mut greatest = i64::MIN;
-            for (partition, ts) in &accepted {
-                if *partition == waited {
-                    greatest = greatest.max(*ts);
-                }
-            }
-            least = least.min(greatest.saturating_sub(bound));
-        }
-        watermark = watermark.max(least);
+        let least = (waited_for.iter())
+            .map(|waited| {
+                let times = accepted.iter().filter(|(partition, _)| partition == waited);
+                let greatest = times.map(|(_, ts)| *ts).max().unwrap_or(i64::MIN);
+                greatest.saturating_sub(bound)
+            })
+            .min();
+        watermark = watermark.max(least.unwrap_or(i64::MIN));
     }
     arrivals
 }
@@ -95,6 +92,14 @@ mod tests {
     fn a_row_without_time_is_rejected_and_moves_nothing() {
         let rows = [at(0, Some(10)), at(0, None), at(0, Some(20))];
         assert_eq!(watermarks(&rows, 1, 0), [i64::MIN, 10]);
+    }
+
+    #[test]
+    fn without_known_partitions_the_first_row_says_whom_to_wait_for() {
+        let rows = [at(3, None), at(3, Some(10)), at(3, Some(20))];
+        assert_eq!(watermarks(&rows, 0, 0), [i64::MIN, 10]);
+        let rows = [at(0, Some(10)), at(0, Some(20))];
+        assert_eq!(watermarks(&rows, 2, 0), [i64::MIN, i64::MIN]);
     }
 
     #[test]
