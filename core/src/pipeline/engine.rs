@@ -507,6 +507,11 @@ impl Engine {
         Ok(stats)
     }
 
+    /// Whether any query takes rows.
+    pub fn has_running_queries(&self) -> bool {
+        (self.queries.iter().flatten()).any(|query| matches!(query.status, QueryStatus::Running))
+    }
+
     /// How all queries stand.
     pub fn all_query_stats(&self) -> Vec<QueryStats> {
         (0..self.queries.len())

@@ -192,7 +192,8 @@ impl Session {
     /// # Errors
     /// If a query has failed, or the session is cancelled.
     pub fn run(&self) -> Result<()> {
-        loop {
+        // Jobs wait for queries of their own, which run.
+        while self.shared.driver().engine.has_running_queries() {
             if self.shared.step(STEP_WAIT)? == Stepped::NoSource {
                 break;
             }
