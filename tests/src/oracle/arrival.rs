@@ -32,9 +32,9 @@ pub struct Arrival {
 
 /// The accepted rows, each with the watermark of the rows before it: the minimum over
 /// the partitions of (greatest event time − `bound`), which never falls. The first
-/// `partitions` are waited for from the start, another one from its first row on; a
-/// partition of which no row was accepted holds the watermark back. A row without event
-/// time is rejected and moves nothing.
+/// `partitions` are waited for from the start and hold the watermark back until they have
+/// given a row, another one is waited for from its first accepted row on. A row without
+/// event time is rejected and moves nothing.
 pub fn arrivals(rows: &[Row], partitions: usize, bound: i64) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     let mut watermark = i64::MIN;
@@ -47,18 +47,19 @@ pub fn arrivals(rows: &[Row], partitions: usize, bound: i64) -> Vec<Arrival> {
                 row: row.clone(),
             });
         }
-        let so_far = &rows[..=i];
+        let accepted: Vec<(usize, i64)> = (rows[..=i].iter())
+            .filter_map(|row| Some((row.partition, row.ts?)))
+            .collect();
         let mut waited_for: BTreeSet<usize> = (0..partitions).collect();
-        waited_for.extend(so_far.iter().map(|row| row.partition));
-        let mut least = i64::MAX;
-        for partition in waited_for {
-            let mut greatest = i64::MIN;
-            for row in so_far.iter().filter(|row| row.partition == partition) {
-                greatest = greatest.max(row.ts.unwrap_or(i64::MIN));
-            }
-            least = least.min(greatest.saturating_sub(bound));
-        }
-        watermark = watermark.max(least);
+        waited_for.extend(accepted.iter().map(|(partition, _)| *partition));
+        let least = (waited_for.iter())
+            .map(|waited| {
+                let times = accepted.iter().filter(|(partition, _)| partition == waited);
+                let greatest = times.map(|(_, ts)| *ts).max().unwrap_or(i64::MIN);
+                greatest.saturating_sub(bound)
+            })
+            .min();
+        watermark = watermark.max(least.unwrap_or(i64::MIN));
     }
     arrivals
 }
@@ -94,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn without_known_partitions_the_first_row_says_whom_to_wait_for() {
+        let rows = [at(3, None), at(3, Some(10)), at(3, Some(20))];
+        assert_eq!(watermarks(&rows, 0, 0), [i64::MIN, 10]);
+        let rows = [at(0, Some(10)), at(0, Some(20))];
+        assert_eq!(watermarks(&rows, 2, 0), [i64::MIN, i64::MIN]);
+    }
+
+    #[test]
     fn the_slowest_partition_holds_the_watermark() {
         let rows = [
             at(0, Some(100)),
@@ -111,11 +120,14 @@ mod tests {
     fn a_partition_that_begins_later_holds_the_watermark_but_does_not_lower_it() {
         let rows = [
             at(0, Some(100)),
+            at(1, None),
+            at(0, Some(110)),
             at(1, Some(50)),
             at(0, Some(200)),
             at(1, Some(120)),
             at(0, Some(300)),
         ];
-        assert_eq!(watermarks(&rows, 1, 10), [i64::MIN, 90, 90, 90, 110]);
+        let none = i64::MIN;
+        assert_eq!(watermarks(&rows, 1, 10), [none, 90, 100, 100, 100, 110]);
     }
 }
