@@ -410,7 +410,6 @@ Wanshouxigong,34368,14282,2015-12-25,536.625,15223,2015-11-30T14,580.66666666666
 const BEIJING_HOURS: f64 = 35_064.0;
 
 #[test]
-#[ignore = "to_timestamp in a computed column rejects its rows: see CHANGELOG, known faults"]
 fn four_years_of_air_in_twelve_files() {
     let folder = root().join("../shared/data/beijing");
     if !folder.exists() {
