@@ -27,6 +27,17 @@ pub enum Error {
         setting: &'static str,
     },
 
+    /// A limit that no setting raises was reached.
+    #[error("{what} needs more than {limit}; {remedy}")]
+    Bound {
+        /// What needed more.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+        /// What to write instead.
+        remedy: &'static str,
+    },
+
     /// Arrow refused an operation.
     #[error("{0}")]
     Arrow(#[from] ArrowError),

@@ -25,6 +25,26 @@ pub struct Reject {
     pub rule: String,
 }
 
+/// Where a row was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As [`Reject::position`].
+    pub position: String,
+    /// The raw text, cut to a bounded length; `None` where it has not been kept.
+    pub text: Option<String>,
+}
+
+/// Where the rows of a batch were read. Only those that break a rule are asked for, so
+/// that it may be costly to answer.
+pub trait Origin: Debug + Send + Sync {
+    /// The places of `rows`, which are places in the batch and ascend.
+    fn places(&self, rows: &[usize]) -> Vec<Place>;
+
+    /// How many rows of the batch were read before each of those that could not be
+    /// parsed: `[rejected]`, ascending.
+    fn rows_before(&self) -> &[usize];
+}
+
 /// What a source gives when it is polled.
 #[derive(Debug)]
 pub enum SourceEvent {
@@ -37,6 +57,8 @@ pub enum SourceEvent {
         /// Rows read between the last batch and the end of this one that could not
         /// be parsed. `received = records + rejected`.
         rejected: Vec<Reject>,
+        /// Where the rows were read; `None`: rows are told by their number.
+        origin: Option<Box<dyn Origin>>,
         /// Bytes read for them.
         bytes: u64,
     },
@@ -46,6 +68,21 @@ pub enum SourceEvent {
     Pending,
     /// The source has ended.
     End,
+}
+
+/// Rows of one partition on their way into an engine: a [`SourceEvent::Batch`].
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// The partition.
+    pub partition: u32,
+    /// Rows of the source's schema.
+    pub records: &'a RecordBatch,
+    /// Rows among them that could not be parsed.
+    pub rejected: Vec<Reject>,
+    /// Where the rows were read.
+    pub origin: Option<&'a dyn Origin>,
+    /// Bytes read for them.
+    pub bytes: u64,
 }
 
 /// A source of rows, polled by the driver.
@@ -94,6 +131,25 @@ pub trait Sink: Send + Debug {
     /// As [`Sink::write`].
     fn flush(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Called again and again while rows may come, whether they do or not: what is due
+    /// by the clock is done here.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn tick(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends the output although rows of a bounded input are still to come. What would
+    /// pass for the whole is given up, as by [`Sink::abort`]; its name is the answer.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn stop(&mut self) -> Result<Option<String>> {
+        self.finish()?;
+        Ok(None)
     }
 
     /// Completes the output: a file appears under its name.

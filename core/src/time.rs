@@ -19,6 +19,8 @@ use arrow::datatypes::{
 };
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 
 /// Before every event time: the watermark before the first row.
@@ -102,7 +104,18 @@ pub fn ticks(array: &dyn Array) -> Result<(&ScalarBuffer<i64>, Option<&NullBuffe
 }
 
 /// The least and the greatest of some times; of none, [`MAX_TIME`] and [`MIN_TIME`].
+///
+/// Many times are shared among the threads of rayon's current pool.
 pub fn span(times: &[i64]) -> (i64, i64) {
+    const MORSEL_TIMES: usize = 16 * 1024;
+    if times.len() >= 2 * MORSEL_TIMES && rayon::current_num_threads() > 1 {
+        let spans = times.par_chunks(MORSEL_TIMES).map(span_of);
+        return spans.reduce(|| (MAX_TIME, MIN_TIME), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    }
+    span_of(times)
+}
+
+fn span_of(times: &[i64]) -> (i64, i64) {
     // Lanes that do not wait for each other.
     const LANES: usize = 4;
     let (mut least, mut greatest) = ([MAX_TIME; LANES], [MIN_TIME; LANES]);

@@ -63,6 +63,7 @@ impl Source for Reading {
             partition: 0,
             records: RecordBatch::try_new(self.schema(), columns)?,
             rejected: Vec::new(),
+            origin: None,
             bytes: 0,
         })
     }

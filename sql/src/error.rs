@@ -161,7 +161,7 @@ impl From<windrow_core::Error> for Error {
         use windrow_core::Error as Core;
         let kind = match &error {
             Core::Invalid(_) => ErrorKind::Plan,
-            Core::Limit { .. } => ErrorKind::Limit,
+            Core::Limit { .. } | Core::Bound { .. } => ErrorKind::Limit,
             Core::Io { .. } => ErrorKind::Io,
             Core::Panic { .. } => ErrorKind::Internal,
             Core::External(inner) => {
@@ -179,6 +179,16 @@ impl From<windrow_core::Error> for Error {
 impl From<Error> for windrow_core::Error {
     fn from(error: Error) -> Self {
         Self::external(error)
+    }
+}
+
+/// Why something failed, in words alone: without the number of the operating system and
+/// without the path, which may be a temporary one.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
     }
 }
 

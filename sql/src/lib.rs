@@ -21,3 +21,8 @@ pub mod cli;
 
 pub use error::{Error, ErrorKind, Result, Script};
 pub use session::{Answer, Progress, ResultHandler, Session, SessionConfig, Subscription};
+
+/// The Rust of the README is run with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

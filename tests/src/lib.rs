@@ -10,3 +10,5 @@ pub mod oracle;
 pub mod rewrite;
 
 pub mod cell;
+
+pub mod command;

@@ -5,68 +5,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use windrow_tests::command::{answer, output, root, text, windrow};
+
 /// Longer than anything here takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The repository's root: commands name files relative to it.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the package lies in the repository")
-}
-
-/// The binary, built into the folder above that of this test's executable.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("this test has a path");
-    let folder = (test.parent())
-        .and_then(Path::parent)
-        .expect("tests lie in target/…/deps");
-    let binary = folder.join(format!("windrow{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        binary.exists(),
-        "there is no {}: run `cargo build -p windrow-sql` first",
-        binary.display()
-    );
-    binary
-}
-
-fn windrow(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command
-        .args(arguments)
-        .current_dir(root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// Runs to the end.
-fn output(arguments: &[&str]) -> Output {
-    windrow(arguments).output().expect("the binary starts")
-}
-
-/// Standard output of a command that succeeds.
-fn answer(arguments: &[&str]) -> String {
-    let output = output(arguments);
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}\n{}",
-        output.status,
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// The rows of a CSV text by column name; no field here holds a comma or a quote.
 fn csv(text: &str) -> Vec<BTreeMap<String, String>> {
@@ -268,6 +215,8 @@ fn a_window_is_printed_while_the_writer_still_waits() {
 #[test]
 fn an_interrupt_stops_at_once_and_leaves_windows_open() {
     let (mut child, lines) = live();
+    // Waiting would close it: the end of the rows, not the interrupt, might come first.
+    let stdin = child.stdin.take();
     let asked = Instant::now();
     let interrupt = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
@@ -280,6 +229,7 @@ fn an_interrupt_stops_at_once_and_leaves_windows_open() {
     assert_eq!(status.code(), Some(0), "stopping is no failure");
     let rest: Vec<String> = lines.iter().collect();
     assert_eq!(rest, Vec::<String>::new(), "stopping is not ending");
+    drop(stdin);
 }
 
 #[test]

@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 pub(super) struct HeldMax {
     /// The limit.
     pub(super) values: usize,
-    /// The setting that raises it.
-    pub(super) setting: &'static str,
+    /// What to write instead.
+    pub(super) remedy: &'static str,
 }
 
 /// An aggregate whose partial state lies on the heap.
@@ -110,10 +110,10 @@ impl<C: Collect> CollectState<C> {
 
     fn check_held(&self) -> Result<()> {
         match self.collect.held_max() {
-            Some(max) if self.held > max.values => Err(Error::Limit {
+            Some(max) if self.held > max.values => Err(Error::Bound {
                 what: format!("{}()", self.collect.name()),
                 limit: format!("{} values in its windows", max.values),
-                setting: max.setting,
+                remedy: max.remedy,
             }),
             _ => Ok(()),
         }
@@ -197,6 +197,10 @@ impl<C: Collect> AggregateFactory for CollectFactory<C> {
 
     fn return_type(&self) -> DataType {
         self.0.return_type()
+    }
+
+    fn holds_values(&self) -> bool {
+        self.0.held_max().is_some()
     }
 }
 

@@ -1,14 +1,13 @@
-//! Several aggregates of one `Float64` column in one pass, with one record for each
-//! slot.
+//! Several aggregates of one `Float64` column with shared records for each slot.
 //!
 //! `count(*)`, `count(x)`, `sum(x)`, `avg(x)`, `min(x)`, `max(x)` have four numbers in
 //! common. Apart they are up to six passes over the rows and six places of memory for
-//! each slot; fused they are one of each:
+//! each slot; fused they are two of each, totals and extremes, side by side:
 //!
 //! ```text
 //!   calls     count(*)  sum(x)  last(y)  max(x)        fuse()
 //!                │         │       │        │
-//!   fused     [ count      sum              max ]   [ last ]
+//!   fused     [ count      sum ]          [ max ]   [ last ]
 //!   outputs     0          1                3         2
 //!   evaluate    a struct of three columns             a column
 //! ```
@@ -16,6 +15,7 @@
 //! Sums are added in the same order as alone: every value has the same bits.
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StructArray};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Type, UInt64Type};
 use std::sync::Arc;
 
@@ -145,7 +145,8 @@ impl AggregateFactory for FusedFactory {
     fn create(&self) -> Result<Box<dyn AggregateState>> {
         Ok(Box::new(FusedState {
             outputs: self.0.clone(),
-            records: vec![],
+            totals: vec![],
+            extremes: vec![],
             nulls: vec![],
         }))
     }
@@ -155,53 +156,77 @@ impl AggregateFactory for FusedFactory {
     }
 }
 
-/// What the aggregates have in common: half a cache line.
+/// What `count`, `sum` and `avg` have in common.
 #[derive(Debug, Clone, Copy)]
-struct Record {
+struct Total {
     sum: f64,
     /// Values that are not NULL.
     count: u64,
-    /// Keys of the total order.
-    min: i64,
-    max: i64,
 }
 
-const EMPTY: Record = Record {
-    sum: 0.0,
-    count: 0,
-    min: i64::MAX,
-    max: i64::MIN,
-};
+const NO_TOTAL: Total = Total { sum: 0.0, count: 0 };
 
-impl Record {
+impl Total {
     #[inline(always)]
     fn add(&mut self, value: f64) {
-        let key = Float64Type::key(value);
         self.sum += value;
         self.count += 1;
-        self.min = self.min.min(key);
-        self.max = self.max.max(key);
     }
 
     #[inline(always)]
     fn merge(&mut self, other: Self) {
         self.sum += other.sum;
         self.count += other.count;
+    }
+}
+
+/// Keys of the total order of floats.
+#[derive(Debug, Clone, Copy)]
+struct Extremes {
+    min: i64,
+    max: i64,
+}
+
+const NO_EXTREMES: Extremes = Extremes {
+    min: i64::MAX,
+    max: i64::MIN,
+};
+
+impl Extremes {
+    #[inline(always)]
+    fn add(&mut self, value: f64) {
+        let key = Float64Type::key(value);
+        self.min = self.min.min(key);
+        self.max = self.max.max(key);
+    }
+
+    #[inline(always)]
+    fn merge(&mut self, other: Self) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
     }
 }
 
+/// From so many rows on, totals and extremes are found side by side.
+const PARALLEL_ROWS_MIN: usize = 16 * 1024;
+
 #[derive(Debug)]
 struct FusedState {
     outputs: Arc<[Output]>,
-    records: Vec<Record>,
+    totals: Vec<Total>,
+    /// `[slots]`, or empty where nobody asks for them.
+    extremes: Vec<Extremes>,
     /// `[slots]`: rows whose value is NULL; empty as long as none was and all that is
     /// asked needs it.
     nulls: Vec<u64>,
 }
 
 impl FusedState {
+    fn has_extremes(&self) -> bool {
+        let is_one = |output: &Output| matches!(output, Output::Shared(Shared::Min | Shared::Max));
+        self.outputs.iter().any(is_one)
+    }
+
     fn nulls_of(&self, slot: u32) -> u64 {
         self.nulls.get(slot as usize).copied().unwrap_or(0)
     }
@@ -211,7 +236,7 @@ impl FusedState {
         let Some(valid) = rows.args[0].nulls().filter(|nulls| nulls.null_count() > 0) else {
             return;
         };
-        self.nulls.resize(self.records.len(), 0);
+        self.nulls.resize(self.totals.len(), 0);
         let selection = match filtered(rows) {
             Some(filter) => &filter & &!valid.inner(),
             None => !valid.inner(),
@@ -222,39 +247,66 @@ impl FusedState {
     }
 
     fn output(&self, output: Output, slots: &[u32]) -> ArrayRef {
-        let records = || slots.iter().map(|slot| self.records[*slot as usize]);
-        let floats = |of: fn(Record) -> f64| {
-            let values = records().map(|record| (record.count > 0).then(|| of(record)));
-            Arc::new(values.collect::<Float64Array>())
+        let totals = || slots.iter().map(|slot| self.totals[*slot as usize]);
+        let extremes = || slots.iter().map(|slot| self.extremes[*slot as usize]);
+        let floats = |values: ScalarBuffer<f64>| {
+            // A window mostly has a value of every key that is in it.
+            let nulls = (totals().any(|total| total.count == 0))
+                .then(|| totals().map(|total| total.count > 0).collect());
+            Arc::new(Float64Array::new(values, nulls))
         };
         match output {
             Output::Rows => Arc::new(Int64Array::from_iter_values(
-                (slots.iter().zip(records()))
-                    .map(|(slot, record)| (record.count + self.nulls_of(*slot)) as i64),
+                (slots.iter().zip(totals()))
+                    .map(|(slot, total)| (total.count + self.nulls_of(*slot)) as i64),
             )),
             Output::Shared(Shared::Count) => {
-                column::<Int64Type>(records().map(|record| record.count as i64))
+                column::<Int64Type>(totals().map(|total| total.count as i64))
             }
-            Output::Shared(Shared::Sum) => floats(|record| record.sum),
-            Output::Shared(Shared::Avg) => floats(|record| record.sum / record.count as f64),
-            Output::Shared(Shared::Min) => floats(|record| Float64Type::of_key(record.min)),
-            Output::Shared(Shared::Max) => floats(|record| Float64Type::of_key(record.max)),
+            Output::Shared(Shared::Sum) => floats(totals().map(|total| total.sum).collect()),
+            Output::Shared(Shared::Avg) => floats(
+                totals()
+                    .map(|total| total.sum / total.count as f64)
+                    .collect(),
+            ),
+            Output::Shared(Shared::Min) => floats(
+                extremes()
+                    .map(|extremes| Float64Type::of_key(extremes.min))
+                    .collect(),
+            ),
+            Output::Shared(Shared::Max) => floats(
+                extremes()
+                    .map(|extremes| Float64Type::of_key(extremes.max))
+                    .collect(),
+            ),
         }
     }
 }
 
 impl AggregateState for FusedState {
     fn resize(&mut self, slots: usize) {
-        if slots > self.records.len() {
-            self.records.resize(slots, EMPTY);
+        if slots > self.totals.len() {
+            self.totals.resize(slots, NO_TOTAL);
+            if self.has_extremes() {
+                self.extremes.resize(slots, NO_EXTREMES);
+            }
         }
     }
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            self.records[*slot as usize] = EMPTY;
-            if let Some(nulls) = self.nulls.get_mut(*slot as usize) {
-                *nulls = 0;
+            self.totals[*slot as usize] = NO_TOTAL;
+        }
+        if !self.extremes.is_empty() {
+            for slot in slots {
+                self.extremes[*slot as usize] = NO_EXTREMES;
+            }
+        }
+        if !self.nulls.is_empty() {
+            for slot in slots {
+                if let Some(nulls) = self.nulls.get_mut(*slot as usize) {
+                    *nulls = 0;
+                }
             }
         }
     }
@@ -262,13 +314,21 @@ impl AggregateState for FusedState {
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
         let values: &[f64] = rows.args[0].as_primitive::<Float64Type>().values();
         let selection = selected(&rows, &rows.args[..1]);
-        fold_rows(
-            &mut self.records,
-            rows.slots,
-            &values,
-            selection.as_ref(),
-            Record::add,
-        );
+        let (totals, extremes) = (&mut self.totals, &mut self.extremes);
+        let mut total = || fold_rows(totals, rows.slots, &values, selection.as_ref(), Total::add);
+        if extremes.is_empty() {
+            total();
+        } else {
+            let selection = selection.as_ref();
+            let mut extreme = || fold_rows(extremes, rows.slots, &values, selection, Extremes::add);
+            // Each keeps the order of the rows, so that the values do not depend on it.
+            if rows.slots.len() >= PARALLEL_ROWS_MIN && rayon::current_num_threads() > 1 {
+                rayon::join(total, extreme);
+            } else {
+                total();
+                extreme();
+            }
+        }
         if self.outputs.contains(&Output::Rows) {
             self.count_nulls(&rows);
         }
@@ -277,13 +337,20 @@ impl AggregateState for FusedState {
 
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
         assert_eq!(into.len(), from.len(), "slots are merged in pairs");
-        let records = self.records.as_mut_slice();
+        let totals = self.totals.as_mut_slice();
         for (into, from) in into.iter().zip(from) {
-            let from = records[*from as usize];
-            records[*into as usize].merge(from);
+            let from = totals[*from as usize];
+            totals[*into as usize].merge(from);
+        }
+        let extremes = self.extremes.as_mut_slice();
+        if !extremes.is_empty() {
+            for (into, from) in into.iter().zip(from) {
+                let from = extremes[*from as usize];
+                extremes[*into as usize].merge(from);
+            }
         }
         if !self.nulls.is_empty() {
-            self.nulls.resize(self.records.len(), 0);
+            self.nulls.resize(self.totals.len(), 0);
             for (into, from) in into.iter().zip(from) {
                 self.nulls[*into as usize] += self.nulls[*from as usize];
             }
@@ -303,12 +370,16 @@ impl AggregateState for FusedState {
     }
 
     fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let records = || slots.iter().map(|slot| self.records[*slot as usize]);
+        let totals = || slots.iter().map(|slot| self.totals[*slot as usize]);
+        let extremes = || {
+            let of_slot = |slot: &u32| self.extremes.get(*slot as usize).copied();
+            (slots.iter()).map(move |slot| of_slot(slot).unwrap_or(NO_EXTREMES))
+        };
         Ok(vec![
-            column::<Float64Type>(records().map(|record| record.sum)),
-            column::<UInt64Type>(records().map(|record| record.count)),
-            column::<Int64Type>(records().map(|record| record.min)),
-            column::<Int64Type>(records().map(|record| record.max)),
+            column::<Float64Type>(totals().map(|total| total.sum)),
+            column::<UInt64Type>(totals().map(|total| total.count)),
+            column::<Int64Type>(extremes().map(|extremes| extremes.min)),
+            column::<Int64Type>(extremes().map(|extremes| extremes.max)),
             column::<UInt64Type>(slots.iter().map(|slot| self.nulls_of(*slot))),
         ])
     }
@@ -321,15 +392,19 @@ impl AggregateState for FusedState {
         let max = saved.values::<Int64Type>(3)?;
         let nulls = saved.values::<UInt64Type>(4)?;
         if nulls.iter().any(|nulls| *nulls > 0) {
-            self.nulls.resize(self.records.len(), 0);
+            self.nulls.resize(self.totals.len(), 0);
         }
         for (row, slot) in slots.iter().enumerate() {
-            self.records[*slot as usize] = Record {
+            self.totals[*slot as usize] = Total {
                 sum: sum[row],
                 count: count[row],
-                min: min[row],
-                max: max[row],
             };
+            if let Some(extremes) = self.extremes.get_mut(*slot as usize) {
+                *extremes = Extremes {
+                    min: min[row],
+                    max: max[row],
+                };
+            }
             if let Some(of_slot) = self.nulls.get_mut(*slot as usize) {
                 *of_slot = nulls[row];
             }
@@ -338,6 +413,8 @@ impl AggregateState for FusedState {
     }
 
     fn state_bytes(&self) -> usize {
-        self.records.capacity() * size_of::<Record>() + self.nulls.capacity() * size_of::<u64>()
+        self.totals.capacity() * size_of::<Total>()
+            + self.extremes.capacity() * size_of::<Extremes>()
+            + self.nulls.capacity() * size_of::<u64>()
     }
 }

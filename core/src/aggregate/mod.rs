@@ -137,6 +137,11 @@ pub trait AggregateFactory: Send + Sync + Debug {
     /// The type of the values.
     fn return_type(&self) -> DataType;
 
+    /// Whether a state grows with its rows, so that copies of it are dear.
+    fn holds_values(&self) -> bool {
+        false
+    }
+
     /// What it gives where it shares a record with others over one `Float64` column;
     /// `None` if it cannot.
     fn shared(&self) -> Option<Shared> {

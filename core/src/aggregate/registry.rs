@@ -203,7 +203,7 @@ fn first_last(last: bool, data_type: &DataType, ignore_nulls: bool) -> Arc<dyn A
 fn distinct(data_type: &DataType, limits: Limits) -> Option<Arc<dyn AggregateFactory>> {
     let max = HeldMax {
         values: limits.distinct_values_max,
-        setting: "distinct_values_max",
+        remedy: "shorten the windows, or use approx_distinct()",
     };
     if is_fixed(data_type) {
         Some(collect::factory(DistinctFixed(max)))
@@ -221,7 +221,7 @@ fn approx_distinct(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
 fn exact(data_type: &DataType, which: Which, limits: Limits) -> Option<Arc<dyn AggregateFactory>> {
     let max = HeldMax {
         values: limits.percentile_values_max,
-        setting: "percentile_values_max",
+        remedy: "shorten the windows, or use approx_percentile_cont()",
     };
     match data_type {
         DataType::Float32 => Some(collect::factory(Exact::<Float32Type>::new(which, max))),

@@ -12,9 +12,10 @@ pub mod queue;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::ScalarBuffer;
-use arrow::compute::{filter, filter_record_batch, prep_null_mask_filter, take};
+use arrow::compute::{filter, filter_record_batch, prep_null_mask_filter, take, take_record_batch};
+use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 
@@ -40,6 +41,58 @@ pub struct Behind {
     pub stream: Arc<str>,
     /// The whole rows, as the stream accepted them.
     pub source: RecordBatch,
+}
+
+/// The columns of `records` under the names of `schema`, also when there are none: a batch
+/// without columns still has its number of rows.
+///
+/// # Errors
+/// If the columns do not fit the schema.
+pub fn renamed(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let rows = RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
+    let columns = records.columns().to_vec();
+    Ok(RecordBatch::try_new_with_options(
+        schema.clone(),
+        columns,
+        &rows,
+    )?)
+}
+
+/// How many bytes the rows take by themselves: of a slice, not what it is a slice of.
+pub fn bytes_of(records: &RecordBatch) -> usize {
+    let columns = records.columns().iter();
+    let bytes = columns.map(|column| {
+        let sliced = column.to_data().get_slice_memory_size();
+        sliced.unwrap_or_else(|_| column.get_array_memory_size())
+    });
+    bytes.sum()
+}
+
+/// The rows in memory of their own, if they are a small part of what they keep alive.
+///
+/// # Errors
+/// If the rows cannot be copied.
+pub fn compacted(records: RecordBatch) -> Result<RecordBatch> {
+    const WASTE_MIN: usize = 16 << 10;
+    let (own, held) = (bytes_of(&records), records.get_array_memory_size());
+    if records.num_columns() == 0 || held < 4 * own + WASTE_MIN {
+        return Ok(records);
+    }
+    let rows = UInt32Array::from_iter_values(0..records.num_rows() as u32);
+    Ok(take_record_batch(&records, &rows)?)
+}
+
+/// Rows without columns.
+///
+/// # Errors
+/// If the schema has columns.
+pub fn without_columns(schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
+    let rows = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(
+        schema.clone(),
+        vec![],
+        &rows,
+    )?)
 }
 
 impl Batch {

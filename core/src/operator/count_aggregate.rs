@@ -13,8 +13,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, ListArray, UInt32Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};
 
 use super::counted::{admit, count_grid, filled_by, filled_until};
 use super::frame::{Bounds, Frame, load_counters, save_counters, select};
@@ -59,8 +59,9 @@ struct Partition {
     /// The time of the last one.
     last: i64,
     rollover: Rollover,
-    /// The first rows' times of windows that are not full.
-    starts: VecDeque<i64>,
+    /// The first rows of windows that are not full: time, and place in the order of
+    /// arrival.
+    starts: VecDeque<(i64, u64)>,
 }
 
 /// A window that a row has filled.
@@ -120,11 +121,11 @@ impl CountAggregate {
         self.store.keys.intern(&records, &mut keys)?;
         self.partition_keys.intern(&records, &mut owners)?;
         let mut filled = Vec::new();
-        for ((&time, &key), &owner) in times.iter().zip(&keys).zip(&owners) {
+        for (((&time, &key), &owner), row) in times.iter().zip(&keys).zip(&owners).zip(&due) {
             self.seat(owner);
             let partition = self.partitions[owner as usize].as_mut().expect("seated");
             if partition.taken % self.slide == 0 {
-                partition.starts.push_back(time);
+                partition.starts.push_back((time, row.1));
             }
             let place = partition.rollover.seat(self.grid.pane(partition.taken));
             (partition.rollover).place(place, &[key], &mut self.store, &mut slots);
@@ -135,7 +136,7 @@ impl CountAggregate {
                 filled.push(Filled {
                     partition: owner,
                     end,
-                    start: start.expect("a window has a first row"),
+                    start: start.expect("a window has a first row").0,
                     last: time,
                 });
             }
@@ -172,7 +173,7 @@ impl CountAggregate {
             self.partitions[owner as usize] = Some(Partition {
                 taken: 0,
                 last: MIN_TIME,
-                rollover: Rollover::new(self.grid.panes()),
+                rollover: Rollover::new(self.grid.panes(), &self.store.arena),
                 starts: VecDeque::new(),
             });
         }
@@ -226,7 +227,7 @@ impl CountAggregate {
             closed => panes.end_after(closed),
         };
         let start = partition.starts.front().copied();
-        let start = start.expect("an unfinished window has a first row");
+        let (start, _) = start.expect("an unfinished window has a first row");
         let window = partition.rollover.open(end, &mut self.store)?;
         let last = partition.last;
         let mut batch = evaluate(&self.frame, &mut self.store, &window, start, last)?;
@@ -249,7 +250,8 @@ impl CountAggregate {
         Ok(true)
     }
 
-    /// The partitions that hold rows which no full window held, the first to end last.
+    /// The partitions that hold rows which no full window held, the first to end last;
+    /// ties by arrival of the first row.
     fn find_unfinished(&mut self) -> Vec<u32> {
         let (mut found, mut empty) = (Vec::new(), Vec::new());
         for (owner, partition) in self.partitions.iter().enumerate() {
@@ -365,7 +367,7 @@ impl Operator for CountAggregate {
 
     fn save(&mut self) -> Result<Snapshot> {
         let (mut owners, mut takens, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut closeds, mut starts) = (Vec::new(), Vec::new());
+        let (mut closeds, mut starts, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut numbers, mut panes, mut prefix) = (Vec::new(), Vec::new(), Vec::new());
         let (mut keys, mut slots) = (Vec::new(), Vec::new());
         for (owner, partition) in self.partitions.iter().enumerate() {
@@ -382,23 +384,22 @@ impl Operator for CountAggregate {
             takens.push(partition.taken);
             lasts.push(partition.last);
             closeds.push(partition.rollover.closed());
+            let first = partition.starts.iter();
             starts.push(Some(
-                partition
-                    .starts
-                    .iter()
-                    .copied()
-                    .map(Some)
-                    .collect::<Vec<_>>(),
+                first.clone().map(|start| Some(start.0)).collect::<Vec<_>>(),
             ));
+            firsts.push(Some(first.map(|start| Some(start.1)).collect::<Vec<_>>()));
         }
         let (key_columns, places) = self.store.keys.save(&keys)?;
         let (mut partitions, _) = self.partition_keys.save(&owners)?;
         let starts = ListArray::from_iter_primitive::<Int64Type, _, _>(starts);
-        let columns: [(&str, ArrayRef); 4] = [
+        let firsts = ListArray::from_iter_primitive::<UInt64Type, _, _>(firsts);
+        let columns: [(&str, ArrayRef); 5] = [
             ("taken", Arc::new(Int64Array::from(takens))),
             ("last", Arc::new(Int64Array::from(lasts))),
             ("closed", Arc::new(Int64Array::from(closeds))),
             ("starts", Arc::new(starts)),
+            ("arrivals", Arc::new(firsts)),
         ];
         partitions.extend(columns.map(|(name, column)| (name.to_string(), column)));
         let mut columns: Columns = vec![
@@ -414,6 +415,7 @@ impl Operator for CountAggregate {
             ("watermark".into(), self.watermark),
             ("ended".into(), self.ended.into()),
             ("ordinal".into(), self.store.arena.ordinal() as i64),
+            ("arrived".into(), self.held.arrived() as i64),
         ]);
         snapshot.tables.extend([
             ("keys".into(), table(key_columns)?),
@@ -438,18 +440,25 @@ impl Operator for CountAggregate {
         let takens = column::<Int64Type>(partitions, "taken")?;
         let lasts = column::<Int64Type>(partitions, "last")?;
         let closeds = column::<Int64Type>(partitions, "closed")?;
-        let starts = (partitions.column_by_name("starts"))
-            .and_then(|column| column.as_any().downcast_ref::<ListArray>())
-            .ok_or_else(damaged)?;
+        let lists = |name: &str| {
+            (partitions.column_by_name(name))
+                .and_then(|column| column.as_any().downcast_ref::<ListArray>())
+                .ok_or_else(damaged)
+        };
+        let (starts, firsts) = (lists("starts")?, lists("arrivals")?);
         for (number, &owner) in owners.iter().enumerate() {
             self.seat(owner);
             let partition = self.partitions[owner as usize].as_mut().expect("seated");
             partition.taken = takens[number];
             partition.last = lasts[number];
             partition.rollover.restore_closed(closeds[number]);
-            let starts = starts.value(number);
-            let starts = arrow::array::AsArray::as_primitive_opt::<Int64Type>(&starts);
-            (partition.starts).extend(starts.ok_or_else(damaged)?.values());
+            let (starts, firsts) = (starts.value(number), firsts.value(number));
+            let starts = starts.as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
+            let firsts = firsts
+                .as_primitive_opt::<UInt64Type>()
+                .ok_or_else(damaged)?;
+            let pairs = starts.values().iter().zip(firsts.values());
+            (partition.starts).extend(pairs.map(|(&time, &arrival)| (time, arrival)));
         }
         let ids = self.store.keys.load(snapshot.table("keys")?)?;
         let rows = snapshot.table("slots")?;
@@ -472,6 +481,8 @@ impl Operator for CountAggregate {
         if waiting.schema().fields() != self.input.fields() {
             return Err(damaged());
         }
+        self.held
+            .restore_arrived(snapshot.number("arrived")? as u64);
         (self.held).hold(waiting.clone(), |row| self.waiting.push(row))?;
         self.outbox.load(snapshot.part("outbox")?)?;
         self.late.load(snapshot.part("late")?)?;

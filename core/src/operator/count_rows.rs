@@ -176,7 +176,8 @@ impl CountRows {
         Ok(true)
     }
 
-    /// The partitions that hold rows which no full window held, the first to end last.
+    /// The partitions that hold rows which no full window held, the first to end last;
+    /// ties by arrival of the first row.
     fn find_unfinished(&mut self) -> Vec<u32> {
         let (mut found, mut seen) = (Vec::new(), Vec::new());
         for (owner, partition) in self.partitions.iter().enumerate() {
@@ -184,7 +185,7 @@ impl CountRows {
                 continue;
             };
             if filled_until(&self.grid, partition.taken) < partition.taken {
-                found.push((last.0, first.0, owner as u32));
+                found.push((last.0, first.0, first.1, owner as u32));
             } else {
                 seen.push(owner as u32);
             }
@@ -193,7 +194,7 @@ impl CountRows {
             self.unseat(owner);
         }
         found.sort_unstable();
-        found.into_iter().rev().map(|(_, _, owner)| owner).collect()
+        found.into_iter().rev().map(|found| found.3).collect()
     }
 }
 
@@ -268,15 +269,19 @@ impl Operator for CountRows {
 
     fn save(&mut self) -> Result<Snapshot> {
         let (mut owners, mut takens) = (Vec::new(), Vec::new());
-        let (mut numbers, mut rows) = (Vec::new(), Vec::new());
+        let mut rows: Vec<(Held, u32)> = Vec::new();
         for (owner, partition) in self.partitions.iter().enumerate() {
             if !partition.rows.is_empty() {
-                rows.extend(partition.rows.iter().map(|row| row.2));
-                numbers.resize(rows.len(), owners.len() as u32);
+                let number = owners.len() as u32;
+                rows.extend(partition.rows.iter().map(|row| (*row, number)));
                 owners.push(owner as u32);
                 takens.push(partition.taken);
             }
         }
+        // In the order in which they were taken in, which tells ties apart.
+        rows.sort_unstable();
+        let numbers: Vec<u32> = rows.iter().map(|row| row.1).collect();
+        let rows = rows.iter().map(|row| row.0.2);
         let (mut partitions, _) = self.keys.save(&owners)?;
         partitions.push(("taken".into(), Arc::new(Int64Array::from(takens))));
         let numbers: ArrayRef = Arc::new(UInt32Array::from(numbers));

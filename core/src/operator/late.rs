@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{take, take_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt32Type};
 
 use super::LateRows;
 use crate::batch::Behind;
@@ -28,6 +28,7 @@ impl Late {
         self.found.push(LateRows {
             stream: behind.stream.clone(),
             rows: take_record_batch(&behind.source, &places)?,
+            source_rows: places.as_primitive::<UInt32Type>().clone(),
             late_by,
         });
         Ok(())
@@ -62,13 +63,14 @@ impl Late {
             let stream = schema.metadata().get("stream").ok_or_else(damaged)?;
             let last = table.num_columns().checked_sub(1).ok_or_else(damaged)?;
             let late_by = table.column(last);
-            let late_by = arrow::array::AsArray::as_primitive_opt::<Int64Type>(late_by);
+            let late_by = late_by.as_primitive_opt::<Int64Type>();
             let columns: Vec<usize> = (0..last).collect();
             let rows = table.project(&columns)?;
             let schema = Arc::new(Schema::new(rows.schema().fields().clone()));
             self.found.push(LateRows {
                 stream: stream.as_str().into(),
                 rows: RecordBatch::try_new(schema, rows.columns().to_vec())?,
+                source_rows: UInt32Array::from(Vec::<u32>::new()),
                 late_by: late_by.ok_or_else(damaged)?.values().to_vec(),
             });
         }

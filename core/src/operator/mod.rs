@@ -12,10 +12,12 @@
 //! costs no more than one over a second. Operators may use rayon; the engine installs
 //! its pool around every call.
 
-mod stateless;
 mod frame;
 mod late;
 mod outbox;
+
+mod stateless;
+mod union;
 
 mod counted;
 
@@ -33,7 +35,7 @@ pub use window_rows::window_rows;
 
 use std::fmt::Debug;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
@@ -43,7 +45,8 @@ use crate::error::Result;
 use crate::snapshot::Snapshot;
 use crate::window::{Alignment, WindowKind};
 
-pub use stateless::{Lag, Limit, RowFunction, Stateless, Union};
+pub use stateless::{Lag, Limit, RowFunction, Stateless};
+pub use union::Union;
 
 /// What an operator gives to the next one.
 #[derive(Debug, Clone)]
@@ -98,6 +101,9 @@ pub struct LateRows {
     pub stream: Arc<str>,
     /// The whole rows, as the stream accepted them.
     pub rows: RecordBatch,
+    /// `[rows]`: their places in the batch that the stream accepted; empty once that is
+    /// gone.
+    pub source_rows: UInt32Array,
     /// `[rows]`: how many ticks each lay behind the watermark.
     pub late_by: Vec<i64>,
 }
@@ -109,6 +115,26 @@ pub trait Operator: Send + Debug {
 
     /// The columns it gives.
     fn schema(&self) -> SchemaRef;
+
+    /// Whether it gives each row on in the event that brought it, with the watermark at
+    /// which it arrived.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
+    /// Says which inputs are branches of one stream, by a number for it: their rows of
+    /// an event are to be given out at [`Operator::settle`], in order of arrival.
+    fn gather(&mut self, branches: Vec<Option<usize>>) {
+        let _ = branches;
+    }
+
+    /// Takes the news that an event's rows have come by all inputs.
+    ///
+    /// # Errors
+    /// As [`Operator::on_batch`].
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes rows.
     ///

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt32Type};
 
 use super::{Drain, Output};
-use crate::batch::{Batch, Behind};
+use crate::batch::{Batch, Behind, bytes_of};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::window::store::{column, table};
@@ -115,9 +115,7 @@ impl Outbox {
 
     pub(crate) fn bytes(&self) -> usize {
         let ready = self.ready.iter().map(|batch| &batch.records);
-        (ready.chain(&self.pieces))
-            .map(RecordBatch::get_array_memory_size)
-            .sum()
+        (ready.chain(&self.pieces)).map(bytes_of).sum()
     }
 
     /// Its rows and promises.
@@ -202,7 +200,12 @@ pub(crate) fn save_batch(batch: &Batch) -> Result<Snapshot> {
 /// The batch that [`save_batch`] saved.
 pub(crate) fn load_batch(snapshot: &Snapshot, schema: &SchemaRef) -> Result<Batch> {
     let records = snapshot.table("records")?;
-    if records.schema().fields() != schema.fields() {
+    let found = records.schema();
+    let types = |schema: &SchemaRef| -> Vec<DataType> {
+        let fields = schema.fields().iter();
+        fields.map(|field| field.data_type().clone()).collect()
+    };
+    if types(&found) != types(schema) {
         return Err(Error::Snapshot(
             "its rows have other columns than the query's".into(),
         ));
@@ -218,4 +221,41 @@ pub(crate) fn load_batch(snapshot: &Snapshot, schema: &SchemaRef) -> Result<Batc
         }));
     }
     Ok(batch)
+}
+
+/// Rows, watermarks and an end, in their order.
+pub(crate) fn save_ready(ready: &VecDeque<Output>) -> Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    for (number, output) in ready.iter().enumerate() {
+        let name = format!("{number:08}");
+        match output {
+            Output::Batch(batch) => {
+                snapshot.parts.insert(name, save_batch(batch)?);
+            }
+            Output::Watermark(watermark) => {
+                snapshot.numbers.insert(name, *watermark);
+            }
+            Output::End => {
+                snapshot.parts.insert(name, Snapshot::default());
+            }
+        }
+    }
+    Ok(snapshot)
+}
+
+/// What [`save_ready`] saved.
+pub(crate) fn load_ready(snapshot: &Snapshot, schema: &SchemaRef) -> Result<VecDeque<Output>> {
+    let mut ready = VecDeque::new();
+    for number in 0..snapshot.parts.len() + snapshot.numbers.len() {
+        let name = format!("{number:08}");
+        ready.push_back(
+            match (snapshot.numbers.get(&name), snapshot.parts.get(&name)) {
+                (Some(watermark), _) => Output::Watermark(*watermark),
+                (None, Some(part)) if part.tables.is_empty() => Output::End,
+                (None, Some(part)) => Output::Batch(load_batch(part, schema)?),
+                (None, None) => return Err(Error::Snapshot("its rows have gaps".into())),
+            },
+        );
+    }
+    Ok(ready)
 }

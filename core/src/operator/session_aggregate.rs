@@ -13,8 +13,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, UInt32Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::array::{Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};
 
 use super::frame::{Bounds, Frame, behind_unannounced, load_counters, save_counters, select};
 use super::late::Late;
@@ -159,7 +159,8 @@ impl SessionAggregate {
                 }
             };
             pending.rows.push(row as u32);
-            let slot = self.slot(session, partition, key, time);
+            let arrival = self.sessions.opened();
+            let (_, slot) = self.slot(session, partition, key, (time, time), arrival);
             pending.slots.push(slot);
         }
         self.lift(records, &mut pending)?;
@@ -170,8 +171,16 @@ impl SessionAggregate {
         }
     }
 
-    /// The slot of a row in its session, which is opened if there is none.
-    fn slot(&mut self, session: Option<u32>, partition: u32, key: u32, time: i64) -> u32 {
+    /// The session of a row, which is opened with these bounds if there is none, and the
+    /// row's slot in it.
+    fn slot(
+        &mut self,
+        session: Option<u32>,
+        partition: u32,
+        key: u32,
+        bounds: (i64, i64),
+        arrival: u64,
+    ) -> (u32, u32) {
         let store = &mut self.store;
         let Some(session) = session else {
             let (groups, slot) = match &mut self.partitions {
@@ -187,17 +196,18 @@ impl SessionAggregate {
                     (Groups::Many(Box::new(groups)), slots[0])
                 }
             };
-            self.sessions.open(partition, time, groups);
-            return slot;
+            let session = self.sessions.insert(partition, bounds, arrival, groups);
+            return (session, slot);
         };
-        match &mut self.sessions.get_mut(session).carried {
+        let slot = match &mut self.sessions.get_mut(session).carried {
             Groups::One { slot, .. } => *slot,
             Groups::Many(groups) => groups.get(key).unwrap_or_else(|| {
                 let mut slots = Vec::new();
                 store.find(groups, &[key], &mut slots);
                 slots[0]
             }),
-        }
+        };
+        (session, slot)
     }
 
     /// Makes two sessions one: the states of the later go into those of the earlier.
@@ -352,7 +362,14 @@ impl Operator for SessionAggregate {
 
     fn counters(&self) -> Counters {
         let partitions = self.partitions.as_ref().map_or(0, Keys::bytes);
-        let state = self.store.bytes() + self.sessions.bytes() + partitions + self.outbox.bytes();
+        let groups: usize = (self.sessions.iter())
+            .map(|session| match &session.carried {
+                Groups::One { .. } => 0,
+                Groups::Many(groups) => size_of::<KeySlots>() + groups.bytes(),
+            })
+            .sum();
+        let sessions = self.sessions.bytes() + groups;
+        let state = self.store.bytes() + sessions + partitions + self.outbox.bytes();
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.sessions.len() as u64,
@@ -362,11 +379,12 @@ impl Operator for SessionAggregate {
     }
 
     fn save(&mut self) -> Result<Snapshot> {
-        let (mut starts, mut lasts) = (Vec::new(), Vec::new());
+        let (mut starts, mut lasts, mut arrivals) = (Vec::new(), Vec::new(), Vec::new());
         let (mut numbers, mut keys, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for (number, session) in self.sessions.iter().enumerate() {
             starts.push(session.start);
             lasts.push(session.last);
+            arrivals.push(session.arrival);
             let groups = &session.carried;
             numbers.resize(numbers.len() + groups.keys().len(), number as u32);
             keys.extend_from_slice(groups.keys());
@@ -381,6 +399,7 @@ impl Operator for SessionAggregate {
         let sessions: Columns = vec![
             ("start".into(), Arc::new(Int64Array::from(starts))),
             ("last".into(), Arc::new(Int64Array::from(lasts))),
+            ("arrival".into(), Arc::new(UInt64Array::from(arrivals))),
         ];
         let mut snapshot = Snapshot::default();
         snapshot.numbers.extend([
@@ -414,6 +433,7 @@ impl Operator for SessionAggregate {
         let sessions = snapshot.table("sessions")?;
         let starts = column::<Int64Type>(sessions, "start")?;
         let lasts = column::<Int64Type>(sessions, "last")?;
+        let arrivals = column::<UInt64Type>(sessions, "arrival")?;
         let rows = snapshot.table("slots")?;
         let numbers = column::<UInt32Type>(rows, "session")?;
         let mut opened: Vec<Option<u32>> = vec![None; starts.len()];
@@ -422,15 +442,10 @@ impl Operator for SessionAggregate {
             let key = *ids.get(place as usize).ok_or_else(damaged)?;
             let partition = partitions[place as usize];
             let opened = opened.get_mut(number as usize).ok_or_else(damaged)?;
-            let slot = self.slot(*opened, partition, key, starts[number as usize]);
-            if opened.is_none() {
-                let touched = self.sessions.touched(partition, starts[number as usize]);
-                let Touched::One(session) = touched else {
-                    return Err(damaged());
-                };
-                self.sessions.extend(session, lasts[number as usize]);
-                *opened = Some(session);
-            }
+            let bounds = (starts[number as usize], lasts[number as usize]);
+            let arrival = arrivals[number as usize];
+            let (session, slot) = self.slot(*opened, partition, key, bounds, arrival);
+            *opened = Some(session);
             slots.push(slot);
         }
         let ordinal = snapshot.number("ordinal")? as u64;

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, UInt32Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::array::{Int64Array, UInt32Array, UInt64Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};
 
 use super::frame::{Bounds, RowsFrame, behind_unannounced, load_counters, save_counters, select};
 use super::late::Late;
@@ -213,8 +213,9 @@ impl Operator for SessionRows {
 
     fn save(&mut self) -> Result<Snapshot> {
         let (mut starts, mut lasts, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-        let mut rows = Vec::new();
+        let (mut rows, mut arrivals) = (Vec::new(), Vec::new());
         for (number, session) in self.sessions.iter().enumerate() {
+            arrivals.push(session.arrival);
             starts.push(session.start);
             lasts.push(session.last);
             owners.push(session.partition);
@@ -226,6 +227,7 @@ impl Operator for SessionRows {
         let sessions: Columns = vec![
             ("start".into(), Arc::new(Int64Array::from(starts))),
             ("last".into(), Arc::new(Int64Array::from(lasts))),
+            ("arrival".into(), Arc::new(UInt64Array::from(arrivals))),
             ("key".into(), Arc::new(UInt32Array::from(places))),
         ];
         let numbers = UInt32Array::from_iter_values(rows.iter().map(|row| row.2));
@@ -260,12 +262,14 @@ impl Operator for SessionRows {
         let sessions = snapshot.table("sessions")?;
         let starts = column::<Int64Type>(sessions, "start")?;
         let lasts = column::<Int64Type>(sessions, "last")?;
+        let arrivals = column::<UInt64Type>(sessions, "arrival")?;
         let mut opened = Vec::with_capacity(starts.len());
         for (number, &place) in column::<UInt32Type>(sessions, "key")?.iter().enumerate() {
             let key = *ids.get(place as usize).ok_or_else(damaged)?;
             self.keys.refer(key);
-            let (start, last) = (starts[number], lasts[number]);
-            opened.push(self.sessions.insert(key, start, last, Vec::new()));
+            let bounds = (starts[number], lasts[number]);
+            let arrival = arrivals[number];
+            opened.push(self.sessions.insert(key, bounds, arrival, Vec::new()));
         }
         let rows = snapshot.table("rows")?;
         let numbers = column::<UInt32Type>(snapshot.table("sessions_of_rows")?, "session")?;

@@ -1,15 +1,16 @@
-//! Operators without state of their own: row functions, unions and limits.
+//! Operators that give rows on at once: row functions and limits.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
 
 use arrow::datatypes::SchemaRef;
 
+use super::frame::{load_counters, save_counters};
+use super::outbox::{load_ready, save_ready};
 use super::{Counters, Drain, Operator, Output};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME};
 
 /// A function of a batch's rows, each row for itself: a projection, a filter, or a
 /// stretch of several. Implemented outside the engine, over expressions.
@@ -46,32 +47,18 @@ impl Stateless {
     }
 }
 
-/// Hands over what is ready; the queues of these operators hold the answer to one
-/// event only, so the budget does not matter.
-fn hand_over(ready: &mut VecDeque<Output>, out: &mut Vec<Output>) -> Result<Drain> {
-    out.extend(ready.drain(..));
-    Ok(Drain::Done)
-}
-
-fn save_counters(counters: &Counters) -> Snapshot {
+/// What such an operator has counted, and what it has ready.
+fn save(counters: &Counters, ready: &VecDeque<Output>) -> Result<Snapshot> {
     let mut snapshot = Snapshot::default();
-    for (name, value) in [
-        ("rows_in", counters.rows_in),
-        ("rows_out", counters.rows_out),
-        ("filtered", counters.filtered),
-    ] {
-        snapshot.numbers.insert(name.into(), value as i64);
-    }
-    snapshot
+    (snapshot.parts).insert("counters".into(), save_counters(*counters));
+    snapshot.parts.insert("ready".into(), save_ready(ready)?);
+    Ok(snapshot)
 }
 
-fn load_counters(snapshot: &Snapshot) -> Result<Counters> {
-    Ok(Counters {
-        rows_in: snapshot.number("rows_in")? as u64,
-        rows_out: snapshot.number("rows_out")? as u64,
-        filtered: snapshot.number("filtered")? as u64,
-        ..Counters::default()
-    })
+/// What [`save`] saved.
+fn load(snapshot: &Snapshot, schema: &SchemaRef) -> Result<(Counters, VecDeque<Output>)> {
+    let counters = load_counters(snapshot.part("counters")?)?;
+    Ok((counters, load_ready(snapshot.part("ready")?, schema)?))
 }
 
 impl Operator for Stateless {
@@ -81,6 +68,10 @@ impl Operator for Stateless {
 
     fn schema(&self) -> SchemaRef {
         self.function.schema()
+    }
+
+    fn is_prompt(&self) -> bool {
+        true
     }
 
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
@@ -107,7 +98,9 @@ impl Operator for Stateless {
     }
 
     fn drain(&mut self, _budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        hand_over(&mut self.ready, out)
+        // The answer to one event only: the budget does not matter.
+        out.extend(self.ready.drain(..));
+        Ok(Drain::Done)
     }
 
     fn counters(&self) -> Counters {
@@ -115,128 +108,11 @@ impl Operator for Stateless {
     }
 
     fn save(&mut self) -> Result<Snapshot> {
-        Ok(save_counters(&self.counters))
+        save(&self.counters, &self.ready)
     }
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.counters = load_counters(snapshot)?;
-        Ok(())
-    }
-}
-
-/// Passes the rows of several inputs on; its watermark is the least of theirs.
-#[derive(Debug)]
-pub struct Union {
-    schema: SchemaRef,
-    /// The watermark of each input, [`MAX_TIME`] once it has ended.
-    watermarks: Vec<i64>,
-    ended: Vec<bool>,
-    sent: i64,
-    ready: VecDeque<Output>,
-    counters: Counters,
-}
-
-impl Union {
-    /// A union of `inputs` inputs of the same columns.
-    pub fn new(schema: SchemaRef, inputs: usize) -> Self {
-        Self {
-            schema,
-            watermarks: vec![MIN_TIME; inputs],
-            ended: vec![false; inputs],
-            sent: MIN_TIME,
-            ready: VecDeque::new(),
-            counters: Counters::default(),
-        }
-    }
-
-    fn least(&self) -> i64 {
-        self.watermarks.iter().copied().min().unwrap_or(MAX_TIME)
-    }
-
-    fn send_watermark(&mut self) {
-        let least = self.least();
-        if least > self.sent && least < MAX_TIME {
-            self.sent = least;
-            self.ready.push_back(Output::Watermark(least));
-        }
-    }
-}
-
-impl Operator for Union {
-    fn name(&self) -> &str {
-        "Union"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn on_batch(&mut self, input: usize, mut batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
-        self.counters.rows_out += batch.num_rows() as u64;
-        // Fields may differ in name and nullability from one input to the other.
-        batch.records = arrow::array::RecordBatch::try_new(
-            self.schema.clone(),
-            batch.records.columns().to_vec(),
-        )?;
-        if let Some(behind) = batch.behind.as_mut() {
-            let others = (self.watermarks.iter().enumerate())
-                .filter(|(other, _)| *other != input)
-                .map(|(_, watermark)| *watermark)
-                .min()
-                .unwrap_or(MAX_TIME);
-            let sent = self.sent;
-            behind.watermarks = (behind.watermarks.iter())
-                .map(|watermark| sent.max(others.min(*watermark)))
-                .collect();
-        }
-        self.ready.push_back(Output::Batch(batch));
-        Ok(())
-    }
-
-    fn on_watermark(&mut self, input: usize, watermark: i64) -> Result<()> {
-        self.watermarks[input] = self.watermarks[input].max(watermark);
-        self.send_watermark();
-        Ok(())
-    }
-
-    fn on_end(&mut self, input: usize) -> Result<()> {
-        self.ended[input] = true;
-        self.watermarks[input] = MAX_TIME;
-        if self.ended.iter().all(|ended| *ended) {
-            self.ready.push_back(Output::End);
-        } else {
-            self.send_watermark();
-        }
-        Ok(())
-    }
-
-    fn drain(&mut self, _budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        hand_over(&mut self.ready, out)
-    }
-
-    fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    fn save(&mut self) -> Result<Snapshot> {
-        let mut snapshot = save_counters(&self.counters);
-        snapshot.numbers.insert("sent".into(), self.sent);
-        for (input, watermark) in self.watermarks.iter().enumerate() {
-            let ended = i64::from(self.ended[input]);
-            (snapshot.numbers).insert(format!("watermark_{input}"), *watermark);
-            snapshot.numbers.insert(format!("ended_{input}"), ended);
-        }
-        Ok(snapshot)
-    }
-
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.counters = load_counters(snapshot)?;
-        self.sent = snapshot.number("sent")?;
-        for input in 0..self.watermarks.len() {
-            self.watermarks[input] = snapshot.number(&format!("watermark_{input}"))?;
-            self.ended[input] = snapshot.number(&format!("ended_{input}"))? != 0;
-        }
+        (self.counters, self.ready) = load(snapshot, &self.schema())?;
         Ok(())
     }
 }
@@ -275,13 +151,18 @@ impl Operator for Limit {
         self.schema.clone()
     }
 
+    fn is_prompt(&self) -> bool {
+        true
+    }
+
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        if self.ended {
-            return Ok(());
-        }
         let rows = batch.num_rows() as u64;
         let before = self.counters.rows_in;
         self.counters.rows_in += rows;
+        if self.ended {
+            self.counters.filtered += rows;
+            return Ok(());
+        }
         let start = self.skip.saturating_sub(before).min(rows);
         let left = (self.fetch).map_or(u64::MAX, |fetch| fetch - self.counters.rows_out);
         let length = (rows - start).min(left);
@@ -314,7 +195,9 @@ impl Operator for Limit {
     }
 
     fn drain(&mut self, _budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        hand_over(&mut self.ready, out)
+        // The answer to one event only: the budget does not matter.
+        out.extend(self.ready.drain(..));
+        Ok(Drain::Done)
     }
 
     fn counters(&self) -> Counters {
@@ -322,13 +205,13 @@ impl Operator for Limit {
     }
 
     fn save(&mut self) -> Result<Snapshot> {
-        let mut snapshot = save_counters(&self.counters);
+        let mut snapshot = save(&self.counters, &self.ready)?;
         (snapshot.numbers).insert("ended".into(), i64::from(self.ended));
         Ok(snapshot)
     }
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.counters = load_counters(snapshot)?;
+        (self.counters, self.ready) = load(snapshot, &self.schema)?;
         self.ended = snapshot.number("ended")? != 0;
         if self
             .fetch
@@ -397,7 +280,9 @@ impl Operator for Lag {
     }
 
     fn drain(&mut self, _budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        hand_over(&mut self.ready, out)
+        // The answer to one event only: the budget does not matter.
+        out.extend(self.ready.drain(..));
+        Ok(Drain::Done)
     }
 
     fn counters(&self) -> Counters {
@@ -405,11 +290,53 @@ impl Operator for Lag {
     }
 
     fn save(&mut self) -> Result<Snapshot> {
-        Ok(save_counters(&self.counters))
+        save(&self.counters, &self.ready)
     }
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.counters = load_counters(snapshot)?;
+        (self.counters, self.ready) = load(snapshot, &self.schema())?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use std::sync::Arc;
+
+    fn rows(values: &[i64]) -> Batch {
+        let column: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+        Batch::on_time(RecordBatch::try_from_iter([("v", column)]).expect("one column"))
+    }
+
+    #[test]
+    fn a_limit_that_has_ended_counts_the_rows_that_still_come() {
+        let mut limit = Limit::new(rows(&[]).records.schema(), 0, Some(2));
+        limit.on_batch(0, rows(&[1, 2, 3])).expect("rows");
+        limit.on_batch(0, rows(&[4, 5])).expect("rows");
+        let counters = limit.counters();
+        assert_eq!(
+            (counters.rows_in, counters.rows_out, counters.filtered),
+            (5, 2, 3)
+        );
+    }
+
+    #[test]
+    fn what_was_not_given_on_yet_is_saved() {
+        let schema = rows(&[]).records.schema();
+        let mut lag = Lag::new(schema.clone(), 10);
+        lag.on_batch(0, rows(&[1, 2])).expect("rows");
+        lag.on_watermark(0, 100).expect("a watermark");
+        lag.on_end(0).expect("an end");
+        let saved = lag.save().expect("saved");
+        let mut restored = Lag::new(schema, 10);
+        restored.load(&saved).expect("loaded");
+        let mut out = Vec::new();
+        restored.drain(100, &mut out).expect("drained");
+        let [Output::Batch(batch), Output::Watermark(90), Output::End] = &out[..] else {
+            panic!("{out:?}");
+        };
+        assert_eq!(batch.records, rows(&[1, 2]).records);
     }
 }

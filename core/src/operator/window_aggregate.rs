@@ -81,12 +81,13 @@ impl WindowAggregate {
         let types: Vec<_> = (spec.keys.iter())
             .map(|&key| spec.input.field(key).data_type().clone())
             .collect();
+        let store = Store {
+            keys: Keys::new(&types, spec.keys)?,
+            arena: Arena::new(spec.aggregates)?,
+        };
         Ok(Self {
-            rollover: Rollover::new(grid.panes()),
-            store: Store {
-                keys: Keys::new(&types, spec.keys)?,
-                arena: Arena::new(spec.aggregates)?,
-            },
+            rollover: Rollover::new(grid.panes(), &store.arena),
+            store,
             outbox: Outbox::new(frame.schema.clone()),
             frame,
             grid,
@@ -253,6 +254,10 @@ impl WindowAggregate {
                 }
             },
         };
+        if self.grid.is_repeated(window.end) {
+            self.rollover.finish(window, &mut self.store);
+            return Ok(true);
+        }
         let until = window.keys.len().min(given + budget.clamp(1, OUTPUT_ROWS));
         let keys = self.store.keys.values(&window.keys[given..until])?;
         let values = (self.store.arena).evaluate(&window.slots[given..until])?;

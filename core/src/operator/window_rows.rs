@@ -21,7 +21,7 @@ use super::late::Late;
 use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain, load_batch, save_batch};
 use super::session_rows::SessionRows;
 use super::{Counters, Drain, LateRows, Operator, Output, WindowRowsSpec};
-use crate::batch::{Batch, Behind};
+use crate::batch::{Batch, Behind, bytes_of};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{MIN_TIME, ticks, time_unit};
@@ -149,9 +149,11 @@ impl WindowRows {
         let (mut rows, mut bounds) = (Vec::new(), Bounds::default());
         while rows.len() < budget.clamp(1, OUTPUT_ROWS) && job.row < job.first.len() {
             let end = job.first[job.row];
-            let start = self.grid.start(panes.start_of(end));
-            bounds.push(start, self.grid.start(end), 1);
-            rows.push(job.row as u32);
+            if !self.grid.is_repeated(end) {
+                let start = self.grid.start(panes.start_of(end));
+                bounds.push(start, self.grid.start(end), 1);
+                rows.push(job.row as u32);
+            }
             let next = panes.end_after(end);
             if next > job.last[job.row] {
                 job.row += 1;
@@ -240,7 +242,7 @@ impl Operator for WindowRows {
     }
 
     fn counters(&self) -> Counters {
-        let jobs = (self.jobs.iter()).map(|job| job.batch.records.get_array_memory_size());
+        let jobs = (self.jobs.iter()).map(|job| bytes_of(&job.batch.records));
         Counters {
             state_bytes: (jobs.sum::<usize>() + self.outbox.bytes()) as u64,
             ..self.counters

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, StreamId};
-use crate::stream::{Source, SourceEvent};
+use crate::stream::{Arrival, Source, SourceEvent};
 
 /// An engine with the sources that feed it.
 #[derive(Debug)]
@@ -89,14 +89,20 @@ impl Driver {
                     partition,
                     records,
                     rejected,
+                    origin,
                     bytes,
                 }) => {
                     stepped = Stepped::Progress;
                     let now = clock();
+                    let arrival = Arrival {
+                        partition,
+                        records: &records,
+                        rejected,
+                        origin: origin.as_deref(),
+                        bytes,
+                    };
                     // An error here has failed the stream's queries already.
-                    is_over = engine
-                        .push(stream, partition, &records, rejected, bytes, now)
-                        .is_err();
+                    is_over = engine.take(stream, arrival, now).is_err();
                 }
                 Ok(SourceEvent::PartitionEnd(partition)) => {
                     stepped = Stepped::Progress;

@@ -10,20 +10,21 @@
 //! sinks before the call returns: between two calls nothing is under way, so that the
 //! whole state can be saved. A query that fails is taken off; its neighbours go on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 
-use super::accounts::LateRecords;
-use super::guard::guarded;
+use super::accounts::Kept;
 use super::ingress::{Ingress, StreamSpec};
-use super::stats::{PushReport, QueryStats, QueryStatus, StreamStats};
+use super::sharing::{Meeting, Ways};
+use super::stats::{Accounted, PushReport, QueryStatus};
 use super::view::View;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::operator::{Drain, Operator, Output};
-use crate::stream::{Reject, Sink};
+use crate::operator::{Operator, Output};
+use crate::stream::{Arrival, Reject, Sink};
 use crate::time::MIN_TIME;
 
 /// Limits and sizes of an engine.
@@ -33,8 +34,14 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Rejects kept for each stream (`rejects_max`).
     pub rejects_max: usize,
+    /// About how many bytes the rejects kept for each stream may take
+    /// (`rejects_bytes_max`).
+    pub rejects_bytes_max: usize,
     /// Late rows kept for each stream (`late_rows_max`).
     pub late_rows_max: usize,
+    /// About how many bytes the late rows kept for each stream may take
+    /// (`late_bytes_max`).
+    pub late_bytes_max: usize,
     /// About how many rows an operator gives before they are carried on.
     pub drain_rows: usize,
 }
@@ -44,8 +51,21 @@ impl Default for EngineConfig {
         Self {
             workers: 0,
             rejects_max: 100_000,
+            rejects_bytes_max: 256 << 20,
             late_rows_max: 100_000,
+            late_bytes_max: 256 << 20,
             drain_rows: 65_536,
+        }
+    }
+}
+
+impl EngineConfig {
+    fn kept(&self) -> Kept {
+        Kept {
+            rejects_max: self.rejects_max,
+            rejects_bytes_max: self.rejects_bytes_max,
+            late_rows_max: self.late_rows_max,
+            late_bytes_max: self.late_bytes_max,
         }
     }
 }
@@ -103,13 +123,15 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) operator: Box<dyn Operator>,
-    query: QueryId,
-    targets: Vec<Target>,
+    pub(super) query: QueryId,
+    pub(super) targets: Vec<Target>,
     /// Whether no window stands between this operator and the query's inputs: its
     /// counters are about rows, not about results.
-    on_rows: bool,
-    is_window: bool,
-    failed: bool,
+    pub(super) on_rows: bool,
+    pub(super) is_window: bool,
+    pub(super) failed: bool,
+    /// How rows of streams come out of it.
+    ways: Ways,
 }
 
 #[derive(Debug)]
@@ -117,17 +139,27 @@ pub(super) struct Query {
     pub(super) name: Arc<str>,
     pub(super) nodes: Vec<usize>,
     pub(super) view: Option<Arc<View>>,
-    sinks: Vec<Box<dyn Sink>>,
-    targets: Vec<Target>,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) targets: Vec<Target>,
     pub(super) status: QueryStatus,
     pub(super) accepted: u64,
     pub(super) passed: u64,
     pub(super) rows_out: u64,
     pub(super) watermark: i64,
-    /// Rows of the event under way that were late for this query.
-    late_now: u64,
+    /// How it accounted for rows before it was restored, if it had ended by then.
+    pub(super) before: Accounted,
     /// Whether rows have been written since the sinks were last flushed.
-    unflushed: bool,
+    pub(super) unflushed: bool,
+    /// Streams whose branches meet in it, and whether they all come at once.
+    meetings: Vec<(usize, bool)>,
+    /// Whether it reads a live stream: it has no end but that it is stopped.
+    pub(super) is_live: bool,
+}
+
+impl Query {
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.status, QueryStatus::Running)
+    }
 }
 
 /// Streams and queries. See the module's documentation.
@@ -135,11 +167,22 @@ pub(super) struct Query {
 pub struct Engine {
     pub(super) config: EngineConfig,
     pool: Arc<rayon::ThreadPool>,
-    cancel: Arc<AtomicBool>,
-    pub(super) streams: Vec<Option<Ingress>>,
-    stream_targets: Vec<Vec<Target>>,
-    pub(super) nodes: Vec<Option<Node>>,
-    pub(super) queries: Vec<Option<Query>>,
+    pub(super) cancel: Arc<AtomicBool>,
+    // By number, each given out once: those that are gone leave nothing behind, and an
+    // operator stands after all that it reads from.
+    pub(super) streams: BTreeMap<usize, Ingress>,
+    pub(super) stream_targets: BTreeMap<usize, Vec<Target>>,
+    pub(super) nodes: BTreeMap<usize, Node>,
+    pub(super) queries: BTreeMap<usize, Query>,
+    next_id: usize,
+    /// Operators that put branches of a stream in order.
+    pub(super) gathering: BTreeSet<usize>,
+    /// Streams whose rows are carried through one by one.
+    by_row: BTreeSet<usize>,
+    /// The stream whose rows are under way, and which of them were late for a query.
+    pub(super) late_now: Option<(Arc<str>, Vec<u32>)>,
+    /// Queries whose sinks have been written to since they were last flushed.
+    pub(super) unflushed: Vec<QueryId>,
 }
 
 impl Engine {
@@ -157,11 +200,21 @@ impl Engine {
             config,
             pool: Arc::new(pool),
             cancel,
-            streams: Vec::new(),
-            stream_targets: Vec::new(),
-            nodes: Vec::new(),
-            queries: Vec::new(),
+            streams: BTreeMap::new(),
+            stream_targets: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            next_id: 0,
+            gathering: BTreeSet::new(),
+            by_row: BTreeSet::new(),
+            late_now: None,
+            unflushed: Vec::new(),
         })
+    }
+
+    fn new_id(&mut self) -> usize {
+        self.next_id += 1;
+        self.next_id
     }
 
     /// Adds a stream at the caller's clock reading `now`, in nanoseconds.
@@ -169,21 +222,17 @@ impl Engine {
     /// # Errors
     /// If the event-time column is no timestamp.
     pub fn add_stream(&mut self, spec: StreamSpec, now: i64) -> Result<StreamId> {
-        let ingress = Ingress::new(
-            spec,
-            self.config.rejects_max,
-            self.config.late_rows_max,
-            now,
-        )?;
-        self.streams.push(Some(ingress));
-        self.stream_targets.push(Vec::new());
-        Ok(StreamId(self.streams.len() - 1))
+        let ingress = Ingress::new(spec, &self.config.kept(), now)?;
+        let id = self.new_id();
+        self.streams.insert(id, ingress);
+        self.stream_targets.insert(id, Vec::new());
+        Ok(StreamId(id))
     }
 
     /// Takes a stream away. Its queries must have been detached.
     pub fn remove_stream(&mut self, stream: StreamId) {
-        self.streams[stream.0] = None;
-        self.stream_targets[stream.0].clear();
+        self.streams.remove(&stream.0);
+        self.stream_targets.remove(&stream.0);
     }
 
     /// Attaches a query; it is given what arrives from now on.
@@ -191,8 +240,6 @@ impl Engine {
     /// # Errors
     /// If a step names an input that is not there.
     pub fn attach(&mut self, spec: QuerySpec) -> Result<QueryId> {
-        let query = QueryId(self.queries.len());
-        let base = self.nodes.len();
         let mut on_rows = Vec::with_capacity(spec.steps.len());
         for (place, step) in spec.steps.iter().enumerate() {
             for input in &step.inputs {
@@ -217,45 +264,66 @@ impl Engine {
             return Err(Error::invalid(format!("query {} has no steps", spec.name)));
         }
 
+        let query = QueryId(self.new_id());
+        let ids: Vec<usize> = spec.steps.iter().map(|_| self.new_id()).collect();
+        let is_live = (spec.steps.iter().flat_map(|step| &step.inputs)).any(|input| match *input {
+            Input::Stream(stream) => self.is_live(stream).unwrap_or(false),
+            Input::Query(other) => self.query(other).is_ok_and(|other| other.is_live),
+            Input::Operator(_) => false,
+        });
         let mut catch_up = Vec::new();
-        for (place, step) in spec.steps.into_iter().enumerate() {
-            let node = base + place;
+        let mut meetings = Vec::new();
+        for (place, mut step) in spec.steps.into_iter().enumerate() {
+            let node = ids[place];
+            let mut ways = Vec::with_capacity(step.inputs.len());
             for (input, from) in step.inputs.iter().enumerate() {
                 let target = Target::Node { node, input };
                 match *from {
                     Input::Stream(stream) => {
-                        self.stream_targets[stream.0].push(target);
-                        let ingress = self.ingress(stream)?;
-                        catch_up.push((target, ingress.tracker.current(), ingress.ended));
+                        ways.push(Ways::of_stream(stream.0));
+                        (self.stream_targets.entry(stream.0).or_default()).push(target);
+                        catch_up.push((target, *from));
                     }
                     Input::Query(other) => {
-                        let other = self.query_mut(other)?;
-                        other.targets.push(target);
-                        let ended = !matches!(other.status, QueryStatus::Running);
-                        catch_up.push((target, other.watermark, ended));
+                        ways.push(self.ways_of(other));
+                        self.query_mut(other)?.targets.push(target);
+                        catch_up.push((target, *from));
                     }
                     Input::Operator(other) => {
-                        if let Some(other) = self.nodes[base + other].as_mut() {
+                        if let Some(other) = self.nodes.get_mut(&ids[other]) {
+                            ways.push(other.ways.clone());
                             other.targets.push(target);
                         }
                     }
                 }
             }
-            self.nodes.push(Some(Node {
+            if let Some(meeting) = Meeting::of(&ways) {
+                let streams = meeting.streams.iter();
+                meetings.extend(streams.map(|&stream| (stream, meeting.is_prompt)));
+                if meeting.is_prompt {
+                    step.operator.gather(meeting.inputs);
+                    self.gathering.insert(node);
+                }
+            }
+            let is_prompt = step.operator.is_prompt() && !step.is_window;
+            let new = Node {
                 operator: step.operator,
                 query,
                 targets: Vec::new(),
                 on_rows: on_rows[place],
                 is_window: step.is_window,
                 failed: false,
-            }));
+                ways: Ways::after(&ways, is_prompt),
+            };
+            self.nodes.insert(node, new);
         }
-        if let Some(last) = self.nodes.last_mut().and_then(Option::as_mut) {
+        let last = ids.last().and_then(|last| self.nodes.get_mut(last));
+        if let Some(last) = last {
             last.targets.push(Target::Output(query));
         }
-        self.queries.push(Some(Query {
+        let new = Query {
             name: spec.name,
-            nodes: (base..self.nodes.len()).collect(),
+            nodes: ids,
             view: spec.view,
             sinks: spec.sinks,
             targets: Vec::new(),
@@ -264,41 +332,79 @@ impl Engine {
             passed: 0,
             rows_out: 0,
             watermark: MIN_TIME,
-            late_now: 0,
+            before: Accounted::default(),
             unflushed: false,
-        }));
+            meetings,
+            is_live,
+        };
+        self.queries.insert(query.0, new);
+        self.note_meetings();
         self.install(move |engine| {
-            for (target, watermark, ended) in catch_up {
-                if watermark > MIN_TIME {
-                    engine.deliver(target, Output::Watermark(watermark));
-                }
-                if ended {
-                    engine.deliver(target, Output::End);
-                }
+            for (target, from) in catch_up {
+                engine.catch_up(target, from);
             }
         });
         Ok(query)
     }
 
-    /// Adds a receiver of a query's further results.
-    ///
-    /// # Errors
-    /// If there is no such query.
-    pub fn add_sink(&mut self, query: QueryId, sink: Box<dyn Sink>) -> Result<()> {
-        self.query_mut(query)?.sinks.push(sink);
-        Ok(())
+    /// How rows of streams come out of a query.
+    fn ways_of(&self, query: QueryId) -> Ways {
+        let last = self
+            .queries
+            .get(&query.0)
+            .and_then(|query| query.nodes.last());
+        let node = last.and_then(|last| self.nodes.get(last));
+        node.map(|node| node.ways.clone()).unwrap_or_default()
     }
 
-    /// Takes a query off. Its sinks publish what they were given; its open windows
-    /// are given up.
+    /// Lets streams know whose branches meet.
+    fn note_meetings(&mut self) {
+        let meetings: Vec<(usize, bool)> = (self.queries.values())
+            .flat_map(|query| query.meetings.iter().copied())
+            .collect();
+        for (id, ingress) in &mut self.streams {
+            ingress.tells_arrival = meetings.iter().any(|(stream, _)| stream == id);
+        }
+        let by_row = meetings.iter().filter(|(_, is_prompt)| !is_prompt);
+        self.by_row = by_row.map(|(stream, _)| *stream).collect();
+    }
+
+    /// Tells a new reader how far its input has come.
+    pub(super) fn catch_up(&mut self, target: Target, from: Input) {
+        let (watermark, ended) = match from {
+            Input::Stream(stream) => match self.streams.get(&stream.0) {
+                Some(ingress) => (ingress.tracker.current(), ingress.ended),
+                None => return,
+            },
+            Input::Query(query) => match self.queries.get(&query.0) {
+                Some(query) => {
+                    let ended = !matches!(query.status, QueryStatus::Running);
+                    (query.watermark, ended)
+                }
+                None => return,
+            },
+            Input::Operator(_) => return,
+        };
+        if watermark > MIN_TIME {
+            self.deliver(target, Output::Watermark(watermark));
+        }
+        if ended {
+            self.deliver(target, Output::End);
+        }
+    }
+
+    /// Takes a query off. Its sinks end as [`Engine::stop`] would end them; its open
+    /// windows are given up.
     pub fn detach(&mut self, query: QueryId) {
-        self.close_sinks(query, false);
+        self.cut_sinks(query);
         self.unlink(query);
-        if let Some(query) = self.queries.get_mut(query.0).and_then(Option::take) {
+        if let Some(query) = self.queries.remove(&query.0) {
             for node in query.nodes {
-                self.nodes[node] = None;
+                self.nodes.remove(&node);
+                self.gathering.remove(&node);
             }
         }
+        self.note_meetings();
     }
 
     /// Takes rows of one partition of a stream, with the rejects found between them,
@@ -316,6 +422,21 @@ impl Engine {
         bytes: u64,
         now: i64,
     ) -> Result<PushReport> {
+        let arrival = Arrival {
+            partition,
+            records,
+            rejected,
+            origin: None,
+            bytes,
+        };
+        self.take(stream, arrival, now)
+    }
+
+    /// As [`Engine::push`], of rows that know where they were read.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn take(&mut self, stream: StreamId, arrival: Arrival<'_>, now: i64) -> Result<PushReport> {
         self.install(|engine| {
             let ingress = engine.ingress_mut(stream)?;
             if ingress.ended {
@@ -325,10 +446,14 @@ impl Engine {
                 )));
             }
             let before = ingress.counters;
-            let watermark = ingress.tracker.current();
-            let batch = match ingress.accept(partition, records, rejected, bytes, now) {
+            let name = ingress.spec.name.clone();
+            let batch = match ingress.accept(arrival, now) {
                 Ok(batch) => batch,
                 Err(error) => {
+                    // What reaches no query because of the failure must not vanish
+                    // uncounted.
+                    let counters = &mut ingress.counters;
+                    counters.rejected = counters.received - counters.accepted - counters.dropped;
                     let error = Arc::new(error);
                     engine.fail_stream(stream, &error);
                     return Err(Error::Shared(error));
@@ -336,31 +461,62 @@ impl Engine {
             };
             let after = ingress.counters;
             let advanced = ingress.tracker.current();
-            let mut report = PushReport {
+            engine.late_now = Some((name, Vec::new()));
+            match batch {
+                Some(batch) if engine.by_row.contains(&stream.0) => {
+                    engine.carry_rows(stream, &batch, advanced);
+                }
+                Some(batch) => engine.carry(stream, Output::Batch(batch)),
+                None => {}
+            }
+            engine.carry_watermark(stream, advanced);
+            let mut late = engine.late_now.take().map_or(Vec::new(), |(_, rows)| rows);
+            late.sort_unstable();
+            late.dedup();
+            engine.flush();
+            Ok(PushReport {
                 accepted: after.accepted - before.accepted,
                 rejected: after.rejected - before.rejected,
-                late: 0,
-            };
-            let targets = engine.stream_targets[stream.0].clone();
-            if let Some(batch) = batch {
-                for target in &targets {
-                    if let Some(query) = engine.query_of(*target) {
-                        query.accepted += batch.num_rows() as u64;
-                    }
-                    engine.deliver(*target, Output::Batch(batch.clone()));
-                }
-            }
-            if advanced > watermark {
-                for target in &targets {
-                    engine.deliver(*target, Output::Watermark(advanced));
-                }
-            }
-            for query in engine.queries.iter_mut().flatten() {
-                report.late = report.late.max(std::mem::take(&mut query.late_now));
-            }
-            engine.flush();
-            Ok(report)
+                late: late.len() as u64,
+            })
         })
+    }
+
+    /// Carries an event of a stream to all that read it.
+    fn carry(&mut self, stream: StreamId, event: Output) {
+        for target in self
+            .stream_targets
+            .get(&stream.0)
+            .cloned()
+            .unwrap_or_default()
+        {
+            if let (Output::Batch(batch), Some(query)) = (&event, self.query_of(target)) {
+                query.accepted += batch.num_rows() as u64;
+            }
+            self.deliver(target, event.clone());
+        }
+        self.settle();
+    }
+
+    /// Carries a stream's watermark to its readers, unless they know it.
+    fn carry_watermark(&mut self, stream: StreamId, watermark: i64) {
+        let told = self
+            .streams
+            .get_mut(&stream.0)
+            .map(|ingress| &mut ingress.told);
+        if let Some(told) = told.filter(|told| watermark > **told) {
+            *told = watermark;
+            self.carry(stream, Output::Watermark(watermark));
+        }
+    }
+
+    /// Carries rows through one by one, each with the watermark that follows from it.
+    fn carry_rows(&mut self, stream: StreamId, batch: &Batch, advanced: i64) {
+        for row in 0..batch.num_rows() {
+            self.carry(stream, Output::Batch(batch.slice(row, 1)));
+            let next = (batch.behind.as_ref()).and_then(|behind| behind.watermarks.get(row + 1));
+            self.carry_watermark(stream, next.copied().unwrap_or(advanced));
+        }
     }
 
     /// Says that a partition has ended: the watermark no longer waits for it.
@@ -379,14 +535,14 @@ impl Engine {
         self.move_watermark(stream, |ingress| ingress.tracker.force(time))
     }
 
-    /// Lets live streams know the time: idle partitions are not waited for.
+    /// Lets live streams know the time: idle partitions are not waited for. Sinks do
+    /// what is due.
     pub fn tick(&mut self, now: i64) {
-        for stream in 0..self.streams.len() {
-            if self.streams[stream].is_some() {
-                // The stream was just seen to be there.
-                let _ = self.move_watermark(StreamId(stream), |ingress| ingress.tick(now));
-            }
+        for stream in self.streams.keys().copied().collect::<Vec<_>>() {
+            // The stream was just seen to be there.
+            let _ = self.move_watermark(StreamId(stream), |ingress| ingress.tick(now));
         }
+        self.tick_sinks();
     }
 
     fn move_watermark(
@@ -398,14 +554,11 @@ impl Engine {
         if ingress.ended {
             return Ok(());
         }
-        let before = ingress.tracker.current();
         change(ingress);
         let after = ingress.tracker.current();
-        if after > before {
+        if after > ingress.told {
             self.install(|engine| {
-                for target in engine.stream_targets[stream.0].clone() {
-                    engine.deliver(target, Output::Watermark(after));
-                }
+                engine.carry_watermark(stream, after);
                 engine.flush();
             });
         }
@@ -421,19 +574,16 @@ impl Engine {
         if std::mem::replace(&mut ingress.ended, true) {
             return Ok(());
         }
-        self.install(|engine| {
-            for target in engine.stream_targets[stream.0].clone() {
-                engine.deliver(target, Output::End);
-            }
-        });
+        self.install(|engine| engine.carry(stream, Output::End));
         Ok(())
     }
 
     /// Fails every query that reads from a stream.
     pub fn fail_stream(&mut self, stream: StreamId, error: &Arc<Error>) {
-        let mut failing: Vec<QueryId> = (self.stream_targets[stream.0].iter())
+        let targets = self.stream_targets.get(&stream.0).into_iter().flatten();
+        let mut failing: Vec<QueryId> = targets
             .filter_map(|target| match *target {
-                Target::Node { node, .. } => self.nodes[node].as_ref().map(|node| node.query),
+                Target::Node { node, .. } => self.nodes.get(&node).map(|node| node.query),
                 Target::Output(query) => Some(query),
             })
             .collect();
@@ -443,353 +593,33 @@ impl Engine {
         }
     }
 
-    /// Stops: sinks publish what they were given, open windows stay open in the state.
-    pub fn stop(&mut self) {
-        for query in 0..self.queries.len() {
-            self.close_sinks(QueryId(query), false);
-        }
-    }
-
-    /// How a stream stands.
-    ///
-    /// # Errors
-    /// If there is no such stream.
-    pub fn stream_stats(&self, stream: StreamId) -> Result<StreamStats> {
-        let ingress = self.ingress(stream)?;
-        Ok(StreamStats {
-            counters: ingress.counters,
-            watermark: ingress.tracker.current(),
-            ended: ingress.ended,
-            rejects_let_go: ingress.rejects.let_go(),
-            late_let_go: ingress.late.let_go(),
-        })
-    }
-
-    /// How a query stands.
-    ///
-    /// # Errors
-    /// If there is no such query.
-    pub fn query_stats(&self, query: QueryId) -> Result<QueryStats> {
-        let query = self.query(query)?;
-        let mut stats = QueryStats {
-            status: query.status.clone(),
-            accepted: query.accepted,
-            in_window: query.passed,
-            filtered: 0,
-            late: 0,
-            missed_windows: 0,
-            rows_out: query.rows_out,
-            watermark: query.watermark,
-            keys: 0,
-            panes: 0,
-            state_bytes: 0,
-            operators: Vec::new(),
-        };
-        for node in query
-            .nodes
-            .iter()
-            .filter_map(|node| self.nodes[*node].as_ref())
-        {
-            let counters = node.operator.counters();
-            if node.on_rows {
-                stats.in_window += counters.in_window;
-                stats.filtered += counters.filtered;
-                stats.late += counters.late;
-                stats.missed_windows += counters.missed_windows;
-            }
-            stats.keys += counters.keys;
-            stats.panes += counters.panes;
-            stats.state_bytes += counters.state_bytes;
-            stats
-                .operators
-                .push((node.operator.name().into(), counters));
-        }
-        Ok(stats)
-    }
-
-    /// Whether any query takes rows.
-    pub fn has_running_queries(&self) -> bool {
-        (self.queries.iter().flatten()).any(|query| matches!(query.status, QueryStatus::Running))
-    }
-
-    /// How all queries stand.
-    pub fn all_query_stats(&self) -> Vec<QueryStats> {
-        (0..self.queries.len())
-            .filter_map(|query| self.query_stats(QueryId(query)).ok())
-            .collect()
-    }
-
-    /// The rejects of a stream that are kept, oldest first.
-    ///
-    /// # Errors
-    /// If there is no such stream.
-    pub fn rejects(&self, stream: StreamId) -> Result<Vec<Reject>> {
-        Ok(self.ingress(stream)?.rejects.iter().cloned().collect())
-    }
-
-    /// The late rows of a stream that are kept, oldest first.
-    ///
-    /// # Errors
-    /// If there is no such stream.
-    pub fn late_rows(&self, stream: StreamId) -> Result<Vec<LateRecords>> {
-        Ok(self.ingress(stream)?.late.entries().cloned().collect())
-    }
-
-    /// Whether a stream may go on for ever.
-    ///
-    /// # Errors
-    /// If there is no such stream.
-    pub fn is_live(&self, stream: StreamId) -> Result<bool> {
-        Ok(self.ingress(stream)?.spec.live.is_some())
-    }
-
-    /// The columns of a stream's accepted rows.
-    ///
-    /// # Errors
-    /// If there is no such stream.
-    pub fn stream_schema(&self, stream: StreamId) -> Result<SchemaRef> {
-        Ok(self.ingress(stream)?.spec.prepare.schema())
-    }
-
     /// Runs `work` with the engine's own threads.
-    fn install<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
+    pub(super) fn install<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
         let pool = self.pool.clone();
         pool.install(|| work(self))
     }
 
-    fn ingress(&self, stream: StreamId) -> Result<&Ingress> {
-        (self.streams.get(stream.0).and_then(Option::as_ref))
-            .ok_or_else(|| Error::invalid("there is no such stream"))
+    pub(super) fn ingress(&self, stream: StreamId) -> Result<&Ingress> {
+        (self.streams.get(&stream.0)).ok_or_else(|| Error::invalid("there is no such stream"))
     }
 
     pub(super) fn ingress_mut(&mut self, stream: StreamId) -> Result<&mut Ingress> {
-        (self.streams.get_mut(stream.0).and_then(Option::as_mut))
-            .ok_or_else(|| Error::invalid("there is no such stream"))
+        (self.streams.get_mut(&stream.0)).ok_or_else(|| Error::invalid("there is no such stream"))
     }
 
-    fn query(&self, query: QueryId) -> Result<&Query> {
-        (self.queries.get(query.0).and_then(Option::as_ref))
-            .ok_or_else(|| Error::invalid("there is no such query"))
+    pub(super) fn query(&self, query: QueryId) -> Result<&Query> {
+        (self.queries.get(&query.0)).ok_or_else(|| Error::invalid("there is no such query"))
     }
 
-    fn query_mut(&mut self, query: QueryId) -> Result<&mut Query> {
-        (self.queries.get_mut(query.0).and_then(Option::as_mut))
-            .ok_or_else(|| Error::invalid("there is no such query"))
+    pub(super) fn query_mut(&mut self, query: QueryId) -> Result<&mut Query> {
+        (self.queries.get_mut(&query.0)).ok_or_else(|| Error::invalid("there is no such query"))
     }
 
-    fn query_of(&mut self, target: Target) -> Option<&mut Query> {
+    pub(super) fn query_of(&mut self, target: Target) -> Option<&mut Query> {
         let query = match target {
-            Target::Node { node, .. } => self.nodes[node].as_ref()?.query,
+            Target::Node { node, .. } => self.nodes.get(&node)?.query,
             Target::Output(query) => query,
         };
-        self.queries.get_mut(query.0)?.as_mut()
-    }
-
-    /// Carries an event to its target and on to the sinks.
-    fn deliver(&mut self, target: Target, event: Output) {
-        match target {
-            Target::Node { node, input } => self.deliver_to_node(node, input, event),
-            Target::Output(query) => self.deliver_to_output(query, event),
-        }
-    }
-
-    fn deliver_to_node(&mut self, at: usize, input: usize, event: Output) {
-        let Some(node) = self.nodes[at].as_mut().filter(|node| !node.failed) else {
-            return;
-        };
-        let taken = guarded(&mut *node.operator, |operator| match event {
-            Output::Batch(batch) => operator.on_batch(input, batch),
-            Output::Watermark(watermark) => operator.on_watermark(input, watermark),
-            Output::End => operator.on_end(input),
-        });
-        let query = node.query;
-        self.collect_late(at);
-        if let Err(error) = taken {
-            return self.fail(query, Arc::new(error));
-        }
-        self.carry_on(at);
-    }
-
-    /// Gives an operator's results to the next ones until it has no more.
-    fn carry_on(&mut self, at: usize) {
-        let mut out = Vec::new();
-        while !self.cancel.load(Ordering::Relaxed) {
-            let Some(node) = self.nodes[at].as_mut().filter(|node| !node.failed) else {
-                return;
-            };
-            let budget = self.config.drain_rows;
-            let drained = guarded(&mut *node.operator, |operator| {
-                operator.drain(budget, &mut out)
-            });
-            let query = node.query;
-            let targets = node.targets.clone();
-            let is_passing = node.on_rows && !node.is_window;
-            for event in out.drain(..) {
-                for target in &targets {
-                    if let (Output::Batch(batch), true, Target::Output(query)) =
-                        (&event, is_passing, *target)
-                        && let Ok(query) = self.query_mut(query)
-                    {
-                        query.passed += batch.num_rows() as u64;
-                    }
-                    self.deliver(*target, event.clone());
-                }
-            }
-            match drained {
-                Ok(Drain::More) => {}
-                Ok(Drain::Done) => return,
-                Err(error) => return self.fail(query, Arc::new(error)),
-            }
-        }
-    }
-
-    /// Moves the late rows that an operator found to their stream's store.
-    fn collect_late(&mut self, at: usize) {
-        let Some(node) = self.nodes[at].as_mut() else {
-            return;
-        };
-        let late = node.operator.take_late();
-        if late.is_empty() {
-            return;
-        }
-        let Some(query) = self.queries[node.query.0].as_mut() else {
-            return;
-        };
-        for rows in late {
-            query.late_now += rows.late_by.len() as u64;
-            let stream = (self.streams.iter_mut().flatten())
-                .find(|ingress| ingress.spec.name == rows.stream);
-            if let Some(stream) = stream {
-                stream.late.push(&query.name, rows);
-            }
-        }
-    }
-
-    fn deliver_to_output(&mut self, id: QueryId, event: Output) {
-        let Some(query) = self.queries[id.0].as_mut() else {
-            return;
-        };
-        if !matches!(query.status, QueryStatus::Running) {
-            return;
-        }
-        match &event {
-            Output::Batch(batch) => {
-                query.rows_out += batch.num_rows() as u64;
-                query.unflushed = true;
-                if let Some(view) = &query.view {
-                    view.append(batch.records.clone());
-                }
-                for sink in &mut query.sinks {
-                    if let Err(error) = sink.write(&batch.records) {
-                        return self.fail(id, Arc::new(error));
-                    }
-                }
-            }
-            Output::Watermark(watermark) => query.watermark = query.watermark.max(*watermark),
-            Output::End => self.close_sinks(id, true),
-        }
-        let targets = match self.queries[id.0].as_ref() {
-            Some(query) => query.targets.clone(),
-            None => return,
-        };
-        for target in targets {
-            if let (Output::Batch(batch), Some(reader)) = (&event, self.query_of(target)) {
-                reader.accepted += batch.num_rows() as u64;
-            }
-            self.deliver(target, event.clone());
-        }
-        if matches!(event, Output::End) {
-            self.unlink(id);
-        }
-    }
-
-    /// Lets sinks show what they were given since the last call.
-    fn flush(&mut self) {
-        for id in 0..self.queries.len() {
-            let Some(query) = self.queries[id].as_mut().filter(|query| query.unflushed) else {
-                continue;
-            };
-            query.unflushed = false;
-            let flushed = query.sinks.iter_mut().try_for_each(|sink| sink.flush());
-            if let Err(error) = flushed {
-                self.fail(QueryId(id), Arc::new(error));
-            }
-        }
-    }
-
-    /// Publishes what a running query's sinks were given, and says so to its view.
-    fn close_sinks(&mut self, id: QueryId, ended: bool) {
-        let Some(query) = self.queries.get_mut(id.0).and_then(Option::as_mut) else {
-            return;
-        };
-        if !matches!(query.status, QueryStatus::Running) {
-            return;
-        }
-        query.status = QueryStatus::Ended;
-        if ended && let Some(view) = &query.view {
-            view.end();
-        }
-        for mut sink in std::mem::take(&mut query.sinks) {
-            if let Err(error) = sink.finish() {
-                query.status = QueryStatus::Failed(Arc::new(error));
-            }
-        }
-    }
-
-    /// Takes a query off with an error; those that read its results fail with it.
-    fn fail(&mut self, id: QueryId, error: Arc<Error>) {
-        let Some(query) = self.queries.get_mut(id.0).and_then(Option::as_mut) else {
-            return;
-        };
-        if !matches!(query.status, QueryStatus::Running) {
-            return;
-        }
-        query.status = QueryStatus::Failed(error.clone());
-        if let Some(view) = &query.view {
-            view.end();
-        }
-        for sink in &mut query.sinks {
-            sink.abort();
-        }
-        query.sinks.clear();
-        let readers = query.targets.clone();
-        for node in &query.nodes {
-            if let Some(node) = self.nodes[*node].as_mut() {
-                node.failed = true;
-            }
-        }
-        self.unlink(id);
-        for reader in readers {
-            if let Target::Node { node, .. } = reader
-                && let Some(query) = self.nodes[node].as_ref().map(|node| node.query)
-            {
-                self.fail(query, error.clone());
-            }
-        }
-    }
-
-    /// Takes a query's operators out of the way of further events.
-    fn unlink(&mut self, id: QueryId) {
-        let nodes = &self.nodes;
-        let of_query = |target: &Target| match *target {
-            Target::Node { node, .. } => (nodes[node].as_ref()).is_none_or(|node| node.query == id),
-            Target::Output(query) => query == id,
-        };
-        for targets in &mut self.stream_targets {
-            targets.retain(|target| !of_query(target));
-        }
-        for other in self.queries.iter_mut().flatten() {
-            other.targets.retain(|target| !of_query(target));
-        }
-    }
-
-    /// Goes on with what a cancelled or restored operator had not yet given out.
-    pub fn resume(&mut self) {
-        self.install(|engine| {
-            for node in 0..engine.nodes.len() {
-                engine.carry_on(node);
-            }
-            engine.flush();
-        });
+        self.queries.get_mut(&query.0)
     }
 }

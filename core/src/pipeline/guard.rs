@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, Result};
-use crate::operator::Operator;
+use crate::operator::{Counters, Operator};
 
 /// Calls an operator so that a panic becomes an error of its query.
 pub(super) fn guarded<R>(
@@ -22,4 +22,9 @@ pub(super) fn guarded<R>(
             })
         }
     }
+}
+
+/// The counters of an operator; none if telling them panics.
+pub(super) fn counters_of(operator: &dyn Operator) -> Counters {
+    catch_unwind(AssertUnwindSafe(|| operator.counters())).unwrap_or_default()
 }

@@ -16,11 +16,11 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
-use super::accounts::{LateStore, Rejects};
+use super::accounts::{Kept, LateStore, Rejects};
 use super::watermark::WatermarkTracker;
 use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
-use crate::stream::Reject;
+use crate::stream::{Arrival, Origin, Place, Reject};
 use crate::time;
 
 /// Computed columns and quality rules of a stream; implemented outside the engine,
@@ -130,16 +130,15 @@ pub(super) struct Ingress {
     pub(super) rejects: Rejects,
     pub(super) late: LateStore,
     pub(super) ended: bool,
+    /// The watermark that the stream's readers know.
+    pub(super) told: i64,
+    /// Whether each batch tells when its rows arrived, though none lies behind.
+    pub(super) tells_arrival: bool,
     nanos_per_tick: i64,
 }
 
 impl Ingress {
-    pub(super) fn new(
-        spec: StreamSpec,
-        rejects_max: usize,
-        late_rows_max: usize,
-        now: i64,
-    ) -> Result<Self> {
+    pub(super) fn new(spec: StreamSpec, kept: &Kept, now: i64) -> Result<Self> {
         let schema = spec.prepare.schema();
         let (bound, nanos_per_tick) = match spec.event_time {
             Some(event_time) => {
@@ -151,29 +150,31 @@ impl Ingress {
         Ok(Self {
             tracker: WatermarkTracker::new(bound, spec.partitions, now),
             counters: StreamCounters::default(),
-            rejects: Rejects::new(rejects_max),
-            late: LateStore::new(late_rows_max),
+            rejects: Rejects::new(kept),
+            late: LateStore::new(kept),
             ended: false,
+            told: time::MIN_TIME,
+            tells_arrival: false,
             nanos_per_tick,
             spec,
         })
     }
 
     /// Takes rows of one partition and gives those that are accepted.
-    pub(super) fn accept(
-        &mut self,
-        partition: u32,
-        records: &RecordBatch,
-        unparsed: Vec<Reject>,
-        bytes: u64,
-        now: i64,
-    ) -> Result<Option<Batch>> {
+    pub(super) fn accept(&mut self, arrival: Arrival<'_>, now: i64) -> Result<Option<Batch>> {
+        let Arrival {
+            partition,
+            records,
+            rejected: unparsed,
+            origin,
+            bytes,
+        } = arrival;
         let rows = records.num_rows();
         let first_row = self.counters.received;
         self.counters.received += (rows + unparsed.len()) as u64;
         self.counters.bytes += bytes;
-        self.reject(unparsed)?;
         if rows == 0 {
+            self.reject(unparsed)?;
             return Ok(None);
         }
 
@@ -185,6 +186,7 @@ impl Ingress {
             Err(error) => {
                 // Nothing of the batch reaches a query: it must not vanish uncounted.
                 self.counters.rejected += rows as u64;
+                self.reject(unparsed)?;
                 return Err(error);
             }
         };
@@ -196,28 +198,22 @@ impl Ingress {
                 violations.dedup_by_key(|violation| violation.row);
             }
         }
-        let accepted = if violations.is_empty() {
-            prepared
+        let (accepted, rejects) = if violations.is_empty() {
+            (prepared, unparsed)
         } else {
             let mut keep = vec![true; rows];
-            let mut rejects = Vec::with_capacity(violations.len());
-            for violation in violations {
+            for violation in &violations {
                 keep[violation.row] = false;
-                rejects.push(Reject {
-                    text: self.spec.prepare.describe(records, violation.row),
-                    position: format!("row {}", first_row + violation.row as u64 + 1),
-                    reason: violation.reason,
-                    rule: violation.rule,
-                });
             }
-            let rejected = self.reject(rejects);
             let accepted = filter_record_batch(&prepared, &BooleanArray::from(keep))?;
-            if let Err(error) = rejected {
-                self.counters.rejected += accepted.num_rows() as u64;
-                return Err(error);
-            }
-            accepted
+            let broken = self.broken(records, violations, origin, first_row);
+            let before = origin.map_or(&[][..], Origin::rows_before);
+            (accepted, in_order(unparsed, before, broken))
         };
+        if let Err(error) = self.reject(rejects) {
+            self.counters.rejected += accepted.num_rows() as u64;
+            return Err(error);
+        }
         self.counters.accepted += accepted.num_rows() as u64;
         if accepted.num_rows() == 0 {
             return Ok(None);
@@ -225,11 +221,44 @@ impl Ingress {
         let watermarks = match self.spec.event_time {
             Some(event_time) => {
                 let (times, _) = time::ticks(accepted.column(event_time.column))?;
-                self.tracker.advance(partition, times, now)
+                (self.tracker).advance_telling(partition, times, now, self.tells_arrival)
             }
-            None => None,
+            None => (self.tells_arrival).then(|| vec![time::MIN_TIME; accepted.num_rows()].into()),
         };
         Ok(Some(self.batch(accepted, watermarks)))
+    }
+
+    /// Rows that break a rule, each with its place in the batch.
+    #[cold]
+    fn broken(
+        &self,
+        records: &RecordBatch,
+        violations: Vec<Violation>,
+        origin: Option<&dyn Origin>,
+        first_row: u64,
+    ) -> Vec<(usize, Reject)> {
+        let rows: Vec<usize> = violations.iter().map(|violation| violation.row).collect();
+        let places = match origin {
+            Some(origin) => origin.places(&rows),
+            None => (rows.iter())
+                .map(|row| Place {
+                    position: format!("row {}", first_row + *row as u64 + 1),
+                    text: None,
+                })
+                .collect(),
+        };
+        (violations.into_iter().zip(places))
+            .map(|(violation, place)| {
+                let described = || self.spec.prepare.describe(records, violation.row);
+                let reject = Reject {
+                    text: place.text.unwrap_or_else(described),
+                    position: place.position,
+                    reason: violation.reason,
+                    rule: violation.rule,
+                };
+                (violation.row, reject)
+            })
+            .collect()
     }
 
     fn batch(&self, records: RecordBatch, watermarks: Option<ScalarBuffer<i64>>) -> Batch {
@@ -312,4 +341,20 @@ impl Ingress {
             (self.tracker).tick(now, rules.idle_timeout_ns, self.nanos_per_tick);
         }
     }
+}
+
+/// Rejects in the order in which their rows were read: those that could not be parsed,
+/// with the number of rows `before` each, and those that broke a rule, with their rows.
+fn in_order(unparsed: Vec<Reject>, before: &[usize], broken: Vec<(usize, Reject)>) -> Vec<Reject> {
+    let mut merged = Vec::with_capacity(unparsed.len() + broken.len());
+    let mut broken = broken.into_iter().peekable();
+    for (place, reject) in unparsed.into_iter().enumerate() {
+        let before = before.get(place).copied().unwrap_or(0);
+        while let Some((_, earlier)) = broken.next_if(|(row, _)| *row < before) {
+            merged.push(earlier);
+        }
+        merged.push(reject);
+    }
+    merged.extend(broken.map(|(_, reject)| reject));
+    merged
 }

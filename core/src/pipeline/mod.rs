@@ -19,7 +19,15 @@ mod stats;
 
 mod guard;
 
+mod sharing;
+
 mod engine;
+
+mod carry;
+
+mod figures;
+
+mod outputs;
 
 mod save;
 
@@ -33,3 +41,6 @@ pub use ingress::{
 };
 pub use stats::{PushReport, QueryStats, QueryStatus, StreamStats};
 pub use view::{Cursor, Next, View, ViewSize};
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,25 @@
 //! The whole state of an engine, saved between two events and taken over by another.
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
-use arrow::compute::concat_batches;
-use arrow::datatypes::Int64Type;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::concat_batches;
+use arrow::datatypes::Int64Type;
+
 use super::accounts::LateRecords;
-use super::engine::Engine;
+use super::engine::{Engine, Input, Query, QueryId, StreamId, Target};
+use super::guard::guarded;
 use super::ingress::{Ingress, StreamCounters};
-use super::stats::QueryStatus;
+use super::stats::{Accounted, QueryStatus};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::stream::Reject;
+
+// How a saved query stood.
+const RUNNING: i64 = 0;
+const ENDED: i64 = 1;
+const FAILED: i64 = 2;
 
 impl Engine {
     /// The state of all streams and queries. It goes by their names and by the places
@@ -23,32 +31,43 @@ impl Engine {
     pub fn save(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         let mut streams = Snapshot::default();
-        for ingress in self.streams.iter().flatten() {
+        for ingress in self.streams.values() {
             (streams.parts).insert(ingress.spec.name.to_string(), save_stream(ingress)?);
         }
         snapshot.parts.insert("streams".into(), streams);
 
+        // Before anything is said of queries: one that cannot be saved fails, and those
+        // that read its results with it.
+        let mut operators = self.save_operators();
         let mut queries = Snapshot::default();
-        for query in self.queries.iter().flatten() {
-            let mut part = Snapshot::default();
-            let ended = matches!(query.status, QueryStatus::Ended);
+        for (id, query) in &self.queries {
+            let stats = self.query_stats(QueryId(*id))?;
+            let mut part = operators.remove(id).unwrap_or_default();
+            let status = match query.status {
+                QueryStatus::Running => RUNNING,
+                QueryStatus::Ended => ENDED,
+                QueryStatus::Failed(_) => FAILED,
+            };
             for (name, number) in [
-                ("ended", i64::from(ended)),
+                ("status", status),
                 ("accepted", query.accepted as i64),
                 ("passed", query.passed as i64),
+                ("in_window", stats.in_window as i64),
+                ("filtered", stats.filtered as i64),
+                ("late", stats.late as i64),
+                ("missed_windows", stats.missed_windows as i64),
                 ("rows_out", query.rows_out as i64),
                 ("watermark", query.watermark),
             ] {
                 part.numbers.insert(name.into(), number);
             }
+            if let QueryStatus::Failed(error) = &query.status {
+                let text: ArrayRef = Arc::new(StringArray::from(vec![error.to_string()]));
+                let error = RecordBatch::try_from_iter([("error", text)])?;
+                part.tables.insert("error".into(), error);
+            }
             if let Some(view) = &query.view {
                 part.parts.insert("view".into(), view.save()?);
-            }
-            for (place, node) in query.nodes.iter().enumerate() {
-                if let Some(node) = self.nodes[*node].as_mut() {
-                    let name = format!("{place} {}", node.operator.name());
-                    part.parts.insert(name, node.operator.save()?);
-                }
             }
             queries.parts.insert(query.name.to_string(), part);
         }
@@ -56,42 +75,150 @@ impl Engine {
         Ok(snapshot)
     }
 
+    /// The operators' states of each running query; one that cannot be saved fails.
+    fn save_operators(&mut self) -> BTreeMap<usize, Snapshot> {
+        let mut saved = BTreeMap::new();
+        for id in self.queries.keys().copied().collect::<Vec<_>>() {
+            match self.save_query(QueryId(id)) {
+                Ok(Some(part)) => {
+                    saved.insert(id, part);
+                }
+                Ok(None) => {}
+                Err(error) => self.fail(QueryId(id), Arc::new(error)),
+            }
+        }
+        saved.retain(|id, _| (self.queries.get(id)).is_some_and(Query::is_running));
+        saved
+    }
+
+    fn save_query(&mut self, query: QueryId) -> Result<Option<Snapshot>> {
+        let Some(query) = self
+            .queries
+            .get(&query.0)
+            .filter(|query| query.is_running())
+        else {
+            return Ok(None);
+        };
+        let mut part = Snapshot::default();
+        for (place, node) in query.nodes.iter().enumerate() {
+            if let Some(node) = self.nodes.get_mut(node) {
+                let name = format!("{place} {}", node.operator.name());
+                let state = guarded(&mut *node.operator, |operator| operator.save())?;
+                part.parts.insert(name, state);
+            }
+        }
+        Ok(Some(part))
+    }
+
     /// Takes over a saved state at the caller's clock reading `now`. The engine has
     /// seen no event yet; streams and queries that the snapshot does not know start
     /// empty.
+    ///
+    /// What a cancelled engine had not given out yet is given out by
+    /// [`Engine::resume`].
     ///
     /// # Errors
     /// If the snapshot names an operator that this engine does not have.
     pub fn load(&mut self, snapshot: &Snapshot, now: i64) -> Result<()> {
         let streams = snapshot.part("streams")?;
-        for ingress in self.streams.iter_mut().flatten() {
+        for ingress in self.streams.values_mut() {
             if let Some(part) = streams.parts.get(&*ingress.spec.name) {
                 load_stream(ingress, part, now)?;
             }
         }
         let queries = snapshot.part("queries")?;
-        for query in self.queries.iter_mut().flatten() {
-            let Some(part) = queries.parts.get(&*query.name) else {
+        for id in self.queries.keys().copied().collect::<Vec<_>>() {
+            let Some(query) = self.queries.get(&id) else {
                 continue;
             };
-            query.accepted = part.number("accepted")? as u64;
-            query.passed = part.number("passed")? as u64;
-            query.rows_out = part.number("rows_out")? as u64;
-            query.watermark = part.number("watermark")?;
-            if part.number("ended")? != 0 {
-                query.status = QueryStatus::Ended;
-            }
-            if let Some(view) = &query.view {
-                view.load(part.part("view")?)?;
-            }
-            for (place, node) in query.nodes.iter().enumerate() {
-                if let Some(node) = self.nodes[*node].as_mut() {
-                    let name = format!("{place} {}", node.operator.name());
-                    node.operator.load(part.part(&name)?)?;
-                }
+            if let Some(part) = queries.parts.get(&*query.name) {
+                self.load_query(QueryId(id), part)?;
             }
         }
+        self.catch_up_new(queries);
         Ok(())
+    }
+
+    fn load_query(&mut self, id: QueryId, part: &Snapshot) -> Result<()> {
+        let number = |name: &str| part.number(name).map(|number| number as u64);
+        let Some(query) = self.queries.get_mut(&id.0) else {
+            return Ok(());
+        };
+        query.accepted = number("accepted")?;
+        query.passed = number("passed")?;
+        query.rows_out = number("rows_out")?;
+        query.watermark = part.number("watermark")?;
+        if let Some(view) = &query.view {
+            view.load(part.part("view")?)?;
+        }
+        let status = part.number("status")?;
+        if status == RUNNING {
+            for (place, node) in query.nodes.iter().enumerate() {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    let name = format!("{place} {}", node.operator.name());
+                    let state = part.part(&name)?;
+                    guarded(&mut *node.operator, |operator| operator.load(state))?;
+                }
+            }
+            return Ok(());
+        }
+        query.passed = 0;
+        query.before = Accounted {
+            in_window: number("in_window")?,
+            filtered: number("filtered")?,
+            late: number("late")?,
+            missed_windows: number("missed_windows")?,
+        };
+        // What there was to publish has been, by the run that was saved.
+        for sink in &mut query.sinks {
+            sink.abort();
+        }
+        query.sinks.clear();
+        if status == ENDED {
+            query.status = QueryStatus::Ended;
+            if let Some(view) = &query.view {
+                view.end();
+            }
+        } else {
+            let error = part.table("error")?;
+            let text = (error.column(0).as_string_opt::<i32>()).filter(|text| !text.is_empty());
+            let text = text.map_or("it failed before", |text| text.value(0));
+            let error = Arc::new(Error::invalid(text));
+            query.status = QueryStatus::Failed(error.clone());
+            if let Some(view) = &query.view {
+                view.fail(error);
+            }
+        }
+        self.unlink(id);
+        Ok(())
+    }
+
+    /// Tells queries that the snapshot does not know how far their inputs have come.
+    fn catch_up_new(&mut self, known: &Snapshot) {
+        let is_known = |query: &Query| known.parts.contains_key(&*query.name);
+        let unknown: Vec<usize> = (self.queries.values())
+            .filter(|query| !is_known(query))
+            .flat_map(|query| query.nodes.iter().copied())
+            .collect();
+        let mut waiting = Vec::new();
+        let mut look = |from: Input, targets: &[Target]| {
+            for target in targets {
+                if matches!(target, Target::Node { node, .. } if unknown.contains(node)) {
+                    waiting.push((*target, from));
+                }
+            }
+        };
+        for (stream, targets) in &self.stream_targets {
+            look(Input::Stream(StreamId(*stream)), targets);
+        }
+        for (id, query) in self.queries.iter().filter(|(_, query)| is_known(query)) {
+            look(Input::Query(QueryId(*id)), &query.targets);
+        }
+        self.install(|engine| {
+            for (target, from) in waiting {
+                engine.catch_up(target, from);
+            }
+        });
     }
 }
 
@@ -160,6 +287,7 @@ fn load_stream(ingress: &mut Ingress, part: &Snapshot, now: i64) -> Result<()> {
     };
     ingress.ended = number("ended")? != 0;
     ingress.tracker.load(part.part("watermark")?, now)?;
+    ingress.told = ingress.tracker.current();
 
     let rejects = part.table("rejects")?;
     let text = |column: usize, row: usize| -> String {

@@ -28,12 +28,21 @@ pub enum QueryStatus {
     Failed(Arc<Error>),
 }
 
+/// How a query has accounted for rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Accounted {
+    pub(super) in_window: u64,
+    pub(super) filtered: u64,
+    pub(super) late: u64,
+    pub(super) missed_windows: u64,
+}
+
 /// How a query accounts for the rows it was given, and what it holds.
 #[derive(Debug, Clone)]
 pub struct QueryStats {
     /// Where it stands.
     pub status: QueryStatus,
-    /// Rows given to it: `accepted = in_window + filtered + late`.
+    /// Rows given to it: `accepted = in_window + filtered + late + failed`.
     pub accepted: u64,
     /// Rows in at least one window (or in the result, where there is no window).
     pub in_window: u64,
@@ -43,6 +52,8 @@ pub struct QueryStats {
     pub late: u64,
     /// Closed windows that rows came too late for although others were open.
     pub missed_windows: u64,
+    /// Rows of the batch in which the query failed that it did not come to.
+    pub failed: u64,
     /// Result rows.
     pub rows_out: u64,
     /// Its watermark, [`MIN_TIME`] if there is none yet.

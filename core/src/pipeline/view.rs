@@ -12,7 +12,8 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
-use crate::error::Result;
+use crate::batch::{bytes_of, compacted};
+use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 
 /// A materialized view's rows.
@@ -33,6 +34,7 @@ struct State {
     rows: u64,
     rows_let_go: u64,
     ended: bool,
+    failure: Option<Arc<Error>>,
 }
 
 /// How much a view holds.
@@ -55,6 +57,8 @@ pub enum Next {
     Pending,
     /// The view's query has ended and all its rows have been given.
     End,
+    /// The view's query has failed; the rows before that have been given.
+    Failed(Arc<Error>),
 }
 
 /// A position in a view's rows.
@@ -89,13 +93,15 @@ impl View {
 
     /// Adds rows and wakes who waits for them.
     pub fn append(&self, records: RecordBatch) {
+        // Rows that cannot be copied stay where they are.
+        let records = compacted(records.clone()).unwrap_or(records);
         let mut state = self.state();
-        state.bytes += records.get_array_memory_size();
+        state.bytes += bytes_of(&records);
         state.rows += records.num_rows() as u64;
         state.batches.push_back(records);
         while state.bytes > self.bytes_max && state.batches.len() > 1 {
             if let Some(oldest) = state.batches.pop_front() {
-                state.bytes -= oldest.get_array_memory_size();
+                state.bytes -= bytes_of(&oldest);
                 state.rows -= oldest.num_rows() as u64;
                 state.rows_let_go += oldest.num_rows() as u64;
                 state.first += 1;
@@ -107,6 +113,15 @@ impl View {
     /// Says that nothing follows.
     pub fn end(&self) {
         self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that nothing follows because of an error.
+    pub fn fail(&self, error: Arc<Error>) {
+        let mut state = self.state();
+        state.failure = Some(error);
+        state.ended = true;
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -183,7 +198,10 @@ impl Cursor {
                 self.next += 1;
                 Next::Batch(records.clone())
             }
-            None if state.ended => Next::End,
+            None if state.ended => match &state.failure {
+                Some(error) => Next::Failed(error.clone()),
+                None => Next::End,
+            },
             None => Next::Pending,
         }
     }
@@ -218,8 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn a_subscription_reads_the_rows_before_a_failure_and_then_the_error() {
+        let view = Arc::new(View::new(rows(&[]).schema(), 1 << 20));
+        let mut cursor = view.subscribe();
+        view.append(rows(&[1]));
+        view.fail(Arc::new(Error::invalid("no such luck")));
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Batch(b) if b == rows(&[1])));
+        let failed = cursor.next(Duration::ZERO);
+        assert!(matches!(failed, Next::Failed(error) if error.to_string() == "no such luck"));
+    }
+
+    #[test]
     fn what_the_limit_lets_go_is_counted() {
-        let one = rows(&[7]).get_array_memory_size();
+        let one = bytes_of(&rows(&[7]));
         let view = Arc::new(View::new(rows(&[]).schema(), 2 * one));
         let mut cursor = view.subscribe();
         for value in 0..5 {

@@ -70,13 +70,20 @@ impl WatermarkTracker {
         self.current
     }
 
+    /// As [`WatermarkTracker::advance_telling`], if any row lies behind.
+    #[cfg(test)]
+    fn advance(&mut self, partition: u32, times: &[i64], now: i64) -> Option<ScalarBuffer<i64>> {
+        self.advance_telling(partition, times, now, false)
+    }
+
     /// Takes accepted rows of a partition in order of arrival. Gives the watermark in
-    /// force at each row if any of them lies behind its own.
-    pub(super) fn advance(
+    /// force at each row if any of them lies behind its own, or if `always`.
+    pub(super) fn advance_telling(
         &mut self,
         partition: u32,
         times: &[i64],
         now: i64,
+        always: bool,
     ) -> Option<ScalarBuffer<i64>> {
         let others = (self.partitions.iter())
             .filter(|(other, state)| **other != partition && !state.idle)
@@ -94,12 +101,12 @@ impl WatermarkTracker {
         let (least, greatest) = span(times);
         state.max = greatest.max(start);
         self.current = in_force(state.max);
-        if least >= self.current {
+        if least >= self.current && !always {
             return None;
         }
 
         let mut max = start;
-        let mut any_behind = false;
+        let mut any_behind = always;
         for &time in times {
             any_behind |= time < in_force(max);
             max = max.max(time);

@@ -3,6 +3,8 @@
 //! A calendar cuts time at local midnights, so that a day at a daylight-saving change
 //! has 23 or 25 hours. Where a midnight does not exist, because the clock was put
 //! forward over it, the day starts at the change; where it comes twice, at the first.
+//! An offset moves the cut to another local time of day, for which the same holds: a day
+//! that starts at 06:00 does so before, on and after the day of a change.
 //!
 //! This module knows no window.
 
@@ -33,6 +35,9 @@ pub(crate) struct Calendar {
     /// Whole days of the offset move the calendar itself, so that they stay at
     /// midnight over a daylight-saving change.
     offset_days: i64,
+    /// The local time of day at which units start, below a day.
+    offset_seconds: i64,
+    /// What the offset has beyond whole seconds.
     offset_ticks: i64,
 }
 
@@ -44,7 +49,8 @@ impl Calendar {
             zone,
             ticks_per_second,
             offset_days: offset.div_euclid(day).clamp(-DAY_LIMIT, DAY_LIMIT),
-            offset_ticks: offset.rem_euclid(day),
+            offset_seconds: offset.rem_euclid(day) / ticks_per_second,
+            offset_ticks: offset.rem_euclid(day) % ticks_per_second,
         }
     }
 
@@ -60,13 +66,20 @@ impl Calendar {
     /// When a numbered unit starts, in ticks. Numbers beyond the limits are drawn to
     /// them.
     pub(crate) fn start(&self, number: i64) -> i128 {
+        self.start_at(number, 0)
+    }
+
+    /// When the local clock has gone on by `seconds`, less than a day, since a numbered
+    /// unit's first day started. Where the clock was put forward over that time, it is
+    /// the instant of the change.
+    pub(crate) fn start_at(&self, number: i64, seconds: i64) -> i128 {
         let (first, last) = self.limits();
         let number = number.clamp(first, last);
         let day = match self.unit {
             CalendarUnit::Day => number,
             CalendarUnit::Month => first_day_of(number),
         };
-        let seconds = self.midnight(day + self.offset_days);
+        let seconds = self.instant(day + self.offset_days, seconds);
         i128::from(seconds) * i128::from(self.ticks_per_second) + i128::from(self.offset_ticks)
     }
 
@@ -74,7 +87,8 @@ impl Calendar {
     pub(crate) fn number(&self, ticks: i64) -> i64 {
         let seconds = (ticks.saturating_sub(self.offset_ticks)).div_euclid(self.ticks_per_second);
         let seconds = seconds.clamp(-DAY_LIMIT * DAY_SECONDS, DAY_LIMIT * DAY_SECONDS);
-        let day = self.local(seconds).div_euclid(DAY_SECONDS) - self.offset_days;
+        let local = self.local(seconds) - self.offset_seconds;
+        let day = local.div_euclid(DAY_SECONDS) - self.offset_days;
         let (first, last) = self.limits();
         let mut number = match self.unit {
             CalendarUnit::Day => day,
@@ -104,12 +118,14 @@ impl Calendar {
             )
     }
 
-    /// The first instant, in seconds, of a local day.
-    fn midnight(&self, day: i64) -> i64 {
-        let local = day.clamp(-DAY_LIMIT, DAY_LIMIT) * DAY_SECONDS;
+    /// The first instant, in seconds, at which a local day has come so far beyond the time
+    /// of day at which units start.
+    fn instant(&self, day: i64, seconds: i64) -> i64 {
+        let midnight = day.clamp(-DAY_LIMIT, DAY_LIMIT) * DAY_SECONDS;
+        let local = midnight + self.offset_seconds + seconds;
         match self.zone.from_local_datetime(&naive(local)) {
             LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.timestamp(),
-            // The clock was put forward over midnight: the instant of the change is the
+            // The clock was put forward over that time: the instant of the change is the
             // first at which local time has reached it.
             LocalResult::None => {
                 let (mut before, mut after) = (local - 2 * DAY_SECONDS, local + 2 * DAY_SECONDS);
@@ -180,6 +196,28 @@ mod tests {
         assert_eq!(
             calendar.start(autumn + 1) - calendar.start(autumn),
             25 * 3600
+        );
+    }
+
+    #[test]
+    fn an_offset_is_a_local_time_of_day_on_the_days_of_changes_too() {
+        let six = 6 * 3_600;
+        let zone = chrono_tz::Europe::Berlin;
+        let calendar = Calendar::new(CalendarUnit::Day, zone, 1_000, six * 1_000 + 5);
+        for day in ["2026-03-28T06:00:00+01:00", "2026-03-29T06:00:00+02:00"] {
+            let start = at(day) * 1_000 + 5;
+            let number = calendar.number(start);
+            assert_eq!(calendar.start(number), start.into(), "{day}");
+            assert_eq!(calendar.number(start - 1), number - 1, "{day}");
+        }
+        let autumn = at("2026-10-25T06:00:00+01:00") * 1_000 + 5;
+        assert_eq!(calendar.start(calendar.number(autumn)), autumn.into());
+        // 02:30 does not exist on the day of the change: the day starts at the change.
+        let calendar = Calendar::new(CalendarUnit::Day, zone, 1, 2 * 3_600 + 1_800);
+        let spring = calendar.number(at("2026-03-29T12:00:00+02:00"));
+        assert_eq!(
+            calendar.start(spring),
+            at("2026-03-29T03:00:00+02:00").into()
         );
     }
 

@@ -54,9 +54,20 @@ pub(crate) enum Panes {
 
 #[derive(Debug, Clone, Copy)]
 enum Cuts {
-    Ticks { offset: i64 },
+    Ticks {
+        offset: i64,
+    },
     Calendar(Calendar),
+    /// Steps of the local clock within each day: one that the clock is put forward over
+    /// is empty, one that comes twice is as much longer.
+    Clock {
+        calendar: Calendar,
+        step_seconds: i64,
+        steps_per_day: i64,
+    },
 }
+
+const DAY_SECONDS: i64 = 86_400;
 
 impl Panes {
     /// The end of the window that starts at pane 0.
@@ -143,6 +154,10 @@ fn narrow(number: i128) -> i64 {
     number.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
+fn too_long() -> Error {
+    Error::invalid("the window is longer than the times that its time column can hold")
+}
+
 impl Grid {
     /// The grid of TUMBLE, HOP or CUMULATE over a time column of `unit`.
     ///
@@ -167,6 +182,9 @@ impl Grid {
             (Span::Months(slide), Span::Months(size)) => {
                 (slide.into(), size.into(), Some(CalendarUnit::Month))
             }
+            (Span::Ticks(step), Span::Days(days)) if cumulate => {
+                return Self::by_clock(step, days, alignment, unit);
+            }
             _ => {
                 return Err(Error::invalid(
                     "a window's sizes must be of one kind: both fixed times, both days or both \
@@ -176,6 +194,13 @@ impl Grid {
         };
         if slide <= 0 || size <= 0 {
             return Err(Error::invalid("a window's sizes must be above zero"));
+        }
+        if calendar.is_none() && alignment.timezone.is_some() {
+            return Err(Error::invalid(
+                "a time zone needs sizes in days, weeks, months or years: windows of hours and \
+                 shorter do not start at local midnight; write INTERVAL '1' DAY, or leave \
+                 timezone out and move the windows by an offset",
+            ));
         }
         let rest = size % slide;
         if cumulate && rest != 0 {
@@ -228,6 +253,43 @@ impl Grid {
             latest: i64::MAX,
         };
         grid.limit();
+        if grid.first > grid.last {
+            return Err(too_long());
+        }
+        Ok(grid)
+    }
+
+    /// The grid of a CUMULATE that grows by a fixed step over calendar days.
+    fn by_clock(step: i64, days: u32, alignment: Alignment, unit: TimeUnit) -> Result<Self> {
+        let second = 1_000_000_000 / nanos_per_tick(unit);
+        let step_seconds = step / second;
+        if step <= 0 || step % second != 0 || DAY_SECONDS % step_seconds != 0 || days == 0 {
+            return Err(Error::invalid(
+                "the step of a CUMULATE over calendar days must divide 24 hours into whole \
+                 seconds, as INTERVAL '1' HOUR does",
+            ));
+        }
+        let days_kind = WindowKind::Cumulate {
+            step: Span::Days(1),
+            size: Span::Days(days),
+        };
+        let mut grid = Self::new(days_kind, alignment, unit)?;
+        let Cuts::Calendar(calendar) = grid.cuts else {
+            return Err(Error::invalid("days are no calendar units here"));
+        };
+        let steps_per_day = DAY_SECONDS / step_seconds;
+        grid.cuts = Cuts::Clock {
+            calendar,
+            step_seconds,
+            steps_per_day,
+        };
+        grid.panes = Panes::Cumulate {
+            size: i64::from(days) * steps_per_day,
+        };
+        grid.limit();
+        if grid.first > grid.last {
+            return Err(too_long());
+        }
         Ok(grid)
     }
 
@@ -247,6 +309,14 @@ impl Grid {
                 let number = |unit: i64| unit.div_euclid(self.slide) * self.parts();
                 (number(first) + self.parts(), number(last))
             }
+            Cuts::Clock {
+                calendar,
+                steps_per_day,
+                ..
+            } => {
+                let (first, last) = calendar.limits();
+                ((first + 1) * steps_per_day, last * steps_per_day)
+            }
         };
         // Pane numbers are compared before they are narrowed to 64 bits.
         let starts_late_enough = |pane: i64| {
@@ -263,8 +333,6 @@ impl Grid {
         if self.first <= self.last {
             self.earliest = narrow(self.edge(self.first));
             self.latest = narrow(self.edge(self.last.saturating_add(1)));
-        } else {
-            (self.earliest, self.latest) = (MAX_TIME, MAX_TIME);
         }
     }
 
@@ -297,6 +365,15 @@ impl Grid {
         match self.cuts {
             Cuts::Ticks { offset } => unit + i128::from(offset),
             Cuts::Calendar(calendar) => calendar.start(narrow(unit)),
+            Cuts::Clock {
+                calendar,
+                step_seconds,
+                steps_per_day,
+            } => {
+                let step = narrow(unit).rem_euclid(steps_per_day);
+                let day = narrow(unit).div_euclid(steps_per_day);
+                calendar.start_at(day, step * step_seconds)
+            }
         }
     }
 
@@ -305,11 +382,26 @@ impl Grid {
         narrow(self.edge(pane))
     }
 
+    /// Whether the window that ends at `end` is the one before it once more: its last pane
+    /// is one that the clock was put forward over.
+    pub(crate) fn is_repeated(&self, end: i64) -> bool {
+        matches!(self.cuts, Cuts::Clock { .. }) && self.edge(end) == self.edge(end - 1)
+    }
+
     /// The pane of an event time within [`Grid::limits`].
     pub(crate) fn pane(&self, time: i64) -> i64 {
         let unit = match self.cuts {
             Cuts::Ticks { offset } => time.saturating_sub(offset),
             Cuts::Calendar(calendar) => calendar.number(time),
+            Cuts::Clock {
+                calendar,
+                steps_per_day,
+                ..
+            } => {
+                let first = calendar.number(time) * steps_per_day;
+                let is_after = |pane: i64| self.edge(pane) > i128::from(time);
+                first_where(first + 1, first + steps_per_day - 1, is_after) - 1
+            }
         };
         let slides = unit.div_euclid(self.slide);
         if self.rest == 0 {
@@ -322,7 +414,7 @@ impl Grid {
     /// The end of the last window that is closed at a watermark: every window that
     /// ends there or before is. [`i64::MIN`] if none is.
     pub(crate) fn closed(&self, watermark: i64) -> i64 {
-        if self.first > self.last || watermark < self.earliest {
+        if watermark < self.earliest {
             return i64::MIN;
         }
         let end = self.panes.end_until(self.pane(watermark));
@@ -434,7 +526,14 @@ mod tests {
         for slide in sizes {
             for size in sizes.into_iter().filter(|size| *size >= slide) {
                 for offset in [0, 1, -1, i64::MIN, i64::MAX] {
-                    let grid = grid(hop(slide, size), offset);
+                    let alignment = Alignment {
+                        offset,
+                        timezone: None,
+                    };
+                    let Ok(grid) = Grid::new(hop(slide, size), alignment, TimeUnit::Second) else {
+                        assert!(size > 1 << 40, "{slide} {size} {offset}");
+                        continue;
+                    };
                     let (earliest, latest) = grid.limits();
                     assert!(earliest <= latest);
                     for time in [earliest, latest.saturating_sub(1)] {
@@ -460,8 +559,75 @@ mod tests {
     }
 
     #[test]
+    fn a_day_grows_by_the_hours_of_the_local_clock() {
+        let at = |text: &str| {
+            let at = chrono::DateTime::parse_from_rfc3339(text).expect("a time");
+            at.timestamp()
+        };
+        let kind = WindowKind::Cumulate {
+            step: Span::Ticks(3_600),
+            size: Span::Days(1),
+        };
+        let alignment = Alignment {
+            offset: 0,
+            timezone: Some(chrono_tz::Europe::Berlin),
+        };
+        let grid = Grid::new(kind, alignment, TimeUnit::Second).expect("it fits");
+        let panes = grid.panes();
+        let bounds = |text: &str| {
+            let pane = grid.pane(at(text));
+            let end = panes.end_after(pane);
+            (
+                grid.start(panes.start_of(end)),
+                grid.start(end),
+                grid.start(panes.last_end(pane)),
+            )
+        };
+        // The day of 23 hours: 02:00 to 03:00 does not exist.
+        assert_eq!(
+            bounds("2026-03-29T03:30:00+02:00"),
+            (
+                at("2026-03-29T00:00:00+01:00"),
+                at("2026-03-29T04:00:00+02:00"),
+                at("2026-03-30T00:00:00+02:00")
+            )
+        );
+        let pane = grid.pane(at("2026-03-29T01:59:59+01:00"));
+        assert_eq!(grid.start(pane + 1), at("2026-03-29T03:00:00+02:00"));
+        assert!(!grid.is_repeated(pane + 1) && grid.is_repeated(pane + 2));
+        // The day of 25 hours: 02:00 to 03:00 comes twice, and is one step.
+        let second = bounds("2026-10-25T02:30:00+01:00");
+        assert_eq!(second, bounds("2026-10-25T02:30:00+02:00"));
+        assert_eq!(second.1, at("2026-10-25T03:00:00+01:00"));
+        let hour = WindowKind::Cumulate {
+            step: Span::Ticks(5 * 3_600),
+            size: Span::Days(1),
+        };
+        assert!(Grid::new(hour, alignment, TimeUnit::Second).is_err());
+    }
+
+    #[test]
+    fn a_time_zone_needs_calendar_sizes() {
+        let alignment = Alignment {
+            offset: 0,
+            timezone: Some(chrono_tz::Asia::Kolkata),
+        };
+        let hour = WindowKind::Tumble {
+            size: Span::Ticks(3_600),
+        };
+        assert!(Grid::new(hour, alignment, TimeUnit::Second).is_err());
+        let day = WindowKind::Tumble {
+            size: Span::Days(1),
+        };
+        assert!(Grid::new(day, alignment, TimeUnit::Second).is_ok());
+    }
+
+    #[test]
     fn sizes_that_do_not_fit_are_refused() {
         let refused = [
+            WindowKind::Tumble {
+                size: Span::Months(400_000),
+            },
             hop(20, 10),
             hop(0, 10),
             WindowKind::Cumulate {

@@ -1,22 +1,33 @@
 //! Rows that wait: for their turn in event time, or for their window to close.
 //!
-//! The batches stay as they came and rows are named by their place in them; a batch is
-//! let go with its last row. Rows that only wait for their turn stand in a heap by
+//! The batches stay as they came and rows are named by their place in them. A batch of
+//! which few rows are left is copied down to these, and is let go with its last row: so
+//! memory follows the rows that wait, not those that came with them. Rows that only wait for their turn stand in a heap by
 //! (event time, arrival).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
+use crate::batch::{bytes_of, compacted};
 use crate::error::{Error, Result};
 use crate::time::ticks;
 
 /// How many rows an operator holds at most that wait for their turn in event time or
 /// for their window to close (COUNT_WINDOW, and SESSION without aggregation).
 pub const COUNT_WINDOW_ROWS_MAX: usize = 50_000_000;
+
+/// How many bytes such rows may take in one operator.
+pub const COUNT_WINDOW_BYTES_MAX: usize = 8 << 30;
+
+/// A batch is copied down once its rows are more than so many times those that are left.
+const COMPACT_FACTOR: usize = 4;
+
+/// Batches of so few rows stay as they are.
+const COMPACT_ROWS_MIN: usize = 8;
 
 /// The place of a held row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,11 +44,56 @@ pub(crate) type Held = (i64, u64, Place);
 pub(crate) struct HeldRows {
     schema: SchemaRef,
     time: usize,
-    batches: Vec<Option<(RecordBatch, usize)>>,
+    batches: Vec<Option<HeldBatch>>,
     free: Vec<u32>,
     live: usize,
     bytes: usize,
     ordinal: u64,
+}
+
+/// A batch of which some rows are held.
+#[derive(Debug)]
+struct HeldBatch {
+    records: RecordBatch,
+    bytes: usize,
+    /// How many rows are held.
+    live: usize,
+    /// `[rows of records]`: which are held.
+    is_live: Vec<bool>,
+    /// `[rows of records]`, rising: their places in the batch as it came, once it was
+    /// copied down.
+    places: Option<Vec<u32>>,
+}
+
+impl HeldBatch {
+    /// Where a row is now that came as the batch's `row`.
+    fn find(&self, row: u32) -> usize {
+        match &self.places {
+            None => row as usize,
+            Some(places) => (places.binary_search(&row)).expect("a held row has its batch"),
+        }
+    }
+
+    /// Copies it down to the rows that are held.
+    fn compact(&mut self) -> Result<()> {
+        let rows: Vec<u32> = (0..self.is_live.len() as u32)
+            .filter(|&row| self.is_live[row as usize])
+            .collect();
+        let places = match &self.places {
+            None => rows.clone(),
+            Some(places) => rows.iter().map(|&row| places[row as usize]).collect(),
+        };
+        self.records = take_record_batch(&self.records, &UInt32Array::from(rows))?;
+        self.is_live = vec![true; places.len()];
+        self.places = Some(places);
+        self.measure();
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        let places = self.places.as_ref().map_or(0, Vec::len);
+        self.bytes = bytes_of(&self.records) + self.is_live.len() + places * size_of::<u32>();
+    }
 }
 
 impl HeldRows {
@@ -63,11 +119,18 @@ impl HeldRows {
             return Ok(());
         }
         if self.live + rows > COUNT_WINDOW_ROWS_MAX {
-            return Err(Error::Limit {
-                what: format!("holding {} rows until they have a window", self.live + rows),
-                limit: format!("{COUNT_WINDOW_ROWS_MAX} rows"),
-                setting: "count_window_rows_max",
-            });
+            return Err(Error::invalid(format!(
+                "more than {COUNT_WINDOW_ROWS_MAX} rows wait for their window; shorten the \
+                 window, or let the watermark follow the event time more closely"
+            )));
+        }
+        if self.bytes > COUNT_WINDOW_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the rows that wait for their window take more than {} GiB; shorten the \
+                 window, select fewer columns, or let the watermark follow the event time more \
+                 closely",
+                COUNT_WINDOW_BYTES_MAX >> 30
+            )));
         }
         let batch = self.free.pop().unwrap_or_else(|| {
             self.batches.push(None);
@@ -80,24 +143,50 @@ impl HeldRows {
             self.ordinal += 1;
         }
         self.live += rows;
-        self.bytes += records.get_array_memory_size();
-        self.batches[batch as usize] = Some((records, rows));
+        let mut held = HeldBatch {
+            records: compacted(records)?,
+            bytes: 0,
+            live: rows,
+            is_live: vec![true; rows],
+            places: None,
+        };
+        held.measure();
+        self.bytes += held.bytes;
+        self.batches[batch as usize] = Some(held);
         Ok(())
     }
 
     /// Lets rows go.
     pub(crate) fn release(&mut self, places: impl IntoIterator<Item = Place>) {
         for place in places {
-            let held = &mut self.batches[place.batch as usize];
-            let (records, live) = held.as_mut().expect("a held row has its batch");
-            *live -= 1;
+            let slot = &mut self.batches[place.batch as usize];
+            let held = slot.as_mut().expect("a held row has its batch");
+            let row = held.find(place.row);
+            held.is_live[row] = false;
+            held.live -= 1;
             self.live -= 1;
-            if *live == 0 {
-                self.bytes -= records.get_array_memory_size();
-                *held = None;
+            if held.live == 0 {
+                self.bytes -= held.bytes;
+                *slot = None;
                 self.free.push(place.batch);
+            } else if held.is_live.len() > COMPACT_ROWS_MIN.max(COMPACT_FACTOR * held.live) {
+                let before = held.bytes;
+                // A batch that cannot be copied stays whole.
+                if held.compact().is_ok() {
+                    self.bytes = self.bytes - before + held.bytes;
+                }
             }
         }
+    }
+
+    /// How many rows were ever held: the next one's place in the order of arrival.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// Takes over how many rows were ever held.
+    pub(crate) fn restore_arrived(&mut self, arrived: u64) {
+        self.ordinal = self.ordinal.max(arrived);
     }
 
     /// Copies of rows.
@@ -105,13 +194,14 @@ impl HeldRows {
         let mut numbers = vec![usize::MAX; self.batches.len()];
         let (mut batches, mut indices) = (Vec::new(), Vec::new());
         for place in places {
+            let held = self.batches[place.batch as usize].as_ref();
+            let held = held.expect("a held row has its batch");
             let number = &mut numbers[place.batch as usize];
             if *number == usize::MAX {
-                let held = self.batches[place.batch as usize].as_ref();
                 *number = batches.len();
-                batches.push(&held.expect("a held row has its batch").0);
+                batches.push(&held.records);
             }
-            indices.push((*number, place.row as usize));
+            indices.push((*number, held.find(place.row)));
         }
         if batches.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
@@ -188,6 +278,28 @@ mod tests {
         held.release(due.iter().map(|row| row.2));
         let last = waiting.due(None, 10);
         held.release(last.iter().map(|row| row.2));
+        assert_eq!((held.live, held.bytes), (0, 0));
+    }
+
+    #[test]
+    fn few_rows_of_large_batches_take_little_memory_and_keep_their_places() {
+        let mut held = HeldRows::new(batch(&[]).schema(), 0);
+        let mut kept = Vec::new();
+        for first in 0..100 {
+            let mut all = Vec::new();
+            let times: Vec<i64> = (first * 1_000..(first + 1) * 1_000).collect();
+            held.hold(batch(&times), |row| all.push(row))
+                .expect("there is room");
+            kept.push(all.remove(777));
+            held.release(all.iter().map(|row| row.2));
+        }
+        assert_eq!(held.live, 100);
+        // 1,000 rows of 8 bytes would be 8,000 bytes for each.
+        assert!(held.bytes() < 100 * 200, "{} bytes", held.bytes());
+        let rows = held.gather(kept.iter().map(|row| row.2)).expect("held");
+        let expected: Vec<i64> = (0..100).map(|first| first * 1_000 + 777).collect();
+        assert_eq!(rows, batch(&expected));
+        held.release(kept.iter().map(|row| row.2));
         assert_eq!((held.live, held.bytes), (0, 0));
     }
 }

@@ -5,6 +5,7 @@
 //! memory follows the keys that are in it, and a look-up in a full pane is one load.
 
 use hashbrown::HashMap;
+use rayon::prelude::*;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -17,6 +18,12 @@ const DENSE_SHARE: usize = 8;
 
 /// Rows that are looked up before new keys among them are taken in.
 const BLOCK_ROWS: usize = 256;
+
+/// Rows that one thread looks up at a time.
+const MORSEL_ROWS: usize = 8 * 1024;
+
+/// From so many rows on, sharing the work costs less than it gains.
+const PARALLEL_ROWS_MIN: usize = 16 * 1024;
 
 /// A map from key ids to slots that remembers the order of insertion.
 #[derive(Debug, Default)]
@@ -112,21 +119,45 @@ impl KeySlots {
     ) {
         let first = slots.len();
         slots.resize(first + keys.len(), NONE);
-        let blocks = keys.chunks(BLOCK_ROWS);
-        for (keys, slots) in blocks.zip(slots[first..].chunks_mut(BLOCK_ROWS)) {
-            if self.look_up(keys, slots) {
-                continue;
-            }
+        let slots = &mut slots[first..];
+        let mut take_in = |pane: &mut Self, keys: &[u32], slots: &mut [u32]| {
             for (&key, slot) in keys.iter().zip(slots) {
                 if *slot == NONE {
-                    *slot = self.get(key).unwrap_or_else(|| {
+                    *slot = pane.get(key).unwrap_or_else(|| {
                         let slot = insert(key);
-                        self.insert(key, slot, bound);
+                        pane.insert(key, slot, bound);
                         slot
                     });
                 }
             }
+        };
+        if self.in_parallel(keys.len()) {
+            let morsels = keys.par_chunks(MORSEL_ROWS);
+            let complete: Vec<bool> = (morsels.zip(slots.par_chunks_mut(MORSEL_ROWS)))
+                .map(|(keys, slots)| self.look_up(keys, slots))
+                .collect();
+            let morsels = keys.chunks(MORSEL_ROWS).zip(slots.chunks_mut(MORSEL_ROWS));
+            for ((keys, slots), complete) in morsels.zip(complete) {
+                if !complete {
+                    take_in(self, keys, slots);
+                }
+            }
+        } else {
+            let blocks = keys.chunks(BLOCK_ROWS);
+            for (keys, slots) in blocks.zip(slots.chunks_mut(BLOCK_ROWS)) {
+                if !self.look_up(keys, slots) {
+                    take_in(self, keys, slots);
+                }
+            }
         }
+    }
+
+    /// Whether so many rows are looked up by several threads: a pane that is still taking
+    /// in keys is not worth it.
+    fn in_parallel(&self, rows: usize) -> bool {
+        rows >= PARALLEL_ROWS_MIN
+            && matches!(self.index, Index::Dense(_))
+            && rayon::current_num_threads() > 1
     }
 
     /// Fills `slots` with those of keys, [`NONE`] where there is none yet; says whether

@@ -22,13 +22,17 @@
 //! panes before `closed` of the block that it lies in. A row for a pane before
 //! `closed` that still has open windows is added wherever its pane has gone.
 //!
+//! Where a state grows with its rows, as a median's does, a suffix would hold a copy of
+//! all that follows in its block: k²/2 panes' worth. Such panes are not folded; each
+//! window of a HOP is put together from its panes in their order and let go again.
+//!
 //! This module knows pane numbers, keys and slots; it knows no times and no rows.
 
 use std::collections::BTreeMap;
 
 use super::grid::Panes;
 use super::key_slots::KeySlots;
-use super::store::Store;
+use super::store::{Arena, Store};
 use crate::error::{Error, Result};
 
 /// From so many keys on, an emptied pane keeps its table only if it was full.
@@ -41,6 +45,8 @@ const SPARE_PANES_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Rollover {
     panes: Panes,
+    /// Whether panes are combined before a window asks for them.
+    folds: bool,
     /// Panes as rows filled them or, in folded blocks, suffixes: pane number to place
     /// in `pool`.
     live: BTreeMap<i64, u32>,
@@ -74,9 +80,11 @@ pub(crate) enum Placed {
 }
 
 impl Rollover {
-    pub(crate) fn new(panes: Panes) -> Self {
+    pub(crate) fn new(panes: Panes, arena: &Arena) -> Self {
+        let grows_in_place = !matches!(panes, Panes::Hop { .. });
         Self {
             panes,
+            folds: grows_in_place || !arena.holds_values(),
             live: BTreeMap::new(),
             pool: Vec::new(),
             spare: Vec::new(),
@@ -159,6 +167,11 @@ impl Rollover {
         slots: &mut Vec<u32>,
     ) -> Result<Placed> {
         debug_assert!(pane < self.closed && self.closed < self.panes.last_end(pane));
+        if !self.folds {
+            let place = self.seat(pane);
+            store.find(&mut self.pool[place as usize], &[key], slots);
+            return Ok(Placed::Slots);
+        }
         let block = self.block_of(pane);
         if !self.is_folded(block, self.closed) {
             self.seat_prefix(store);
@@ -226,6 +239,9 @@ impl Rollover {
                 let pane = &self.pool[place.expect("the window has rows") as usize];
                 window.keys.extend_from_slice(pane.keys());
                 window.slots.extend_from_slice(pane.slots());
+            }
+            Panes::Hop { size, .. } if !self.folds => {
+                self.put_together(end - size, &mut window, store)?;
             }
             Panes::Hop { size, .. } => {
                 let start = end - size;
@@ -404,6 +420,43 @@ impl Rollover {
         }
         store.arena.merge(&window.scratch, &first)?;
         store.arena.merge(&window.scratch, &second)
+    }
+
+    /// Puts a window together from its panes, from `start` on, in their order. A key in
+    /// one pane only needs no slot of its own.
+    fn put_together(&mut self, start: i64, window: &mut Window, store: &mut Store) -> Result<()> {
+        const NOWHERE: u32 = u32::MAX;
+        // `[keys]`: the place in the window.
+        let mut places = vec![NOWHERE; store.keys.bound()];
+        let mut is_own: Vec<bool> = Vec::new();
+        let (mut into, mut from) = (Vec::new(), Vec::new());
+        for place in self.live.range(start..window.end).map(|(_, &place)| place) {
+            let pane = &self.pool[place as usize];
+            into.clear();
+            from.clear();
+            for (&key, &slot) in pane.keys().iter().zip(pane.slots()) {
+                let at = places[key as usize];
+                if at == NOWHERE {
+                    places[key as usize] = window.keys.len() as u32;
+                    window.keys.push(key);
+                    window.slots.push(slot);
+                    is_own.push(false);
+                    continue;
+                }
+                let held = &mut window.slots[at as usize];
+                if !std::mem::replace(&mut is_own[at as usize], true) {
+                    let scratch = store.arena.allocate();
+                    window.scratch.push(scratch);
+                    into.push(scratch);
+                    from.push(*held);
+                    *held = scratch;
+                }
+                into.push(*held);
+                from.push(slot);
+            }
+            store.arena.merge(&into, &from)?;
+        }
+        Ok(())
     }
 
     /// What it holds, in any order: panes, and the prefix as the pane of nobody.

@@ -13,7 +13,8 @@
 //! time may lie at the watermark, and one that lies at the end still merges. So a
 //! session never depends on the order in which rows on time arrive. Closed sessions
 //! are found through a heap of ends in which a session that has grown is put back, not
-//! by going through all keys.
+//! by going through all keys. Those with the same bounds come in the order in which
+//! their first rows arrived.
 //!
 //! This module knows no key values and no rows.
 
@@ -27,8 +28,13 @@ pub(crate) struct Sessions<T> {
     slab: Vec<Option<Session<T>>>,
     free: Vec<u32>,
     partitions: Vec<Partition>,
-    ends: BinaryHeap<Reverse<(i64, i64, u32)>>,
+    ends: BinaryHeap<Reverse<(Order, u32)>>,
+    /// How many sessions were opened: the next one's place in the order of arrival.
+    opened: u64,
 }
+
+/// What sessions are closed in the order of: end, start, arrival of the first row.
+type Order = (i64, i64, u64);
 
 /// A run of rows.
 #[derive(Debug)]
@@ -38,9 +44,11 @@ pub(crate) struct Session<T> {
     pub(crate) start: i64,
     /// The time of its last row.
     pub(crate) last: i64,
+    /// The place of its first row in the order of arrival.
+    pub(crate) arrival: u64,
     pub(crate) carried: T,
-    /// Its end and start as they stand in the heap.
-    queued: (i64, i64),
+    /// Its order as it stands in the heap.
+    queued: Order,
 }
 
 /// The sessions of a partition. Most have one, and most rows go to the newest.
@@ -67,11 +75,17 @@ impl<T> Sessions<T> {
             free: Vec::new(),
             partitions: Vec::new(),
             ends: BinaryHeap::new(),
+            opened: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slab.len() - self.free.len()
+    }
+
+    /// How many sessions were opened: the next one's place in the order of arrival.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// The end of a session whose last row is at `last`.
@@ -129,16 +143,24 @@ impl<T> Sessions<T> {
 
     /// Opens a session of one row that touches no other.
     pub(crate) fn open(&mut self, partition: u32, time: i64, carried: T) -> u32 {
-        self.insert(partition, time, time, carried)
+        self.insert(partition, (time, time), self.opened, carried)
     }
 
     /// Puts a session in that touches no other.
-    pub(crate) fn insert(&mut self, partition: u32, start: i64, last: i64, carried: T) -> u32 {
-        let queued = (self.end(last), start);
+    pub(crate) fn insert(
+        &mut self,
+        partition: u32,
+        (start, last): (i64, i64),
+        arrival: u64,
+        carried: T,
+    ) -> u32 {
+        self.opened = self.opened.max(arrival.saturating_add(1));
+        let queued = (self.end(last), start, arrival);
         let session = Session {
             partition,
             start,
             last,
+            arrival,
             carried,
             queued,
         };
@@ -152,7 +174,7 @@ impl<T> Sessions<T> {
                 u32::try_from(self.slab.len() - 1).expect("2^32 sessions do not fit into memory")
             }
         };
-        self.ends.push(Reverse((queued.0, queued.1, id)));
+        self.queue(queued, id);
         if self.partitions.len() <= partition as usize {
             (self.partitions).resize_with(partition as usize + 1, Partition::default);
         }
@@ -180,13 +202,14 @@ impl<T> Sessions<T> {
             return;
         }
         let (before, partition, last) = (session.start, session.partition, session.last);
-        let queued = (self.end(last), time);
+        let end = self.end(last);
         let session = self.get_mut(id);
+        let queued = (end, time, session.arrival);
         session.start = time;
         // An end that has risen can wait until it is looked at. A start that has fallen
         // cannot: of two sessions with one end, the earlier start comes first.
         session.queued = queued;
-        self.ends.push(Reverse((queued.0, queued.1, id)));
+        self.queue(queued, id);
         let held = &mut self.partitions[partition as usize];
         if held.newest != Some(id) {
             held.older.remove(&before);
@@ -194,11 +217,34 @@ impl<T> Sessions<T> {
         }
     }
 
+    /// Puts a session into the heap. Entries that no longer hold are let go once they are
+    /// more than the sessions.
+    fn queue(&mut self, order: Order, id: u32) {
+        self.ends.push(Reverse((order, id)));
+        if self.ends.len() > 2 * self.len() + 64 {
+            let gap = self.gap;
+            self.ends.clear();
+            for (id, session) in self.slab.iter_mut().enumerate() {
+                if let Some(session) = session {
+                    session.queued = (
+                        session.last.saturating_add(gap),
+                        session.start,
+                        session.arrival,
+                    );
+                    self.ends.push(Reverse((session.queued, id as u32)));
+                }
+            }
+        }
+    }
+
     /// Makes two sessions that one row touches into the earlier one, and gives back
     /// what the later one carried.
     pub(crate) fn merge(&mut self, earlier: u32, later: u32) -> T {
         let later = self.remove(later);
-        self.get_mut(earlier).last = later.last;
+        let into = self.get_mut(earlier);
+        into.last = later.last;
+        // Its end has risen, so it is put in order again before its turn comes.
+        into.arrival = into.arrival.min(later.arrival);
         later.carried
     }
 
@@ -219,20 +265,21 @@ impl<T> Sessions<T> {
     /// `None`.
     pub(crate) fn first_closed(&mut self, watermark: Option<i64>) -> Option<u32> {
         loop {
-            let &Reverse((end, start, id)) = self.ends.peek()?;
-            if watermark.is_some_and(|watermark| end >= watermark) {
+            let &Reverse((order, id)) = self.ends.peek()?;
+            if watermark.is_some_and(|watermark| order.0 >= watermark) {
                 return None;
             }
             let gap = self.gap;
             match &mut self.slab[id as usize] {
-                Some(session) if session.queued == (end, start) => {
-                    let now = (session.last.saturating_add(gap), session.start);
-                    if now == (end, start) {
+                Some(session) if session.queued == order => {
+                    let end = session.last.saturating_add(gap);
+                    let now = (end, session.start, session.arrival);
+                    if now == order {
                         return Some(id);
                     }
                     session.queued = now;
                     let mut top = self.ends.peek_mut().expect("it was peeked at");
-                    *top = Reverse((now.0, now.1, id));
+                    *top = Reverse((now, id));
                 }
                 // It was put in again, or it was merged into another and its number may
                 // serve a new one.
@@ -247,7 +294,7 @@ impl<T> Sessions<T> {
     pub(crate) fn bytes(&self) -> usize {
         self.slab.capacity() * size_of::<Option<Session<T>>>()
             + self.partitions.capacity() * size_of::<Partition>()
-            + self.ends.capacity() * size_of::<Reverse<(i64, i64, u32)>>()
+            + self.ends.capacity() * size_of::<Reverse<(Order, u32)>>()
     }
 }
 
@@ -281,5 +328,38 @@ mod tests {
         assert_eq!(sessions.first_closed(Some(50)), None);
         assert_eq!(sessions.first_closed(None), Some(second));
         assert_eq!(sessions.len(), 1);
+    }
+
+    #[test]
+    fn sessions_with_the_same_bounds_come_in_the_order_of_their_first_rows() {
+        let mut sessions = Sessions::new(10);
+        // The number of the first, which is let go, is given to a later one.
+        let gone = sessions.open(0, 0, 'x');
+        sessions.open(1, 100, 'a');
+        sessions.remove(gone);
+        sessions.open(2, 100, 'b');
+        let late = sessions.open(3, 105, 'c');
+        sessions.open(4, 100, 'd');
+        let merged = sessions.open(3, 120, 'e');
+        sessions.open(5, 105, 'f');
+        assert_eq!(sessions.touched(3, 112), Touched::Two(late, merged));
+        sessions.merge(late, merged);
+        sessions.extend(late, 100);
+        let mut order = Vec::new();
+        while let Some(first) = sessions.first_closed(None) {
+            order.push(sessions.remove(first).carried);
+        }
+        assert_eq!(order, ['a', 'b', 'd', 'f', 'c']);
+    }
+
+    #[test]
+    fn starts_that_fall_one_by_one_leave_no_heap_behind() {
+        let mut sessions = Sessions::new(10);
+        let session = sessions.open(0, 100_000, ());
+        for time in (0..100_000).rev() {
+            sessions.extend(session, time);
+        }
+        assert!(sessions.ends.len() <= 2 + 64, "{}", sessions.ends.len());
+        assert_eq!(sessions.first_closed(None), Some(session));
     }
 }

@@ -54,6 +54,11 @@ impl Arena {
         })
     }
 
+    /// Whether some state grows with its rows.
+    pub(crate) fn holds_values(&self) -> bool {
+        self.calls.iter().any(|call| call.factory.holds_values())
+    }
+
     /// An empty slot.
     pub(crate) fn allocate(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {

@@ -26,15 +26,22 @@ pub(super) struct Command {
 
 const EXAMPLES: &str = "\
 Examples:
-  windrow -c \"SELECT sensor, avg(pm25) FROM 'data/*.csv' GROUP BY sensor\"
+  windrow -c \"SELECT origin, avg(temp) FROM 'data/weather.csv' GROUP BY origin\"
   windrow generate | windrow -c \"SELECT sensor, window_start, avg(value)
       FROM TUMBLE(stdin, ts, INTERVAL '1' MINUTE) GROUP BY sensor, window_start\"
   windrow run city.sql
   windrow check city.sql alerts.sql
   windrow generate --rows 100000 --output readings.parquet
 
-Rows go to stdout, everything else to stderr. The first Ctrl-C stops cleanly, the
-second at once.";
+Rows go to stdout, everything else to stderr. Each SELECT is a block of its own: with
+--format json an array; arrow and parquet hold the rows of one SELECT. To write into
+files, and several results at once, use CREATE SINK. A file appears when it is whole
+and replaces the old one; a folder that holds parts is refused, unless the sink has the
+option existing = 'append' or 'replace'.
+
+The first Ctrl-C stops cleanly: files whose rows had not ended are not written. The
+second stops at once. When the reader of stdout goes, as head does, sinks are written
+to the end.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -50,7 +57,12 @@ wrong.";
 #[derive(Debug, Args)]
 pub(super) struct Sql {
     /// SQL to run; may be given several times
-    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "SQL",
+        allow_hyphen_values = true
+    )]
     pub commands: Vec<String>,
     #[command(flatten)]
     pub running: Running,

@@ -17,20 +17,20 @@ use windrow_core::stream::Sink;
 
 use super::args::{Action, Command, Running};
 use super::generate::Generate;
-use super::output::Output;
-use super::pipe::{Pipe, is_given_up, reason};
+use super::output::{Output, Sharing};
+use super::pipe::{Pipe, is_given_up};
 use super::progress::Display;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs};
 use crate::connector::stdout::{StdoutKind, is_closed_pipe};
-use crate::error::{Error, ErrorKind, Result, Script};
+use crate::error::{Error, ErrorKind, Result, Script, reason};
 use crate::format::encode::OutputFormat;
 use crate::session::{Session, SessionConfig};
 
 /// How long the work is waited for until it is asked whether it is to stop.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How long the work has to follow when it is to stop.
-const GRACE: Duration = Duration::from_millis(150);
+const GRACE: Duration = Duration::from_millis(100);
 
 /// The stack of the thread that plans: plans are as deep as queries are nested.
 const STACK_BYTES: usize = 16 << 20;
@@ -82,6 +82,16 @@ impl Io {
         // A closed stderr must not hide the exit code.
         let _ = writeln!(self.stderr, "error: {error}");
     }
+
+    fn report_unwritten(&mut self, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            // As above.
+            let _ = writeln!(
+                self.stderr,
+                "not written: {name}: stopped before its last row"
+            );
+        }
+    }
 }
 
 fn no_thread(error: &io::Error) -> Error {
@@ -108,7 +118,11 @@ impl From<Error> for Failure {
 
 /// Runs a command line; the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io) -> u8 {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    // Who asks for the help of help wants help.
+    if args.len() == 3 && args[1] == "help" && (args[2] == "--help" || args[2] == "-h") {
+        args.truncate(2);
+    }
     let done = Command::try_parse_from(&args)
         .map_err(|error| Failure::Usage(advised(error)))
         .and_then(|command| obey(command, io));
@@ -226,6 +240,11 @@ fn read_scripts(files: &[PathBuf], io: &mut Io) -> Result<Vec<Arc<Script>>> {
                 };
                 Error::new(ErrorKind::Io, message).caused_by(error)
             })?;
+            // Some editors begin a file with a mark that is no SQL.
+            let text = match text.strip_prefix('\u{feff}') {
+                Some(rest) => rest.to_owned(),
+                None => text,
+            };
             Ok(Arc::new(Script { name, text }))
         })
         .collect()
@@ -255,26 +274,37 @@ fn run_scripts(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Resu
     (io.on_start)(&cancel);
     let display = Display::new(running.progress.unwrap_or_default(), io.stderr_is_terminal);
     let pipe = io.pipe(&cancel, &display)?;
+    let sharing = Sharing::default();
     let stdout = {
-        let pipe = pipe.clone();
-        let open = move || -> Box<dyn Write + Send> { Box::new(pipe.clone()) };
+        let (pipe, sharing) = (pipe.clone(), sharing.clone());
+        let open = move |format| sharing.sink(format, pipe.clone());
         StdoutKind::new(format, io.stdout_width, open)
     };
     session.register_connector("stdout", Arc::new(stdout));
     let work = Work {
         session: session.clone(),
         scripts,
-        output: Output::new(format, io.stdout_width, pipe),
+        output: Output::new(format, io.stdout_width, pipe, sharing),
     };
     let started = Instant::now();
     let done = display.watch(&session, io.stderr.as_mut(), || work.run_stoppable(&cancel));
     let progress = session.progress();
     let stopped = cancel.load(Ordering::SeqCst);
-    match done {
-        Err(error) if stopped && is_given_up(&error) => {}
+    let unwritten = match done {
+        Err(error) if stopped && is_given_up(&error) => session.stop()?,
         Err(error) if is_closed_pipe(&error) => return Ok(()),
-        done => done?,
-    }
+        done => {
+            // A thread that was left behind may hold what a look would wait for.
+            if !stopped && progress.rejected + progress.late > 0 {
+                display.warn(&session, progress.late, io.stderr.as_mut());
+            }
+            let mut unwritten = done?;
+            // Streams that nobody has ended go on for ever: what they gave until now counts.
+            unwritten.extend(session.stop()?);
+            unwritten
+        }
+    };
+    io.report_unwritten(unwritten);
     display.summarize(&progress, stopped, started.elapsed(), io.stderr.as_mut());
     Ok(())
 }
@@ -289,13 +319,17 @@ struct Work {
 impl Work {
     /// Runs the scripts on a thread of their own, which is left behind when `cancel` is
     /// set and it does not follow: what is waited for may never come.
-    fn run_stoppable(mut self, cancel: &Arc<AtomicBool>) -> Result<()> {
+    /// The names of the outputs that are missing therefore.
+    fn run_stoppable(mut self, cancel: &Arc<AtomicBool>) -> Result<Vec<String>> {
         let session = self.session.clone();
         let flag = cancel.clone();
         let (done, waiting) = sync_channel(1);
         let run = move || {
+            let ran = self.run(&flag);
+            // The process may end as soon as it is told; what is left is put away before.
+            drop(self);
             // Nobody waits any more for the work that was left behind.
-            let _ = done.send(self.run(&flag));
+            let _ = done.send(ran);
         };
         (thread::Builder::new().name("windrow-run".into()))
             .stack_size(STACK_BYTES)
@@ -318,20 +352,37 @@ impl Work {
         }
     }
 
-    fn run(&mut self, cancel: &AtomicBool) -> Result<()> {
+    fn run(&mut self, cancel: &AtomicBool) -> Result<Vec<String>> {
         let Self {
             session,
             scripts,
             output,
         } = self;
-        let done = (scripts.iter()).try_for_each(|script| session.run_script(script, output));
+        let mut gone = Ok(());
+        let done = (scripts.iter()).try_for_each(|script| {
+            match session.run_script(script, output) {
+                // Nobody reads the rows of SELECT any more; sinks are written to the end.
+                Err(error) if is_closed_pipe(&error) => gone = Err(error),
+                done => done?,
+            }
+            Ok(())
+        });
         let done = match done {
-            // What sinks and the reader of stdout were given is theirs.
-            Err(error) if cancel.load(Ordering::SeqCst) || is_closed_pipe(&error) => session.stop(),
-            done => done,
+            // What the readers of live sinks and of stdout were given is theirs.
+            Err(_) if cancel.load(Ordering::SeqCst) => session.stop(),
+            Err(error) => {
+                session.abort();
+                Err(error)
+            }
+            Ok(()) => Ok(Vec::new()),
         };
         let written = output.close();
-        done.and(written)
+        let unwritten = done?;
+        match gone.and(written) {
+            // What is missing is told first.
+            Err(error) if unwritten.is_empty() => Err(error),
+            _ => Ok(unwritten),
+        }
     }
 }
 
@@ -352,7 +403,10 @@ fn check_scripts(scripts: &[Arc<Script>], io: &mut Io) -> Result<(), Failure> {
         let checked = match together.check(script) {
             Err(after_others) if place > 0 => new_session()?.check(script).map_err(|alone| {
                 // The one that comes further in the text knows more.
-                let reached = |error: &Error| error.span().map_or(0, |span| span.start);
+                let reached = |errors: &[Error]| {
+                    let first = errors.first().and_then(Error::span);
+                    first.map_or(0, |span| span.start)
+                };
                 match reached(&after_others) > reached(&alone) {
                     true => after_others,
                     false => alone,
@@ -363,8 +417,8 @@ fn check_scripts(scripts: &[Arc<Script>], io: &mut Io) -> Result<(), Failure> {
         match checked {
             // A closed stderr must not hide the exit code.
             Ok(()) => drop(writeln!(io.stderr, "{}: ok", script.name)),
-            Err(error) => {
-                io.report(&error);
+            Err(errors) => {
+                errors.iter().for_each(|error| io.report(error));
                 failed = true;
             }
         }
@@ -410,7 +464,9 @@ fn generate(arguments: Generate, io: &mut Io) -> Result<(), Failure> {
     let cancel = Arc::new(AtomicBool::new(false));
     if let Some(path) = plan.file.clone() {
         (io.on_start)(&cancel);
-        return Ok(plan.write_file(&path, &cancel)?);
+        let unwritten = plan.write_file(&path, &cancel)?;
+        io.report_unwritten(unwritten);
+        return Ok(());
     }
     refuse_binary(plan.format, io)?;
     (io.on_start)(&cancel);

@@ -145,12 +145,17 @@ impl Generate {
 }
 
 impl Plan {
-    /// Writes a file, whole or not at all. When `cancel` is set, it holds what was made
-    /// until then.
+    /// Writes a file, whole or not at all. When `cancel` is set, endless readings end
+    /// there; of a number of readings there is none, and the file's name is the answer.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn write_file(self, path: &std::path::Path, cancel: &AtomicBool) -> Result<()> {
+    pub(super) fn write_file(
+        self,
+        path: &std::path::Path,
+        cancel: &AtomicBool,
+    ) -> Result<Option<String>> {
+        let is_endless = self.options.rows.is_none();
         let pairs = BTreeMap::from([
             ("path".to_owned(), path.display().to_string()),
             ("format".to_owned(), self.format.to_string()),
@@ -165,7 +170,11 @@ impl Plan {
             Ok(batches.try_for_each(|rows| sink.write(rows))?)
         });
         match written {
-            Ok(()) => Ok(sink.finish()?),
+            Ok(()) if cancel.load(Ordering::Relaxed) && !is_endless => Ok(sink.stop()?),
+            Ok(()) => {
+                sink.finish()?;
+                Ok(None)
+            }
             Err(error) => {
                 sink.abort();
                 Err(error)

@@ -1,12 +1,13 @@
 //! The rows of statements on their way to stdout.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::pipe::{Pipe, reason};
-use crate::error::{Error, ErrorKind, Result};
+use super::pipe::Pipe;
+use crate::error::{Error, ErrorKind, Result, reason};
 use crate::format::Encoder;
 use crate::format::encode::{EncodeOptions, OutputFormat, encoder};
 use crate::session::ResultHandler;
@@ -14,8 +15,71 @@ use crate::session::ResultHandler;
 /// Bytes that are gathered before they are handed over.
 const BUFFER_BYTES: usize = 1 << 16;
 
+/// Who writes to stdout. What is one document from its first byte to its last stands
+/// beside nothing else at the same time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sharing {
+    sinks: Arc<Mutex<Vec<Weak<OutputFormat>>>>,
+}
+
+impl Sharing {
+    /// The writer of a sink, until it is dropped.
+    ///
+    /// # Errors
+    /// If it would be mixed with another sink.
+    pub(super) fn sink(&self, format: OutputFormat, pipe: Pipe) -> Result<Box<dyn Write + Send>> {
+        self.refuse_mixed(format, "a second sink")?;
+        let held = Arc::new(format);
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.push(Arc::downgrade(&held));
+        Ok(Box::new(SinkPipe { pipe, _held: held }))
+    }
+
+    /// Refuses rows in `format` where a sink writes in one that cannot be shared.
+    fn refuse_mixed(&self, format: OutputFormat, what: &str) -> Result<()> {
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.retain(|sink| sink.strong_count() > 0);
+        let others = sinks.iter().filter_map(Weak::upgrade);
+        let mixed = others
+            .map(|other| *other)
+            .find(|other| is_document(*other) || is_document(format));
+        let Some(other) = mixed else {
+            return Ok(());
+        };
+        let document = if is_document(format) { format } else { other };
+        let message = format!(
+            "{what} cannot write to stdout beside a sink in {other}: {document} is one document"
+        );
+        Err(Error::new(ErrorKind::Option, message).help(
+            "write both as ndjson, or one of them to a file: WITH (connector = 'file', path = …)",
+        ))
+    }
+}
+
+/// Whether rows of others would break it.
+fn is_document(format: OutputFormat) -> bool {
+    format.is_binary() || format == OutputFormat::Json
+}
+
+/// A sink's way to stdout.
+struct SinkPipe {
+    pipe: Pipe,
+    _held: Arc<OutputFormat>,
+}
+
+impl Write for SinkPipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pipe.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
+    }
+}
+
 /// Writes the rows of each statement in one format.
 pub(super) struct Output {
+    sharing: Sharing,
     format: OutputFormat,
     options: EncodeOptions,
     out: BufWriter<Pipe>,
@@ -27,7 +91,12 @@ pub(super) struct Output {
 
 impl Output {
     /// `width`: the columns of the terminal, if it is one.
-    pub(super) fn new(format: OutputFormat, width: Option<u16>, pipe: Pipe) -> Self {
+    pub(super) fn new(
+        format: OutputFormat,
+        width: Option<u16>,
+        pipe: Pipe,
+        sharing: Sharing,
+    ) -> Self {
         let mut options = EncodeOptions {
             width,
             ..EncodeOptions::default()
@@ -36,6 +105,7 @@ impl Output {
             options.null_value = "NULL".into();
         }
         Self {
+            sharing,
             format,
             options,
             out: BufWriter::with_capacity(BUFFER_BYTES, pipe),
@@ -56,6 +126,7 @@ impl Output {
 
 impl ResultHandler for Output {
     fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
+        self.sharing.refuse_mixed(self.format, "SELECT")?;
         if self.statements > 0 {
             if self.format.is_binary() {
                 let message = format!("{} holds the rows of one query only", self.format);

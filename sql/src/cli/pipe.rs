@@ -17,13 +17,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connector::stdout::is_caused_by;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, reason};
 
 /// Bytes that may wait to be written.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
 /// How long a wait lasts before it looks whether the work is to stop.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How long the thread waits for a chunk until it looks whether one can come.
 const IDLE: Duration = Duration::from_secs(1);
@@ -191,13 +191,4 @@ impl Shared {
 /// before it began.
 pub(super) fn is_given_up(error: &Error) -> bool {
     error.kind() == ErrorKind::Cancelled || is_caused_by(error, io::ErrorKind::TimedOut)
-}
-
-/// Why something failed, in words alone: without the number of the operating system.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text,
-    }
 }

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::ProgressMode;
-use crate::session::{Progress, Session};
+use crate::session::{Losses, Progress, Session};
 
 /// How often the moving line is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -96,6 +96,17 @@ impl Display {
         })
     }
 
+    /// Warns of rows that are in no result.
+    pub(super) fn warn(&self, session: &Session, late: u64, lines: &mut dyn Write) {
+        if matches!(self, Self::Off) {
+            return;
+        }
+        for warning in warnings(&session.losses(), late) {
+            // A closed stderr is no reason to fail.
+            let _ = writeln!(lines, "{warning}");
+        }
+    }
+
     /// Says how the work ended. That it was stopped is said even where nothing is shown
     /// before.
     pub(super) fn summarize(
@@ -115,6 +126,51 @@ impl Display {
         // A closed stderr is no reason to fail.
         let _ = writeln!(lines, "{end} {}: {line}", duration(elapsed));
     }
+}
+
+/// What was not taken into the results, a warning for each stream. `late`: how many rows
+/// were late in all.
+pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for Losses {
+        stream,
+        rejected,
+        example,
+        ..
+    } in losses.iter().filter(|losses| losses.rejected > 0)
+    {
+        let rows = match rejected {
+            1 => "1 row".to_owned(),
+            rejected => format!("{} rows", HumanCount(*rejected)),
+        };
+        let example = example.as_ref().map_or_else(String::new, |reject| {
+            format!(", such as {}: {}", reject.position, reject.reason)
+        });
+        warnings.push(format!(
+            "warning: {rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them, in the same script"
+        ));
+    }
+    if late > 0 {
+        let streams = losses.iter().filter(|losses| losses.late);
+        let streams: Vec<String> = streams
+            .map(|losses| format!("late('{}')", losses.stream))
+            .collect();
+        let help = match streams.is_empty() {
+            true => String::new(),
+            false => format!(
+                "\n   = help: SELECT * FROM {} has them, in the same script",
+                streams.join(", ")
+            ),
+        };
+        let rows = match late {
+            1 => "1 row".to_owned(),
+            late => format!("{} rows", HumanCount(late)),
+        };
+        warnings.push(format!(
+            "warning: {rows} too late for all windows of a query{help}"
+        ));
+    }
+    warnings
 }
 
 /// The wall clock, in milliseconds since the Unix epoch.

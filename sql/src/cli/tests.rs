@@ -9,13 +9,13 @@ use arrow::array::{Float64Array, RecordBatch, StringArray};
 use clap::{CommandFactory, Parser};
 use unicode_width::UnicodeWidthStr;
 
-use super::output::Output;
+use super::output::{Output, Sharing};
 use super::pipe::Pipe;
-use super::progress::{Meter, line};
+use super::progress::{Meter, line, warnings};
 use super::*;
 use crate::connector::generator::GeneratorOptions;
 use crate::format::encode::OutputFormat;
-use crate::session::{Progress, ResultHandler};
+use crate::session::{Losses, Progress, ResultHandler};
 
 /// A stream that keeps what is written, and may be closed after some bytes.
 #[derive(Clone, Default)]
@@ -189,6 +189,28 @@ fn stopping_ends_what_would_go_on_for_ever() {
 }
 
 #[test]
+fn a_file_of_so_many_readings_is_whole_or_absent() {
+    let world = World {
+        stopped: true,
+        ..World::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("city.csv");
+    let name = path.to_str().unwrap();
+    let ran = world.run(&["generate", "--rows", "1000", "--output", name]);
+    assert_eq!(ran.code, 0);
+    assert_eq!(
+        ran.stderr,
+        format!("not written: '{name}': stopped before its last row\n")
+    );
+    assert!(!path.exists());
+    // Endless ones have no other end.
+    let ran = world.run(&["generate", "--rows", "endless", "--output", name]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(path.exists());
+}
+
+#[test]
 fn a_reader_that_sleeps_does_not_hold_up_the_end() {
     let world = World {
         stopped: true,
@@ -303,7 +325,12 @@ fn rows_of_several_statements_stand_apart() {
     let first = rows(&[Some("a"), None], &[12.5, 3.0]);
     let second = rows(&[Some("überlang")], &[-0.25]);
     let out = Kept::default();
-    let mut output = Output::new(OutputFormat::Markdown, None, pipe(out.clone()).0);
+    let mut output = Output::new(
+        OutputFormat::Markdown,
+        None,
+        pipe(out.clone()).0,
+        Sharing::default(),
+    );
     for records in [&first, &second] {
         output.begin(&records.schema()).unwrap();
         output.rows(records).unwrap();
@@ -315,7 +342,12 @@ fn rows_of_several_statements_stand_apart() {
         out.text(),
         format!("{head}| a | 12.5 |\n|  | 3.0 |\n\n{head}| überlang | -0.25 |\n")
     );
-    let mut output = Output::new(OutputFormat::Parquet, None, pipe(Kept::default()).0);
+    let mut output = Output::new(
+        OutputFormat::Parquet,
+        None,
+        pipe(Kept::default()).0,
+        Sharing::default(),
+    );
     output.begin(&first.schema()).unwrap();
     output.end().unwrap();
     let error = output
@@ -329,7 +361,7 @@ fn rows_are_seen_when_nothing_more_is_there_for_now() {
     for format in [OutputFormat::Csv, OutputFormat::Table] {
         let out = Kept::default();
         let (pipe, _) = pipe(out.clone());
-        let mut output = Output::new(format, None, pipe.clone());
+        let mut output = Output::new(format, None, pipe.clone(), Sharing::default());
         let records = rows(&[Some("first")], &[1.0]);
         output.begin(&records.schema()).unwrap();
         output.rows(&records).unwrap();
@@ -396,4 +428,32 @@ fn progress_in_one_line() {
     assert_eq!(meter.rate(start + Duration::from_secs(2), 300), 100.0);
     assert_eq!(meter.rate(start + Duration::from_secs(3), 350), 50.0);
     assert_eq!(meter.rate(start + Duration::from_secs(3), 350), 0.0);
+}
+
+#[test]
+fn rows_that_are_in_no_result_are_warned_of() {
+    let reject = windrow_core::stream::Reject {
+        text: "10.7".into(),
+        position: "x.csv:3".into(),
+        reason: "column v: '10.7' is not a BIGINT".into(),
+        rule: "type".into(),
+    };
+    let losses = |rejected, late| Losses {
+        stream: "x.csv".into(),
+        rejected,
+        example: Some(reject.clone()),
+        late,
+    };
+    assert_eq!(
+        warnings(&[losses(181, false)], 0),
+        [
+            "warning: 181 rows of 'x.csv' rejected, such as x.csv:3: column v: '10.7' is not a BIGINT\n   \
+             = help: SELECT * FROM rejected('x.csv') has them, in the same script"
+        ]
+    );
+    assert_eq!(
+        warnings(&[losses(0, true)], 1),
+        ["warning: 1 row too late for all windows of a query\n   \
+             = help: SELECT * FROM late('x.csv') has them, in the same script"]
+    );
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use glob::MatchOptions;
 use windrow_core::stream::{Source, SourceEvent};
 
 use super::reading::{Reading, RowFeed, SourceOptions};
@@ -18,21 +19,24 @@ use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::adapt::Adapter;
 use crate::format::columnar::{ParquetFile, arrow_schema, read_arrow, shown};
 use crate::format::reader::{Counted, decompress};
+use crate::format::sample::infer_all;
 use crate::format::text::{TextFormat, TextReader};
-use crate::format::{Compression, Format, FormatOptions, infer};
+use crate::format::{Compression, Format, FormatOptions};
 
 /// The files that a path, a folder or a pattern stands for, in the order of their names.
 ///
 /// - A file that is there stands for itself, even if its name looks like a pattern.
 /// - A folder stands for the files in it whose names tell a format, not for those in
 ///   folders below it; names that begin with `.` or `_` are passed over.
-/// - `*`, `?` and `[…]` match within a folder, `**` matches folders of any depth.
+/// - `*`, `?` and `[…]` match within a folder, `**` matches folders of any depth; none
+///   of them matches a `.` at the beginning of a name.
 ///
 /// # Errors
 /// If there is no such file: names the nearest one.
 pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
-    if path.is_file() {
+    // A pipe or a device can be read, too.
+    if path.exists() && !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     if path.is_dir() {
@@ -53,7 +57,11 @@ pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     if !pattern.contains(['*', '?', '[']) {
         return Err(not_found(path));
     }
-    let matches = glob::glob(pattern).map_err(|error| {
+    let options = MatchOptions {
+        require_literal_leading_dot: true,
+        ..MatchOptions::new()
+    };
+    let matches = glob::glob_with(pattern, options).map_err(|error| {
         Error::new(
             ErrorKind::Option,
             format!("'{pattern}' is no pattern of file names: {error}"),
@@ -67,8 +75,8 @@ pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
                 format!("{}: {}", error.path().display(), error.error()),
             )
         })?;
-        // A pipe or a device can be read, too.
-        if !file.is_dir() {
+        // A link may lead nowhere.
+        if file.exists() && !file.is_dir() {
             files.push(file);
         }
     }
@@ -154,8 +162,8 @@ impl FileSource {
     /// The rows of `paths`, each a partition, in the order of their names.
     ///
     /// - `schema`: the columns to read. They are found by name; what a file does not
-    ///   have is NULL, what is not named here is passed over. `None`: inferred from the
-    ///   first file that holds rows.
+    ///   have is NULL, what is not named here is passed over. `None`: inferred from a
+    ///   sample of all files.
     ///
     /// Every column of [`Source::schema`] is nullable: where NULL is not allowed is
     /// decided where rows are accepted. Nothing is read before the first poll but what
@@ -185,7 +193,7 @@ impl FileSource {
         }
         let schema = match schema {
             Some(schema) => schema,
-            None => infer_first(&paths, format)?,
+            None => infer_all(&paths, format)?,
         };
         let partitions = u32::try_from(paths.len())
             .map_err(|_| Error::new(ErrorKind::Limit, "more than 4,294,967,295 files match"))?;
@@ -205,21 +213,6 @@ impl FileSource {
             bytes_total,
         })
     }
-}
-
-/// The columns of the first file that holds rows.
-fn infer_first(paths: &[PathBuf], format: &FormatOptions) -> Result<SchemaRef> {
-    let mut first = None;
-    for path in paths {
-        match infer(path, format) {
-            Ok(schema) => return Ok(schema),
-            Err(error) if error.kind() == ErrorKind::Data && is_empty(path) => {
-                first.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(first.unwrap_or_else(|| Error::new(ErrorKind::Io, "there is no file to read")))
 }
 
 fn is_empty(path: &Path) -> bool {

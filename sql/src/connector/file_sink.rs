@@ -10,9 +10,10 @@
 //! ```
 //!
 //! A part is complete when it holds `roll_rows` rows, when `roll_interval` of the wall
-//! clock has passed since its first row, or at the end. Parts that are there already
-//! stay: their numbers are continued. What a killed process leaves behind begins with a
-//! point and is taken for no part.
+//! clock has passed since its first row, or at the end. A file that is there is replaced,
+//! at the end; a folder that holds parts is refused, unless `existing` says whether they
+//! are continued ('append') or removed when the first new one is complete ('replace').
+//! What a killed process leaves behind begins with a point and is taken for no part.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ use arrow::datatypes::SchemaRef;
 use tempfile::NamedTempFile;
 use windrow_core::stream::Sink;
 
+use super::target::{Target, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Encoder;
 use crate::format::encode::setting::{Settings, unfit};
@@ -46,12 +48,33 @@ pub struct FileSinkOptions {
     /// Whether a file is on the disk before it gets its name (default), so that it is
     /// whole or absent after a power loss too.
     pub fsync: bool,
+    /// What becomes of parts that are in the folder already.
+    pub existing: Existing,
+}
+
+/// What becomes of the parts that a folder holds before a [`FileSink`] writes to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// They stay, and nothing is written.
+    #[default]
+    Refuse,
+    /// They stay; their numbers are continued.
+    Append,
+    /// They are removed when the first new part is complete, or at the end.
+    Replace,
 }
 
 impl FileSinkOptions {
     /// The names that [`FileSinkOptions::from_pairs`] knows besides those of
     /// [`EncodeOptions::NAMES`].
-    pub const NAMES: [&'static str; 5] = ["path", "format", "roll_rows", "roll_interval", "fsync"];
+    pub const NAMES: [&'static str; 6] = [
+        "path",
+        "format",
+        "roll_rows",
+        "roll_interval",
+        "fsync",
+        "existing",
+    ];
 
     /// Options by name, and the names that are unknown.
     ///
@@ -91,6 +114,11 @@ impl FileSinkOptions {
         if roll_interval == Some(Duration::ZERO) {
             return Err(unfit("roll_interval", "0", "longer than nothing"));
         }
+        let existing = settings.parse("existing", "'append' or 'replace'", |word| match word {
+            "append" => Some(Existing::Append),
+            "replace" => Some(Existing::Replace),
+            _ => None,
+        })?;
         let options = Self {
             path,
             format,
@@ -98,8 +126,50 @@ impl FileSinkOptions {
             roll_rows: settings.count("roll_rows", 1..=u64::MAX)?,
             roll_interval,
             fsync: settings.flag("fsync")?.unwrap_or(true),
+            existing: existing.unwrap_or_default(),
         };
+        if options.existing == Existing::Append && !options.is_folder() {
+            return Err(unfit("existing", "append", "'replace', for a single file")
+                .help("rows are added to a folder of parts: path = 'out/'"));
+        }
         Ok((options, settings.rest()))
+    }
+
+    /// Whether files can be written where the path says, as far as can be seen without
+    /// writing one.
+    ///
+    /// # Errors
+    /// If not; it says what to change.
+    pub(super) fn check(&self, schema: &SchemaRef) -> Result<()> {
+        if self.is_folder() {
+            self.parts()?;
+        } else {
+            Target::of(&self.path)?;
+        }
+        // That the format can hold the rows.
+        encoder(self.format, &self.encode, schema).map(|_| ())
+    }
+
+    /// The parts in the folder, if it is there and they may be.
+    fn parts(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let folder = &self.path;
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        if !folder.is_dir() {
+            let name = folder.to_string_lossy();
+            return Err(unfit("path", &name, "a folder, not a file")
+                .help("roll_rows and roll_interval write several files: name a folder"));
+        }
+        let parts = parts_of(folder)?;
+        if !parts.is_empty() && self.existing == Existing::Refuse {
+            let message = format!("the folder '{}' holds parts already", folder.display());
+            return Err(Error::new(ErrorKind::Option, message).help(
+                "add existing = 'append' to continue them, existing = 'replace' to remove \
+                 them, or name another path",
+            ));
+        }
+        Ok(parts)
     }
 
     fn is_folder(&self) -> bool {
@@ -128,6 +198,10 @@ pub struct FileSink {
     is_folder: bool,
     /// The number of the next part.
     next_part: u64,
+    /// Parts to be removed when there are new ones.
+    stale: Vec<PathBuf>,
+    /// Whether the folder was not there before.
+    made_folder: bool,
     /// The file that is being written.
     part: Option<Part>,
     clock: Box<dyn Fn() -> Instant + Send>,
@@ -170,19 +244,21 @@ impl FileSink {
             schema: schema.clone(),
             is_folder,
             next_part: 0,
+            stale: Vec::new(),
+            made_folder: false,
             part: None,
             clock,
         };
         if is_folder {
+            let parts = sink.options.parts()?;
             let folder = &sink.options.path;
-            if folder.is_file() {
-                return Err(
-                    unfit("path", &folder.to_string_lossy(), "a folder, not a file")
-                        .help("roll_rows and roll_interval write several files: name a folder"),
-                );
-            }
+            sink.made_folder = !folder.exists();
             fs::create_dir_all(folder).map_err(|error| failed("cannot create", folder, error))?;
-            sink.next_part = next_part(folder)?;
+            if sink.options.existing == Existing::Replace {
+                sink.stale = parts.into_iter().map(|(_, path)| path).collect();
+            } else if let Some(last) = parts.iter().map(|(number, _)| *number).max() {
+                sink.next_part = last.saturating_add(1);
+            }
             // The first part is opened with its first row; that the format can hold
             // the rows is known before.
             encoder(sink.options.format, &sink.options.encode, schema)?;
@@ -192,37 +268,31 @@ impl FileSink {
         Ok(sink)
     }
 
-    fn folder(&self) -> &Path {
-        if self.is_folder {
-            return &self.options.path;
-        }
-        match self.options.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
-    }
-
     fn open(&self) -> Result<Part> {
-        let prefix = match self.options.path.file_name() {
-            Some(name) if !self.is_folder => format!(".{}.", name.to_string_lossy()),
-            _ => ".part.".to_owned(),
+        let path = &self.options.path;
+        let mut prefix = ".part.".to_owned();
+        let (folder, permissions) = if self.is_folder {
+            (path.clone(), None)
+        } else {
+            let target = Target::of(path)?;
+            let name = target.file.file_name().unwrap_or_default();
+            prefix = format!(".{}.", name.to_string_lossy());
+            (target.folder().to_path_buf(), target.permissions)
         };
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(".tmp");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // As of any file: what the user's mask leaves of it.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+            // As of any file: what the user's mask leaves of it. What replaces a secret
+            // is one from the first byte on.
+            let usual = fs::Permissions::from_mode(0o666);
+            builder.permissions(permissions.unwrap_or(usual));
         }
-        let file = builder.tempfile_in(self.folder()).map_err(|error| {
-            let missing = error.kind() == io::ErrorKind::NotFound;
-            let error = failed("cannot write to", &self.options.path, error);
-            match missing {
-                true => error.help(format!("create the folder '{}'", self.folder().display())),
-                false => error,
-            }
-        })?;
+        #[cfg(not(unix))]
+        drop(permissions);
+        let file = (builder.tempfile_in(folder))
+            .map_err(|error| failed("cannot write to", path, error))?;
         const BUFFER_BYTES: usize = 1 << 18;
         Ok(Part {
             file: BufWriter::with_capacity(BUFFER_BYTES, file),
@@ -241,10 +311,12 @@ impl FileSink {
         let path = self.options.path.clone();
         let mut file = (part.file.into_inner())
             .map_err(|error| failed("cannot write to", &path, error.into_error()))?;
+        let mut folder = path.clone();
         if self.options.fsync {
             (file.as_file().sync_all()).map_err(|error| failed("cannot sync", &path, error))?;
         }
         if self.is_folder {
+            self.remove_stale()?;
             loop {
                 let name = format!("part-{:05}.{}", self.next_part, self.options.extension());
                 self.next_part += 1;
@@ -258,11 +330,31 @@ impl FileSink {
                 }
             }
         } else {
-            (file.persist(&path)).map_err(|error| failed("cannot write to", &path, error.error))?;
+            // Something else may stand there by now.
+            let target = Target::of(&path)?;
+            folder = target.folder().to_path_buf();
+            if let Some(permissions) = target.permissions.clone() {
+                (file.as_file().set_permissions(permissions))
+                    .map_err(|error| failed("cannot set the permissions of", &path, error))?;
+            }
+            (file.persist(&target.file))
+                .map_err(|error| failed("cannot write to", &path, error.error))?;
         }
         if self.options.fsync && cfg!(unix) {
-            (File::open(self.folder()).and_then(|folder| folder.sync_all()))
+            (File::open(folder).and_then(|folder| folder.sync_all()))
                 .map_err(|error| failed("cannot sync the folder of", &path, error))?;
+        }
+        Ok(())
+    }
+
+    fn remove_stale(&mut self) -> Result<()> {
+        for path in std::mem::take(&mut self.stale) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("cannot remove", &path, error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -318,37 +410,47 @@ impl Sink for FileSink {
         Ok(self.publish_if_old()?)
     }
 
+    fn tick(&mut self) -> windrow_core::Result<()> {
+        Ok(self.publish_if_old()?)
+    }
+
+    fn stop(&mut self) -> windrow_core::Result<Option<String>> {
+        let is_cut = self.part.is_some();
+        self.abort();
+        let path = self.options.path.display();
+        Ok(is_cut.then(|| match self.is_folder {
+            true => format!("the last part of '{path}'"),
+            false => format!("'{path}'"),
+        }))
+    }
+
     fn finish(&mut self) -> windrow_core::Result<()> {
-        Ok(self.publish()?)
+        self.publish()?;
+        Ok(self.remove_stale()?)
     }
 
     fn abort(&mut self) {
         // Dropping a temporary file removes it.
         self.part = None;
-    }
-}
-
-/// The number after the greatest of the parts in a folder.
-fn next_part(folder: &Path) -> Result<u64> {
-    let unreadable = |error| failed("cannot read", folder, error);
-    let mut next = 0;
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        let number = (name.to_string_lossy().strip_prefix("part-"))
-            .and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
-        if let Some(number) = number {
-            next = next.max(number.saturating_add(1));
+        if self.made_folder {
+            // Only if nothing is in it.
+            let _ = fs::remove_dir(&self.options.path);
         }
     }
-    Ok(next)
 }
 
-fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::new(
-        ErrorKind::Io,
-        format!("{what} '{}': {error}", path.display()),
-    )
-    .caused_by(error)
+/// The parts in a folder, with their numbers.
+fn parts_of(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let unreadable = |error| failed("cannot read", folder, error);
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let number = (name.to_string_lossy().strip_prefix("part-"))
+            .and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
+        parts.extend(number.map(|number| (number, entry.path())));
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The connectors `file` and `stdin`: options, columns, and how they are opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -11,9 +11,12 @@ use super::file_sink::{FileSink, FileSinkOptions};
 use super::reading::{SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs};
 use super::stdin::StdinSource;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::encode::{EncodeOptions, encoder};
-use crate::format::{FORMAT_OPTIONS, FormatOptions, infer};
+use super::target::identity;
+use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::format::encode::EncodeOptions;
+use crate::format::names::{find, missing};
+use crate::format::sample::{column_names, infer_all};
+use crate::format::{FORMAT_OPTIONS, FormatOptions};
 
 /// The connector `file`.
 #[derive(Debug)]
@@ -59,6 +62,54 @@ fn read_options(pairs: &Pairs) -> Result<(FormatOptions, SourceOptions, Vec<Stri
     Ok((format, options, unknown))
 }
 
+/// Refuses `path.COLUMN` for a column that is not declared.
+fn check_paths(format: &FormatOptions, declared: &SchemaRef) -> Result<()> {
+    let unknown = (format.paths.keys()).find(|column| declared.index_of(column).is_err());
+    let Some(column) = unknown else {
+        return Ok(());
+    };
+    let error = Error::new(
+        ErrorKind::Option,
+        format!("the option path.{column} is for a column that is not declared"),
+    );
+    let names = declared.fields().iter().map(|field| field.name().as_str());
+    Err(match nearest(column, names) {
+        Some(meant) => error.help(format!("did you mean path.{meant}?")),
+        None => error.help(format!(
+            "declare the column {column}, or leave the option out"
+        )),
+    })
+}
+
+/// Refuses a declared column that no file has, where the files say which they have.
+fn check_columns(paths: &[PathBuf], format: &FormatOptions, declared: &SchemaRef) -> Result<()> {
+    let mut left: Vec<&str> = (declared.fields().iter())
+        .map(|field| field.name().as_str())
+        .collect();
+    let mut first = None;
+    for path in paths {
+        let Some(names) = column_names(path, format)? else {
+            return Ok(());
+        };
+        let theirs: Vec<&str> = names.iter().map(String::as_str).collect();
+        left.retain(|column| find(&theirs, column).is_none());
+        if left.is_empty() {
+            return Ok(());
+        }
+        if !names.is_empty() {
+            first.get_or_insert((path, names));
+        }
+    }
+    match (left.first(), first) {
+        // Where no column is there the reader has more to say.
+        (Some(column), Some((path, names))) if left.len() < declared.fields().len() => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Err(missing(&path.display().to_string(), &names, column))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl ConnectorKind for FileKind {
     fn source(
         &self,
@@ -67,16 +118,25 @@ impl ConnectorKind for FileKind {
     ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
         let mut pairs = options.clone();
         let Some(path) = pairs.remove("path") else {
-            return Err(
-                Error::new(ErrorKind::Option, "connector 'file' needs the option path")
-                    .help("a file or a pattern: path = 'data/*.csv'"),
-            );
+            let error = Error::new(ErrorKind::Option, "connector 'file' needs the option path");
+            return Err(match nearest("path", pairs.keys().map(String::as_str)) {
+                Some(written) => error.help(format!("write path instead of {written}")),
+                None => error.help("a file or a pattern: path = 'data/*.csv'"),
+            });
         };
         let (format, options, unknown) = read_options(&pairs)?;
         let paths = expand(&path)?;
+        let formats = (paths.iter())
+            .map(|path| Ok(format.resolve(path)?.0))
+            .collect::<Result<Vec<_>>>()?;
+        FormatOptions::check_use(&formats, &pairs)?;
         let schema = match declared {
-            Some(declared) => declared,
-            None => infer(&paths[0], &format)?,
+            Some(declared) => {
+                check_paths(&format, &declared)?;
+                check_columns(&paths, &format, &declared)?;
+                declared
+            }
+            None => infer_all(&paths, &format)?,
         };
         let files = Files {
             paths,
@@ -94,16 +154,23 @@ impl ConnectorKind for FileKind {
 
     fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
         let (options, unknown) = FileSinkOptions::from_pairs(options)?;
-        encoder(options.format, &options.encode, schema)?;
+        options.check(schema)?;
         Ok(unknown)
     }
 
+    fn sink_place(&self, options: &Pairs) -> Option<String> {
+        let place = identity(Path::new(options.get("path")?));
+        Some(place.to_string_lossy().into_owned())
+    }
+
     fn option_names(&self) -> Vec<&'static str> {
-        let sink = FileSinkOptions::NAMES
-            .into_iter()
-            .chain(EncodeOptions::NAMES);
         let source = FORMAT_OPTIONS.iter().chain(&SOURCE_OPTIONS).copied();
-        source.chain(sink).collect()
+        ["path"].into_iter().chain(source).collect()
+    }
+
+    fn sink_option_names(&self) -> Vec<&'static str> {
+        let own = FileSinkOptions::NAMES.into_iter();
+        own.chain(EncodeOptions::NAMES).collect()
     }
 }
 
@@ -154,7 +221,10 @@ impl ConnectorKind for StdinKind {
     ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
         let (format, options, unknown) = read_options(options)?;
         let (schema, opened) = match declared {
-            Some(declared) => (declared, Once::Unopened),
+            Some(declared) => {
+                check_paths(&format, &declared)?;
+                (declared, Once::Unopened)
+            }
             None => {
                 let source = StdinSource::stdin(None, &format, &options)?;
                 (source.schema(), Once::Opened(source))

@@ -11,6 +11,7 @@ use super::generator::{self, GeneratorOptions, GeneratorSource};
 use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_source};
 use super::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::column::type_name;
 use crate::format::encode::OutputFormat;
 
 /// Makes all connectors known.
@@ -18,7 +19,7 @@ pub fn register_all(connectors: &mut Connectors) {
     connectors.register("file", Arc::new(FileKind));
     connectors.register("stdin", Arc::new(StdinKind));
     connectors.register("generator", Arc::new(GeneratorKind));
-    let stdout = StdoutKind::new(OutputFormat::Csv, None, || Box::new(std::io::stdout()));
+    let stdout = StdoutKind::new(OutputFormat::Csv, None, |_| Ok(Box::new(std::io::stdout())));
     connectors.register("stdout", Arc::new(stdout));
     connectors.register("blackhole", Arc::new(BlackholeKind));
 }
@@ -67,8 +68,8 @@ impl ConnectorKind for GeneratorKind {
                     .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
             if !same {
                 let columns = schema.fields().iter();
-                let columns =
-                    columns.map(|field| format!("{} {}", field.name(), field.data_type()));
+                let columns = columns
+                    .map(|field| format!("{} {}", field.name(), type_name(field.data_type())));
                 let columns = columns.collect::<Vec<_>>().join(", ");
                 return Err(
                     Error::new(ErrorKind::Plan, "the generator has columns of its own").help(

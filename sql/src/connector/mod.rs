@@ -17,6 +17,8 @@ pub mod generator;
 
 pub mod blackhole;
 
+mod target;
+
 pub mod file_sink;
 
 pub mod stdout;

@@ -17,9 +17,11 @@ use super::ordered::{Emit, Feed, Job, Next, Ordered};
 use crate::error::Result;
 use crate::format::chunk::{Chunk, ChunkParser};
 use crate::format::column::nullable;
+use crate::format::encode::setting::Settings;
 use crate::format::options::parse_count;
+use crate::format::origin::{PlacedRows, TextRows};
 use crate::format::reader::Fill;
-use crate::format::rows::{Piece, RowShape};
+use crate::format::rows::RowShape;
 use crate::format::text::TextReader;
 
 /// How rows are taken from a source.
@@ -36,7 +38,7 @@ pub struct SourceOptions {
 }
 
 /// The names of the options that [`SourceOptions::from_pairs`] knows.
-pub const SOURCE_OPTIONS: [&str; 3] = ["batch_rows", "batch_bytes", "queue_rows"];
+pub const SOURCE_OPTIONS: [&str; 4] = ["batch_rows", "batch_bytes", "linger", "queue_rows"];
 
 impl Default for SourceOptions {
     fn default() -> Self {
@@ -63,6 +65,8 @@ impl SourceOptions {
                 "batch_rows" => options.batch_rows = parse_count(name, value, 1, 1 << 24)?,
                 "batch_bytes" => options.batch_bytes = parse_count(name, value, 1, 1 << 28)?,
                 "queue_rows" => options.queue_rows = parse_count(name, value, 1, 1 << 30)?,
+                // Rows are given on as they come: they never wait for as long.
+                "linger" => drop(Settings::new(pairs).duration(name)?),
                 _ => unknown.push(name.clone()),
             }
         }
@@ -171,8 +175,21 @@ impl RowFeed<'_> {
         parser: Arc<dyn ChunkParser>,
         bytes: u64,
     ) -> ControlFlow<()> {
+        let chunk = Arc::new(chunk);
         self.work(partition, bytes, move |out| {
-            parser.parse(&chunk, &mut |piece| out(piece, 0))
+            parser.parse(&chunk, &mut |piece| {
+                let rows = TextRows {
+                    chunk: chunk.clone(),
+                    parser: parser.clone(),
+                    marks: piece.marks,
+                };
+                let placed = PlacedRows {
+                    records: piece.records,
+                    rejected: piece.rejected,
+                    origin: Some(Box::new(rows)),
+                };
+                out(placed, 0)
+            })
         })
     }
 
@@ -182,17 +199,18 @@ impl RowFeed<'_> {
         &self,
         partition: u32,
         mut bytes: u64,
-        work: impl FnOnce(&mut dyn FnMut(Piece, u64) -> ControlFlow<()>) -> Result<(), E>
+        work: impl FnOnce(&mut dyn FnMut(PlacedRows, u64) -> ControlFlow<()>) -> Result<(), E>
         + Send
         + 'static,
     ) -> ControlFlow<()> {
         let schema = self.schema.clone();
         let job: Job<SourceEvent> = Box::new(move |emit: &mut Emit<'_, SourceEvent>| {
-            let worked = work(&mut |piece, more| {
+            let worked = work(&mut |placed, more| {
                 emit(Ok(SourceEvent::Batch {
                     partition,
-                    records: piece.records,
-                    rejected: piece.rejected,
+                    records: placed.records,
+                    rejected: placed.rejected,
+                    origin: placed.origin,
                     bytes: std::mem::take(&mut bytes) + more,
                 }))
             });
@@ -261,6 +279,7 @@ fn no_rows(partition: u32, schema: &SchemaRef, bytes: u64) -> SourceEvent {
         partition,
         records: RecordBatch::new_empty(schema.clone()),
         rejected: Vec::new(),
+        origin: None,
         bytes,
     }
 }

@@ -64,8 +64,20 @@ pub trait ConnectorKind: Debug + Send + Sync {
         self.sink(options, schema).map(|(_, unknown)| unknown)
     }
 
-    /// The options that it knows, for errors.
+    /// What a sink with these options alone may write to, such as the one name of its
+    /// file; `None` if others may write to it too.
+    fn sink_place(&self, options: &Pairs) -> Option<String> {
+        let _ = options;
+        None
+    }
+
+    /// The options that it knows, as a source, for errors.
     fn option_names(&self) -> Vec<&'static str>;
+
+    /// The options that it knows as a sink, for errors.
+    fn sink_option_names(&self) -> Vec<&'static str> {
+        self.option_names()
+    }
 }
 
 /// The connectors of a session.

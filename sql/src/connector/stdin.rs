@@ -25,7 +25,7 @@ use crate::format::adapt::Adapter;
 use crate::format::column::nullable;
 use crate::format::columnar::{no_arrow, read_arrow_stream, stream_start};
 use crate::format::csv::line_feeds;
-use crate::format::infer::{infer_text, sniff_format, tells_format};
+use crate::format::infer::{Extent, infer_text, sniff_format, tells_format};
 use crate::format::reader::{Counted, Fill, decompress};
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Compression, Format, FormatOptions};
@@ -95,6 +95,17 @@ enum Sample {
     Complete,
 }
 
+/// Why a sample has no more bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Because {
+    /// The pipe has ended.
+    Ended,
+    /// These are enough.
+    Enough,
+    /// The pipe has fallen silent.
+    Quiet,
+}
+
 impl Pump {
     fn start(
         reader: Box<dyn Read + Send>,
@@ -115,14 +126,18 @@ impl Pump {
         Ok(Self { shared })
     }
 
-    /// A copy of the first bytes, and whether they are all, once `judge` has enough.
-    fn sample(&self, mut judge: impl FnMut(&[u8]) -> Sample) -> (Vec<u8>, bool) {
+    /// A copy of the first bytes, and why there are no more, once `judge` has enough.
+    fn sample(&self, mut judge: impl FnMut(&[u8]) -> Sample) -> (Vec<u8>, Because) {
         let mut state = self.shared.lock();
         loop {
             let verdict = judge(state.bytes.make_contiguous());
             let full = state.bytes.len() >= PUMP_BYTES_MAX;
             if state.ended || full || verdict == Sample::Complete {
-                return (state.bytes.make_contiguous().to_vec(), state.ended);
+                let because = match state.ended {
+                    true => Because::Ended,
+                    false => Because::Enough,
+                };
+                return (state.bytes.make_contiguous().to_vec(), because);
             }
             let len = state.bytes.len();
             let unchanged = |state: &mut PumpState| state.bytes.len() == len && !state.ended;
@@ -139,7 +154,7 @@ impl Pump {
                 .unwrap_or_else(PoisonError::into_inner);
             state = next;
             if waited.timed_out() {
-                return (state.bytes.make_contiguous().to_vec(), false);
+                return (state.bytes.make_contiguous().to_vec(), Because::Quiet);
             }
         }
     }
@@ -325,17 +340,22 @@ fn text(
     };
     // What cannot be read is refused before anything is waited for.
     text.chunks(io::empty(), 1, false)?;
+    let declared = schema.is_some();
     let schema = match schema {
         Some(schema) => schema,
         None => {
-            let (sample, whole) = pump.sample(judge_rows(&text));
+            let (sample, because) = pump.sample(judge_rows(&text));
             failed(&pump)?;
             let end = match kind {
                 // A record that is cut would be taken for a whole one.
-                Format::Csv if !whole => text.dialect().boundary(&sample),
+                Format::Csv if because != Because::Ended => text.dialect().boundary(&sample),
                 _ => sample.len(),
             };
-            infer_text(&sample[..end], &text, NAME)?
+            let extent = match because {
+                Because::Quiet => Extent::Short,
+                Because::Ended | Because::Enough => Extent::Full,
+            };
+            infer_text(&sample[..end], &text, NAME, extent)?
         }
     };
     let options = options.clone();
@@ -346,10 +366,12 @@ fn text(
         move |feed| {
             let shape = feed.shape(&text, NAME, options.batch_rows);
             let chunks = text.chunks(pump, options.batch_bytes, true)?;
-            if feed
-                .text(0, TextReader::new(chunks, text, shape), &read)?
-                .is_continue()
-            {
+            let rows = TextReader::new(chunks, text, shape);
+            let rows = match declared {
+                true => rows.all_named(),
+                false => rows,
+            };
+            if feed.text(0, rows, &read)?.is_continue() {
                 let _open = feed.end(0);
             }
             Ok(())

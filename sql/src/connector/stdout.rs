@@ -64,16 +64,19 @@ impl Sink for StdoutSink {
 pub struct StdoutKind {
     format: OutputFormat,
     width: Option<u16>,
-    open: Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>,
+    open: Box<Open>,
 }
+
+/// Opens what rows of a format are written to.
+type Open = dyn Fn(OutputFormat) -> Result<Box<dyn Write + Send>> + Send + Sync;
 
 impl StdoutKind {
     /// `format`: that of sinks which name none; `width`: the columns of the terminal,
-    /// if it is one.
+    /// if it is one; `open`: what rows of a format are written to.
     pub fn new(
         format: OutputFormat,
         width: Option<u16>,
-        open: impl Fn() -> Box<dyn Write + Send> + Send + Sync + 'static,
+        open: impl Fn(OutputFormat) -> Result<Box<dyn Write + Send>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             format,
@@ -86,7 +89,7 @@ impl StdoutKind {
         &self,
         options: &Pairs,
         schema: &SchemaRef,
-    ) -> Result<(Box<dyn Encoder>, Vec<String>)> {
+    ) -> Result<(OutputFormat, Box<dyn Encoder>, Vec<String>)> {
         let mut settings = Settings::new(options);
         let format = match settings.text("format") {
             Some(format) => format.parse()?,
@@ -97,7 +100,7 @@ impl StdoutKind {
         if format == OutputFormat::Table && !options.contains_key("null_value") {
             encode.null_value = "NULL".to_owned();
         }
-        Ok((encoder(format, &encode, schema)?, settings.rest()))
+        Ok((format, encoder(format, &encode, schema)?, settings.rest()))
     }
 }
 
@@ -115,12 +118,13 @@ impl ConnectorKind for StdoutKind {
     }
 
     fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
-        let (encoder, unknown) = self.encoder(options, schema)?;
-        Ok((Box::new(StdoutSink::to((self.open)(), encoder)), unknown))
+        let (format, encoder, unknown) = self.encoder(options, schema)?;
+        let out = (self.open)(format)?;
+        Ok((Box::new(StdoutSink::to(out, encoder)), unknown))
     }
 
     fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
-        Ok(self.encoder(options, schema)?.1)
+        Ok(self.encoder(options, schema)?.2)
     }
 
     fn option_names(&self) -> Vec<&'static str> {

@@ -44,6 +44,7 @@ fn try_all(source: &mut dyn Source) -> windrow_core::Result<All> {
                 partition,
                 records,
                 rejected,
+                origin: _,
                 bytes,
             } => {
                 assert_eq!(records.schema(), source.schema());
@@ -114,15 +115,19 @@ fn files_are_partitions_in_the_order_of_their_names() {
     let mut source = open(paths, None);
     assert_eq!(
         source.schema(),
-        schema(&[("n", DataType::Int64), ("s", DataType::Utf8)])
+        schema(&[
+            ("n", DataType::Int64),
+            ("s", DataType::Utf8),
+            ("extra", DataType::Int64),
+        ])
     );
     assert_eq!(source.partitions(), 5);
     assert_eq!(source.bytes_total(), Some(sizes));
     assert!(!source.is_live());
     let all = all(&mut source);
     let expected: Vec<String> = (0..40)
-        .map(|n| format!("{n}|x"))
-        .chain(["40|y".into(), "41|y".into()])
+        .map(|n| format!("{n}|x|-"))
+        .chain(["40|y|1".into(), "41|y|3".into()])
         .collect();
     assert_eq!(all.rows, expected);
     assert_eq!(all.order, [0, -1, 1, -2, 2, -3, 3, -4, -5]);
@@ -363,6 +368,11 @@ fn patterns_stand_for_files() {
     };
     assert_eq!(names("a.csv"), ["a.csv"]);
     assert_eq!(names("[ab].csv"), ["a.csv", "b.csv"]);
+    // Neither what is hidden nor a link that leads nowhere.
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root.clone() + "/gone.csv", folder.path().join("link.csv"))
+        .expect("linked");
+    assert_eq!(names("*.csv"), ["a.csv", "b.csv", "x[1].csv"]);
     assert_eq!(names("x[1].csv"), ["x[1].csv"]);
     assert_eq!(names("**/d.csv"), ["sub/d.csv"]);
     assert_eq!(names(""), ["a.csv", "b.csv", "c.json", "x[1].csv"]);
@@ -475,17 +485,17 @@ fn a_pipe_gives_what_has_come_at_once() {
     let mut source = stdin(reader, None, &FormatOptions::default());
     assert_eq!(
         source.schema(),
-        schema(&[("n", DataType::Int64), ("s", DataType::Utf8)])
+        schema(&[("n", DataType::Float64), ("s", DataType::Utf8)])
     );
-    assert_eq!(next_rows(&mut source), ["1|a"]);
+    assert_eq!(next_rows(&mut source), ["1.0|a"]);
     assert!(matches!(
         source.poll(Duration::ZERO),
         Ok(SourceEvent::Pending)
     ));
     writer.send(b"\nb\"\n3,c".to_vec()).expect("read");
-    assert_eq!(next_rows(&mut source), ["2|b\nb"]);
+    assert_eq!(next_rows(&mut source), ["2.0|b\nb"]);
     writer.send(b"\n".to_vec()).expect("read");
-    assert_eq!(next_rows(&mut source), ["3|c"]);
+    assert_eq!(next_rows(&mut source), ["3.0|c"]);
     drop(writer);
     assert!(matches!(
         source.poll(LONG),

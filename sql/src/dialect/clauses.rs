@@ -9,8 +9,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SelectFlavor, SelectItem,
-    Spanned, TableFactor, VisitMut, VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
+    Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, NamedWindowDefinition,
+    NamedWindowExpr, Query, Select, SelectFlavor, SelectItem, Spanned, TableFactor, Value,
+    VisitMut, VisitorMut, WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
 use super::message::TEMPORAL_JOIN;
@@ -52,6 +53,44 @@ impl VisitorMut for Expander<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         refuse_of_table(factor, self.positions)
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        refuse_of_expr(expr, self.positions)
+    }
+}
+
+/// Refuses what an expression outside queries would not do: of a computed column, a CHECK.
+pub(super) fn check_expr(expr: &mut Expr, positions: &Positions) -> Result<()> {
+    match expr.visit(&mut Expander { positions }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+fn refuse_of_expr(expr: &Expr, positions: &Positions) -> ControlFlow<Box<Error>> {
+    match expr {
+        Expr::Interval(interval) if interval.leading_field.is_none() => {
+            let Expr::Value(value) = interval.value.as_ref() else {
+                return ControlFlow::Continue(());
+            };
+            let (Value::SingleQuotedString(text) | Value::Number(text, _)) = &value.value else {
+                return ControlFlow::Continue(());
+            };
+            if text.contains(|c: char| c.is_alphabetic() || c == ':') {
+                return ControlFlow::Continue(());
+            }
+            let message = format!("INTERVAL '{text}' has no unit");
+            let error = refusal(ErrorKind::Plan, message, value.span, positions);
+            ControlFlow::Break(Box::new(
+                error.help(format!("write INTERVAL '{text}' SECOND")),
+            ))
+        }
+        Expr::Collate { .. } => {
+            let help = "texts are compared byte by byte; lower(x) makes that blind to case";
+            refuse("COLLATE", expr.span(), positions, help)
+        }
+        _ => ControlFlow::Continue(()),
     }
 }
 
@@ -191,10 +230,46 @@ fn refuse_of_query(query: &Query, positions: &Positions) -> ControlFlow<Box<Erro
         "SETTINGS"
     } else if query.format_clause.is_some() {
         "FORMAT"
+    } else if let Some(LimitClause::LimitOffset { limit_by, .. }) = &query.limit_clause
+        && let Some(first) = limit_by.first()
+    {
+        let help = "number the rows: row_number() OVER (PARTITION BY … ORDER BY …) AS rn, and keep rn <= n in an outer query";
+        return refuse("LIMIT … BY", first.span(), positions, help);
     } else {
         return ControlFlow::Continue(());
     };
     refuse(clause, query.span(), positions, "leave it out")
+}
+
+/// `WITH ROLLUP` and its like behind GROUP BY, and what a `*` takes besides names: they
+/// would be read past.
+fn refuse_of_groups(select: &Select, positions: &Positions) -> ControlFlow<Box<Error>> {
+    let (GroupByExpr::Expressions(_, modifiers) | GroupByExpr::All(modifiers)) = &select.group_by;
+    if let Some(modifier) = modifiers.first() {
+        let (clause, help) = match modifier {
+            GroupByWithModifier::Rollup => ("WITH ROLLUP", "write GROUP BY ROLLUP (a, b)"),
+            GroupByWithModifier::Cube => ("WITH CUBE", "write GROUP BY CUBE (a, b)"),
+            GroupByWithModifier::Totals => {
+                ("WITH TOTALS", "write GROUP BY GROUPING SETS ((a, b), ())")
+            }
+            GroupByWithModifier::GroupingSets(_) => (
+                "GROUPING SETS behind other groups",
+                "write GROUP BY GROUPING SETS ((a, b), (a), ())",
+            ),
+        };
+        return refuse(clause, select.group_by.span(), positions, help);
+    }
+    for item in &select.projection {
+        let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item
+        else {
+            continue;
+        };
+        if options.opt_ilike.is_some() {
+            let help = "name the columns, or leave some out: SELECT * EXCLUDE (a, b)";
+            return refuse("* ILIKE", item.span(), positions, help);
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 fn refuse_of_select(select: &Select, positions: &Positions) -> ControlFlow<Box<Error>> {
@@ -211,10 +286,20 @@ fn refuse_of_select(select: &Select, positions: &Positions) -> ControlFlow<Box<E
         "CONNECT BY"
     } else if !select.distribute_by.is_empty() {
         "DISTRIBUTE BY"
+    } else if !select.cluster_by.is_empty() {
+        "CLUSTER BY"
+    } else if let Some(first) = select.sort_by.first() {
+        return refuse("SORT BY", first.span(), positions, "write ORDER BY");
+    } else if !select.lateral_views.is_empty() {
+        let help = "write SELECT unnest(list) AS item";
+        return refuse("LATERAL VIEW", select.span(), positions, help);
+    } else if select.top.is_some() {
+        let help = "write LIMIT at the end of the query: SELECT … LIMIT 10";
+        return refuse("TOP", select.span(), positions, help);
     } else if select.value_table_mode.is_some() {
         "SELECT AS VALUE or STRUCT"
     } else {
-        return ControlFlow::Continue(());
+        return refuse_of_groups(select, positions);
     };
     refuse(clause, select.span(), positions, "leave it out")
 }
@@ -247,6 +332,11 @@ fn refuse_of_table(factor: &TableFactor, positions: &Positions) -> ControlFlow<B
             with_ordinality: true,
             ..
         } => ("WITH ORDINALITY", "use row_number() OVER (ORDER BY …)"),
+        TableFactor::Pivot { .. } => (
+            "PIVOT",
+            "write one aggregate for each value: sum(x) FILTER (WHERE k = 'a') AS a",
+        ),
+        TableFactor::Unpivot { .. } => ("UNPIVOT", "write a SELECT for each column and UNION ALL"),
         TableFactor::MatchRecognize { .. } => (
             "MATCH_RECOGNIZE",
             "use lag(…) OVER (PARTITION BY … ORDER BY …) and QUALIFY",

@@ -252,8 +252,9 @@ impl Cursor<'_> {
         };
         let names = || all.columns.iter().map(|column| column.name.value.as_str());
         let column = &watermark.column;
-        // Without columns, all of them are inferred later.
-        if all.columns.is_empty() || names().any(|name| name == column.value) {
+        // Without columns to be read, all of them are inferred later.
+        let inferred = all.columns.iter().all(|column| column.computed.is_some());
+        if inferred || names().any(|name| name == column.value) {
             return Ok(());
         }
         let message = format!("the stream has no column {}", column.value);

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::clauses;
 use super::message::{syntax_error, unexpected};
 use super::positions::Positions;
 use super::statement::Name;
@@ -209,6 +210,18 @@ impl<'a> Cursor<'a> {
         Ok(Name { value: name, span })
     }
 
+    /// A name, or the path of files in quotation marks of either kind.
+    pub(super) fn name_or_path(&mut self, what: &str) -> Result<Name> {
+        match self.peek() {
+            Some(Token::SingleQuotedString(path)) => {
+                let (value, span) = (path.clone(), self.here());
+                self.parser.advance_token();
+                Ok(Name { value, span })
+            }
+            _ => self.name(what),
+        }
+    }
+
     /// What sqlparser reads here.
     pub(super) fn parsed<T>(
         &mut self,
@@ -221,7 +234,9 @@ impl<'a> Cursor<'a> {
         if self.at_end() {
             return Err(self.expected("an expression"));
         }
-        self.parsed(|parser| parser.parse_expr())
+        let mut expr = self.parsed(|parser| parser.parse_expr())?;
+        clauses::check_expr(&mut expr, self.positions)?;
+        Ok(expr)
     }
 
     pub(super) fn error(

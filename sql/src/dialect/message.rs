@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
@@ -150,7 +151,7 @@ fn help(positions: &Positions, within: &Range<usize>, found: Option<usize>) -> O
             "EMIT and ALLOW LATENESS stand at the end of the statement, outside parentheses".into(),
         );
     }
-    ([Some(index), before].into_iter().flatten())
+    let mistyped = ([Some(index), before].into_iter().flatten())
         .filter_map(word)
         .filter(|word| word.len() > 2)
         .find_map(|word| {
@@ -158,7 +159,16 @@ fn help(positions: &Positions, within: &Range<usize>, found: Option<usize>) -> O
             let meant = nearest(word, known).filter(|meant| !meant.eq_ignore_ascii_case(word))?;
             let meant = (CLAUSES.iter()).find(|clause| first_word(clause) == meant)?;
             Some(format!("did you mean {meant} instead of {word}?"))
-        })
+        });
+    // Two words without a comma are a column and its alias, a third is too many.
+    let follows_a_name = before.and_then(word).is_some() && before.and_then(|at| at.checked_sub(1))
+        .filter(|index| within.contains(index))
+        .is_some_and(|index| {
+            matches!(&positions.tokens()[index].token, Token::Word(word) if word.keyword == Keyword::NoKeyword)
+        });
+    let is_name = matches!(&positions.tokens()[index].token, Token::Word(word) if word.keyword == Keyword::NoKeyword);
+    mistyped
+        .or_else(|| (is_name && follows_a_name).then(|| "a comma may be missing before it".into()))
 }
 
 fn first_word(clause: &str) -> &str {

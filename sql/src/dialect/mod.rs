@@ -19,6 +19,8 @@ mod syntax;
 
 mod positions;
 
+mod depth;
+
 mod interval;
 
 mod data_type;
@@ -34,6 +36,8 @@ mod grouping;
 mod windows;
 
 mod statement;
+
+mod names;
 
 mod cursor;
 

@@ -6,11 +6,13 @@ use arrow::compute::kernels::cast_utils::string_to_datetime;
 use chrono::Utc;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::columns::Columns;
 use super::cursor::Cursor;
+use super::depth;
 use super::positions::Positions;
 use super::statement::{
-    AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Options, Query,
-    Show, Statement, StatementKind,
+    AlterAction, ColumnDef, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Options,
+    Query, Show, Statement, StatementKind,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 
@@ -21,14 +23,18 @@ const STATEMENTS: &[&str] = &[
 ];
 
 /// Reads a script: statements between `;`, comments anywhere. Empty statements are
-/// left out.
+/// left out. It recurses as deep as a statement is nested, up to a
+/// limit: give it a deep stack.
 ///
 /// # Errors
 /// At the first word that fits no statement, with its place and what to write instead.
 pub fn parse_script(script: &Arc<Script>) -> Result<Vec<Statement>> {
     let positions = Arc::new(Positions::new(script)?);
     (positions.statements().into_iter())
-        .map(|within| Cursor::new(&positions, within).statement())
+        .map(|within| {
+            depth::check(&positions, &within)?;
+            Cursor::new(&positions, within).statement()
+        })
         .collect()
 }
 
@@ -59,7 +65,7 @@ impl Cursor<'_> {
             let _ = (["STREAM", "TABLE", "VIEW", "SINK", "SOURCE"].iter())
                 .any(|kind| self.at_words(&[kind]) && self.rest().len() > 1 && self.eat_word(kind));
             StatementKind::Describe {
-                name: self.name("the name of a stream, a view or a sink")?,
+                name: self.name_or_path("the name of a stream, a view or a sink, or a path")?,
             }
         } else if self.eat_word("SHOW") {
             StatementKind::Show(self.show()?)
@@ -175,15 +181,12 @@ impl Cursor<'_> {
             match kind.value.to_lowercase().as_str() {
                 "source" => {}
                 "sink" => {
-                    if let Some(watermark) = all.watermark {
-                        let message = "a sink has no watermark";
-                        return Err(self.error(ErrorKind::Plan, message, watermark.span));
-                    }
+                    let columns = self.sink_columns(all)?;
                     return Ok(StatementKind::CreateSink(CreateSink {
                         name,
                         or_replace: created.or_replace,
                         if_not_exists: created.if_not_exists,
-                        columns: (!all.columns.is_empty()).then_some(all.columns),
+                        columns,
                         query: None,
                         options,
                     }));
@@ -220,6 +223,7 @@ impl Cursor<'_> {
             watermark: all.watermark,
             event_time_field,
             options,
+            positions: self.positions().clone(),
         }))
     }
 
@@ -240,7 +244,8 @@ impl Cursor<'_> {
     /// `name [WITH (…)] AS query`, `name AS query WITH (…)`, `name FROM view WITH (…)`.
     fn create_sink(&mut self, created: Created) -> Result<StatementKind> {
         let name = self.name("the name of a sink")?;
-        let columns = self.columns()?.columns;
+        let all = self.columns()?;
+        let columns = self.sink_columns(all)?;
         let mut options = self.options()?;
         let (with, end) = match self.trailing_options() {
             Some(with) if options.is_empty() => (Some(with), with),
@@ -259,10 +264,26 @@ impl Cursor<'_> {
             name,
             or_replace: created.or_replace,
             if_not_exists: created.if_not_exists,
-            columns: (!columns.is_empty()).then_some(columns),
+            columns,
             query,
             options,
         }))
+    }
+
+    /// The columns of a sink, if they are declared: nothing is said about its rows.
+    fn sink_columns(&self, all: Columns) -> Result<Option<Vec<ColumnDef>>> {
+        let of_streams = (all.watermark.map(|watermark| ("watermark", watermark.span))).or(all
+            .checks
+            .into_iter()
+            .next()
+            .map(|check| ("CHECK", check.span)));
+        if let Some((what, span)) = of_streams {
+            let message = format!("a sink has no {what}");
+            return Err(self
+                .error(ErrorKind::Plan, message, span)
+                .help("state it in the stream that the rows come from"));
+        }
+        Ok((!all.columns.is_empty()).then_some(all.columns))
     }
 
     /// The query up to a token.

@@ -93,8 +93,20 @@ impl Positions {
         Some(self.bytes[first].clone())
     }
 
+    /// The bytes of the first call of a function among some bytes, to the parenthesis that
+    /// closes it.
+    pub fn call_of(&self, within: &Range<usize>, name: &str) -> Option<Range<usize>> {
+        let called = (self.tokens.windows(2).enumerate()).find(|(index, pair)| {
+            let here = within.contains(&self.bytes[*index].start);
+            let is_name = matches!(&pair[0].token,
+                Token::Word(word) if word.value.eq_ignore_ascii_case(name));
+            here && is_name && pair[1].token == Token::LParen
+        });
+        self.call(called?.1[0].span)
+    }
+
     /// The text of some bytes.
-    pub(super) fn text(&self, bytes: &Range<usize>) -> &str {
+    pub fn text(&self, bytes: &Range<usize>) -> &str {
         &self.script.text[bytes.clone()]
     }
 

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::cursor::Cursor;
 use super::interval::{FixedInterval, fixed_nanos};
 use super::statement::{Emit, Query};
-use super::{clauses, windows};
+use super::{clauses, names, windows};
 use crate::error::{Error, ErrorKind, Result, nearest};
 
 const EMIT_FORMS: &str =
@@ -42,6 +42,7 @@ impl Cursor<'_> {
         let positions = self.positions();
         clauses::expand(&mut ast, positions)?;
         let windows = windows::canonical(&mut ast, positions)?;
+        names::name_columns(&mut ast, positions, &(rest.start..cut));
         Ok(Query {
             ast,
             windows,
@@ -105,7 +106,10 @@ impl Cursor<'_> {
             let starts = match word(index).as_str() {
                 // A column or an alias of that name is followed by none of these.
                 "EMIT" => {
+                    // `JOIN t emit ON …` is a table's alias.
                     follows == "ON"
+                        && (index + 2 == rest.end
+                            || nearest(&word(index + 2), ["WINDOW"]).is_some())
                         || nearest(&follows, ["CHANGES", "EVERY", "WINDOW", "FINAL"]).is_some()
                 }
                 "ALLOW" => nearest(&follows, ["LATENESS"]).is_some(),

@@ -120,6 +120,8 @@ pub struct CreateStream {
     pub event_time_field: Option<Name>,
     /// The other options.
     pub options: Options,
+    /// The way from places in its expressions to bytes.
+    pub positions: Arc<Positions>,
 }
 
 /// A column of a stream.

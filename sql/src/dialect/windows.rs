@@ -307,7 +307,10 @@ impl Arguments<'_> {
                 Some(name) => named.push((name, expr.clone())),
             }
         }
-        let keys = self.more_keys(&mut positional)?;
+        let named_parameters = (named.iter())
+            .filter(|(name, _)| self.parameter(name).is_ok_and(|name| name != "offset"))
+            .count();
+        let keys = self.more_keys(&mut positional, named_parameters)?;
         if positional.len() > names.len() {
             let message = format!(
                 "{} takes {} arguments, not {}",
@@ -334,7 +337,14 @@ impl Arguments<'_> {
     /// The parameter of a name.
     fn parameter(&self, name: &Ident) -> Result<&'static str> {
         let (names, _) = parameters(self.kind);
-        let known = names.iter().copied().chain(["timezone"]);
+        // Sessions and counts do not follow a calendar; rows are counted in the order of a
+        // column that is named only where the stream has no event time of its own.
+        let more: &[&'static str] = match self.kind {
+            WindowKind::Session => &[],
+            WindowKind::CountWindow => &["timecol"],
+            _ => &["timezone"],
+        };
+        let known = names.iter().copied().chain(more.iter().copied());
         let lower = match name.value.to_lowercase().as_str() {
             "source" | "src" | "input" => "data".to_owned(),
             "time" | "time_col" | "time_column" => "timecol".to_owned(),
@@ -353,12 +363,13 @@ impl Arguments<'_> {
     }
 
     /// Takes the keys `b, c` of `src PARTITION BY a, b, c, ts, gap` out.
-    fn more_keys(&self, positional: &mut Vec<Expr>) -> Result<Vec<Ident>> {
+    /// `named` of the other arguments are given by name.
+    fn more_keys(&self, positional: &mut Vec<Expr>, named: usize) -> Result<Vec<Ident>> {
         if positional.first().and_then(partitioned).is_none() {
             return Ok(vec![]);
         }
         let count = match self.kind {
-            WindowKind::Session => positional.len().saturating_sub(3),
+            WindowKind::Session => (positional.len() + named.min(2)).saturating_sub(3),
             WindowKind::CountWindow => (positional[1..].iter())
                 .take_while(|expr| column(expr).is_some())
                 .count(),

@@ -22,7 +22,26 @@ pub fn data_fault(error: DataFusionError) -> Error {
         DataFusionError::Internal(_) => ErrorKind::Internal,
         _ => ErrorKind::Data,
     };
-    Error::new(kind, sentence(&error))
+    let sentence = sentence(&error);
+    if is_dump(&sentence) {
+        return Error::new(ErrorKind::Unsupported, "this form is not supported")
+            .help("write it in another way, or compute it in a subquery");
+    }
+    Error::new(kind, sentence)
+}
+
+/// Whether a sentence holds a syntax tree or a plan, printed for programmers.
+pub(crate) fn is_dump(sentence: &str) -> bool {
+    [
+        "Span(",
+        "Location(",
+        " { ",
+        "([",
+        "quote_style",
+        "<subquery>",
+    ]
+    .iter()
+    .any(|sign| sentence.contains(sign))
 }
 
 /// The root's own words, without the trail of contexts and the class's name.

@@ -35,6 +35,9 @@ use super::fault::data_fault;
 /// Rows that an aggregate with an ORDER BY may hold in one query.
 pub const ORDERED_ROWS_MAX: usize = 10_000_000;
 
+/// About how many bytes the states of one such aggregate may take.
+pub const FOREIGN_BYTES_MAX: usize = 2 << 30;
+
 /// Makes the states of an aggregate that DataFusion computes.
 #[derive(Debug)]
 pub struct ForeignAggregate {
@@ -54,6 +57,7 @@ impl AggregateFactory for ForeignAggregate {
             Ok(Box::new(Accumulators {
                 expr: self.expr.clone(),
                 slots: Vec::new(),
+                bytes: 0,
             }))
         } else {
             Ok(Box::new(OrderedRows {
@@ -66,6 +70,11 @@ impl AggregateFactory for ForeignAggregate {
 
     fn return_type(&self) -> DataType {
         self.expr.field().data_type().clone()
+    }
+
+    fn holds_values(&self) -> bool {
+        // Some are of a fixed size, but which is not told.
+        true
     }
 }
 
@@ -122,6 +131,9 @@ enum Slot {
 struct Accumulators {
     expr: Arc<AggregateFunctionExpr>,
     slots: Vec<Slot>,
+    /// What the states take at most: what they took when that was last measured, and
+    /// what has come in since.
+    bytes: usize,
 }
 
 fn merge_values(into: &mut dyn Accumulator, state: &[ScalarValue]) -> Result<()> {
@@ -135,6 +147,23 @@ fn merge_values(into: &mut dyn Accumulator, state: &[ScalarValue]) -> Result<()>
 impl Accumulators {
     fn fresh(&self) -> Result<Box<dyn Accumulator>> {
         self.expr.create_accumulator().map_err(fault)
+    }
+
+    /// Counts what comes in; measures the states once they may take too much.
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= FOREIGN_BYTES_MAX {
+            return Ok(());
+        }
+        self.bytes = self.state_bytes();
+        if self.bytes <= FOREIGN_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Error::Bound {
+            what: format!("{}()", self.expr.fun().name()),
+            limit: format!("{} GiB for its windows", FOREIGN_BYTES_MAX >> 30),
+            remedy: "shorten the windows, or group by fewer keys",
+        })
     }
 
     /// The accumulator of a slot, ready for more rows.
@@ -183,7 +212,8 @@ impl AggregateState for Accumulators {
             let accumulator = self.running(slot as usize)?;
             accumulator.update_batch(&args).map_err(fault)?;
         }
-        Ok(())
+        let args = rows.args.iter();
+        self.grow(args.map(|arg| arg.get_array_memory_size()).sum())
     }
 
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
@@ -192,6 +222,7 @@ impl AggregateState for Accumulators {
             let Some(state) = self.held(*from as usize)?.map(<[_]>::to_vec) else {
                 continue;
             };
+            self.grow(state.iter().map(ScalarValue::size).sum())?;
             if matches!(self.slots[*into as usize], Slot::Empty) {
                 self.slots[*into as usize] = Slot::Held(state);
             } else {
@@ -291,10 +322,10 @@ impl OrderedRows {
     fn count(&mut self, rows: usize) -> Result<()> {
         self.rows += rows;
         if self.rows > ORDERED_ROWS_MAX {
-            return Err(Error::Limit {
-                what: format!("{} with its ORDER BY", self.expr.fun().name()),
-                limit: format!("{ORDERED_ROWS_MAX} rows"),
-                setting: "the number of rows in a window",
+            return Err(Error::Bound {
+                what: format!("{}() with its ORDER BY", self.expr.fun().name()),
+                limit: format!("{ORDERED_ROWS_MAX} rows in its windows"),
+                remedy: "shorten the windows, or leave the ORDER BY out",
             });
         }
         Ok(())

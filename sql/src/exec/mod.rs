@@ -9,8 +9,11 @@ mod rules;
 
 mod foreign;
 
+mod times;
+
 pub use fault::data_fault;
-pub(crate) use fault::sentence;
+pub(crate) use fault::{is_dump, sentence};
 pub use foreign::ForeignAggregate;
 pub use rows::{ColumnExpr, Stretch};
 pub use rules::{CheckRule, ComputedColumn, StreamRules};
+pub use times::time_functions;

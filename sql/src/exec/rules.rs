@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -80,11 +80,14 @@ impl Prepare for StreamRules {
 
     fn prepare(&mut self, records: &RecordBatch) -> Result<Prepared> {
         let rows = records.num_rows();
+        let count = RecordBatchOptions::new().with_row_count(Some(rows));
         let mut violations: Vec<Violation> = Vec::new();
         let mut columns = records.columns().to_vec();
         for computed in &self.computed {
             let fields = self.working.fields()[..columns.len()].to_vec();
-            let before = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.clone())?;
+            let schema = Arc::new(Schema::new(fields));
+            // A stream may have computed columns only: rows are what it has then.
+            let before = RecordBatch::try_new_with_options(schema, columns.clone(), &count)?;
             let value = evaluate_each(&computed.expr, &before, |row, reason| {
                 violations.push(Violation {
                     row,
@@ -95,7 +98,8 @@ impl Prepare for StreamRules {
             columns.push(value);
         }
         let declared = self.places.iter().map(|place| columns[*place].clone());
-        let records = RecordBatch::try_new(self.schema.clone(), declared.collect())?;
+        let declared = declared.collect();
+        let records = RecordBatch::try_new_with_options(self.schema.clone(), declared, &count)?;
 
         for column in &self.not_null {
             let values = records.column(*column);

@@ -18,8 +18,10 @@ use arrow::util::display::array_value_to_string;
 use windrow_core::stream::Reject;
 
 use super::column::{Column, type_name};
+use super::names::find;
 use super::number::Fault;
-use super::rows::{Piece, REJECT_TEXT_BYTES_MAX, RULE_TYPE, RowFault, cut};
+use super::origin::{FileRows, PlacedRows};
+use super::rows::{REJECT_TEXT_BYTES_MAX, RULE_TYPE, RowFault, cut};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Fits the batches of a file to the declared columns.
@@ -37,15 +39,12 @@ impl Adapter {
     /// # Errors
     /// If a column has another type that is not converted, or none is in the file.
     pub(crate) fn new(file: &str, theirs: &Schema, schema: SchemaRef) -> Result<Self> {
+        let names: Vec<&str> = (theirs.fields().iter())
+            .map(|field| field.name().as_str())
+            .collect();
         let mut columns = Vec::new();
         for field in schema.fields() {
-            let exact = theirs.index_of(field.name()).ok();
-            let found = exact.or_else(|| {
-                let mut alike = (theirs.fields().iter().enumerate())
-                    .filter(|(_, their)| their.name().eq_ignore_ascii_case(field.name()))
-                    .map(|(index, _)| index);
-                alike.next().filter(|_| alike.next().is_none())
-            });
+            let found = find(&names, field.name());
             if let Some(index) = found {
                 let (from, to) = (theirs.field(index).data_type(), field.data_type());
                 if !converts(from, to) {
@@ -80,10 +79,11 @@ impl Adapter {
     }
 
     /// No rows.
-    pub(super) fn nothing(&self) -> Piece {
-        Piece {
+    pub(super) fn nothing(&self) -> PlacedRows {
+        PlacedRows {
             records: RecordBatch::new_empty(self.schema.clone()),
             rejected: Vec::new(),
+            origin: None,
         }
     }
 
@@ -102,7 +102,7 @@ impl Adapter {
         records: &RecordBatch,
         projected: bool,
         first_row: u64,
-    ) -> Result<Piece> {
+    ) -> Result<PlacedRows> {
         let wanted = self.file_columns();
         let mut bad: Vec<Option<String>> = Vec::new();
         let mut texts = Vec::new();
@@ -138,13 +138,16 @@ impl Adapter {
         let records = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .map_err(windrow_core::Error::from)?;
         if bad.is_empty() {
-            return Ok(Piece {
+            return Ok(PlacedRows {
                 records,
                 rejected: Vec::new(),
+                origin: Some(Box::new(FileRows::new(self.file.clone(), first_row, []))),
             });
         }
         let kept: BooleanArray = bad.iter().map(|reason| Some(reason.is_none())).collect();
         texts.sort_unstable_by_key(|(row, _)| *row);
+        let places = texts.iter().map(|(row, _)| *row);
+        let origin = FileRows::new(self.file.clone(), first_row, places);
         let rejected = (texts.into_iter())
             .map(|(row, text)| Reject {
                 text,
@@ -153,9 +156,10 @@ impl Adapter {
                 rule: RULE_TYPE.to_owned(),
             })
             .collect();
-        Ok(Piece {
+        Ok(PlacedRows {
             records: filter_record_batch(&records, &kept).map_err(windrow_core::Error::from)?,
             rejected,
+            origin: Some(Box::new(origin)),
         })
     }
 }

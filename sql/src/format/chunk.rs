@@ -46,4 +46,10 @@ pub(crate) trait ChunkParser: Debug + Send + Sync {
         chunk: &Chunk,
         out: &mut dyn FnMut(Piece) -> ControlFlow<()>,
     ) -> windrow_core::Result<()>;
+
+    /// The name of the file that the chunks are of.
+    fn file(&self) -> &str;
+
+    /// The text of the row of a chunk that begins with byte `start`.
+    fn row<'a>(&self, chunk: &'a Chunk, start: usize) -> &'a [u8];
 }

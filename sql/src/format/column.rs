@@ -153,6 +153,23 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
     }
 }
 
+/// A type as it can be declared, with the unit of a time that is not in microseconds.
+pub(crate) fn declared_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
+            let digits = match unit {
+                TimeUnit::Second => 0,
+                TimeUnit::Millisecond => 3,
+                TimeUnit::Microsecond => 6,
+                TimeUnit::Nanosecond => 9,
+            };
+            let zone = zone.as_ref().map_or("", |_| " WITH TIME ZONE");
+            format!("TIMESTAMP({digits}){zone}")
+        }
+        other => type_name(other),
+    }
+}
+
 /// The schema with every column, and every part of one, nullable: that a NULL is not
 /// allowed is decided where the rows are accepted, not where they are read.
 pub(crate) fn nullable(schema: &Schema) -> SchemaRef {
@@ -246,6 +263,13 @@ impl Column {
     /// Its type.
     pub(super) fn data_type(&self) -> &DataType {
         &self.data_type
+    }
+
+    /// The form that its values have, if it holds times of a form of their own.
+    pub(super) fn time_form(&self) -> Option<&str> {
+        let is_time = matches!(self.values, Values::Timestamp { .. } | Values::Date(..));
+        let times = self.times.as_ref().filter(|_| is_time);
+        times.map(|format| format.as_str())
     }
 
     /// Whether any text is one of its values, the empty one too.

@@ -20,12 +20,12 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::adapt::Adapter;
+use super::origin::PlacedRows;
 use super::reader::Counted;
-use super::rows::Piece;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Takes rows and the bytes that were read for them.
-pub(crate) type Out<'a> = dyn FnMut(Piece, u64) -> ControlFlow<()> + 'a;
+pub(crate) type Out<'a> = dyn FnMut(PlacedRows, u64) -> ControlFlow<()> + 'a;
 
 fn unreadable(
     path: &Path,

@@ -2,240 +2,315 @@
 //!
 //! A column has the narrowest type that all sampled values fit: BIGINT, DOUBLE, BOOLEAN,
 //! DATE, TIMESTAMP (microseconds; with zone `+00:00` if any value names one), else TEXT.
-//! A column without values is TEXT. Integers beyond 64 bits are TEXT too, so that
-//! identifiers keep their digits, unless the column holds fractions. JSON objects are
-//! structs, arrays are lists; values of different kinds in one place make it TEXT. Rows
-//! that cannot be read are passed over here and rejected later.
+//! A column without values is TEXT. Integers beyond 64 bits and numbers with leading
+//! zeros are TEXT too, so that identifiers keep their digits. JSON objects are structs,
+//! arrays are lists; values of different kinds in one place make it TEXT. Rows that
+//! cannot be read are passed over here and rejected later.
+//!
+//! So much for the first rows. What is seen further on makes room in numbers and times,
+//! but no TEXT of them: there one bad value is to be rejected, not to take its column.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use serde_json::Value;
 
 use super::chunk::{Chunk, ChunkParser, Shape};
-use super::column::nullable;
-use super::columnar::{ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC, ParquetFile, arrow_schema, shown};
+use super::columnar::{ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC};
 use super::csv::is_missing_word;
-use super::csv::{CsvParser, take_header};
-use super::number::{Fault, parse_f64, parse_i64};
+use super::csv::{CsvParser, other_delimiter, take_header};
+use super::kinds::Kinds;
 use super::options::{Format, FormatOptions, JsonPath};
-use super::reader::{Fill, decompress};
+use super::reader::Fill;
 use super::rows::RowShape;
 use super::text::TextFormat;
-use super::time::{DateCache, TimestampFormat, parse_iso};
+use super::time::TimestampFormat;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A sample is read in chunks of this size.
 const SAMPLE_CHUNK_BYTES: usize = 256 << 10;
 
-/// The kinds of values that were seen, one bit for each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Kinds(u8);
-
-impl Kinds {
-    const INTEGER: Self = Self(1);
-    const LONG_INTEGER: Self = Self(2);
-    const FLOAT: Self = Self(4);
-    const BOOLEAN: Self = Self(8);
-    const DATE: Self = Self(16);
-    const TIME: Self = Self(32);
-    const ZONED_TIME: Self = Self(64);
-    const TEXT: Self = Self(128);
-
-    fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    fn only(self, others: &[Self]) -> bool {
-        self.0 & !others.iter().fold(0, |bits, kind| bits | kind.0) == 0
-    }
-
-    fn data_type(self) -> DataType {
-        if self.0 == 0 {
-            DataType::Utf8
-        } else if self.only(&[Self::INTEGER]) {
-            DataType::Int64
-        } else if self.only(&[Self::INTEGER, Self::LONG_INTEGER, Self::FLOAT])
-            && self.has(Self::FLOAT)
-        {
-            DataType::Float64
-        } else if self.only(&[Self::BOOLEAN]) {
-            DataType::Boolean
-        } else if self.only(&[Self::DATE]) {
-            DataType::Date32
-        } else if self.only(&[Self::DATE, Self::TIME, Self::ZONED_TIME]) {
-            let zone = self.has(Self::ZONED_TIME).then(|| "+00:00".into());
-            DataType::Timestamp(TimeUnit::Microsecond, zone)
-        } else {
-            DataType::Utf8
-        }
-    }
-
-    /// The kind of a text that is no number.
-    fn of_words(text: &str, times: Option<&TimestampFormat>) -> Self {
-        let time = match times {
-            Some(format) => format.parse(text.as_bytes()),
-            None => parse_iso(text.as_bytes(), &mut DateCache::default()),
-        };
-        match time {
-            None => Self::TEXT,
-            Some(time) if time.has_zone() => Self::ZONED_TIME,
-            Some(time) if times.is_none() && time.plain_date().is_some() => Self::DATE,
-            Some(_) => Self::TIME,
-        }
-    }
-
-    /// The kind of a CSV field; an empty one tells nothing.
-    fn of_field(text: &str, times: Option<&TimestampFormat>) -> Self {
-        let text = text.trim();
-        if text.is_empty() {
-            return Self::default();
-        }
-        match parse_i64(text.as_bytes()) {
-            Ok(_) => return Self::INTEGER,
-            Err(Fault::Range) => return Self::LONG_INTEGER,
-            Err(_) => {}
-        }
-        match parse_f64(text.as_bytes()) {
-            Ok(value) if value.is_finite() => return Self::FLOAT,
-            Ok(_) if matches!(text, "NaN" | "nan" | "inf" | "-inf") => return Self::FLOAT,
-            _ => {}
-        }
-        if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
-            return Self::BOOLEAN;
-        }
-        Self::of_words(text, times)
-    }
-}
-
-/// The columns of a file.
-///
-/// Of a text, `sample_rows` rows are looked at; the other formats say what they hold.
-/// Every column may be NULL.
-///
-/// # Errors
-/// If the file cannot be read, is of no known format or holds nothing to infer columns
-/// from.
-pub fn infer(path: &Path, options: &FormatOptions) -> Result<SchemaRef> {
-    let (format, compression) = options.resolve(path)?;
-    Ok(match format {
-        Format::Parquet => nullable(ParquetFile::open(path)?.schema()),
-        Format::Arrow => nullable(&*arrow_schema(path)?),
-        _ => {
-            let text = TextFormat {
-                format,
-                options: Arc::new(options.clone()),
-                delimiter: options.delimiter_of(path),
-            };
-            let io = |error: io::Error| {
-                Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
-            };
-            let file = File::open(path).map_err(io)?;
-            let reader = decompress(Box::new(file), compression).map_err(io)?;
-            infer_text(reader, &text, &shown(path))?
-        }
-    })
+/// Whether a sample tells what else there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// It is whole, or as long as was asked for.
+    Full,
+    /// It is what had come when a pipe fell silent: a column of whole numbers may go on
+    /// with fractions, one of dates with times.
+    Short,
 }
 
 /// The columns of a text.
 ///
 /// # Errors
 /// If it cannot be read, or holds nothing to infer them from.
-pub(crate) fn infer_text(reader: impl Fill, text: &TextFormat, file: &str) -> Result<SchemaRef> {
-    let mut chunks = text.chunks(reader, SAMPLE_CHUNK_BYTES, false)?;
-    let mut next = || {
-        chunks.next().map_err(|error| {
-            Error::new(ErrorKind::Io, format!("reading {file}: {error}")).caused_by(error)
-        })
-    };
-    let fields = match text.format {
-        Format::Csv => infer_csv(&mut next, text, file)?,
-        _ => infer_json(&mut next, text)?,
-    };
-    if fields.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Data,
-            format!("{file}: it holds no row to infer columns from"),
-        )
-        .help("declare the columns in CREATE STREAM"));
+pub(crate) fn infer_text(
+    reader: impl Fill,
+    text: &TextFormat,
+    file: &str,
+    extent: Extent,
+) -> Result<SchemaRef> {
+    let mut seen = Seen::default();
+    seen.read(reader, text, file, text.options.sample_rows)?;
+    if extent == Extent::Short {
+        seen.root.make_room();
     }
-    Ok(Arc::new(Schema::new(fields)))
+    match seen.fields(&text.options) {
+        fields if fields.is_empty() => Err(no_rows(file)),
+        fields => Ok(Arc::new(Schema::new(fields))),
+    }
+}
+
+/// That there is nothing to infer columns from.
+pub(super) fn no_rows(file: &str) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!("{file}: it holds no row to infer columns from"),
+    )
+    .help("declare the columns in CREATE STREAM")
+}
+
+/// What was seen of the rows of one text or more.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    root: Tree,
+}
+
+/// What reads the rows of a CSV file as text, and the place in the tree of each field.
+#[derive(Debug)]
+pub(super) struct CsvRows {
+    parser: CsvParser,
+    places: Vec<usize>,
+}
+
+impl Seen {
+    /// Looks at the first `rows_max` rows of a text. Gives what reads more of it, if it
+    /// is CSV.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn read(
+        &mut self,
+        reader: impl Fill,
+        text: &TextFormat,
+        file: &str,
+        rows_max: usize,
+    ) -> Result<Option<CsvRows>> {
+        let mut chunks = text.chunks(reader, SAMPLE_CHUNK_BYTES, false)?;
+        let mut next = || {
+            chunks.next().map_err(|error| {
+                Error::new(ErrorKind::Io, format!("reading {file}: {error}")).caused_by(error)
+            })
+        };
+        match text.format {
+            Format::Csv => self.read_csv(&mut next, text, file, rows_max),
+            _ => {
+                self.read_json(&mut next, text, rows_max)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn read_csv(
+        &mut self,
+        next: &mut NextChunk<'_>,
+        text: &TextFormat,
+        file: &str,
+        rows_max: usize,
+    ) -> Result<Option<CsvRows>> {
+        let mut sample: Option<CsvRows> = None;
+        let mut seen: Vec<Kinds> = Vec::new();
+        let mut rows = 0;
+        while rows < rows_max
+            && let Some(mut chunk) = next()?
+        {
+            let csv = match &sample {
+                Some(csv) => csv,
+                None => match self.csv_rows(&mut chunk, text, file, rows_max)? {
+                    Some(csv) => sample.insert(csv),
+                    None => continue,
+                },
+            };
+            let (kinds, read) = kinds_of(&csv.parser, &chunk, text, rows_max - rows)?;
+            rows += read;
+            seen.resize(csv.places.len(), Kinds::default());
+            for (seen, kinds) in seen.iter_mut().zip(kinds) {
+                seen.add(kinds);
+            }
+        }
+        if let Some(csv) = &sample {
+            self.widen(csv, seen);
+        }
+        Ok(sample)
+    }
+
+    /// Makes room for what was seen later.
+    fn widen(&mut self, csv: &CsvRows, kinds: Vec<Kinds>) {
+        let columns = &mut self.root.members.get_or_insert_default().0;
+        for (place, kinds) in csv.places.iter().zip(kinds) {
+            let known = &mut columns[*place].1.kinds;
+            *known = known.widened_by(kinds);
+        }
+    }
+
+    /// Takes the names off the first chunk of a CSV file.
+    fn csv_rows(
+        &mut self,
+        chunk: &mut Chunk,
+        text: &TextFormat,
+        file: &str,
+        rows_max: usize,
+    ) -> Result<Option<CsvRows>> {
+        let (start, first_line) = (chunk.start, chunk.first_line);
+        let Some(mut names) = take_header(&text.dialect(), chunk, file)? else {
+            return Ok(None);
+        };
+        if text.options.header
+            && text.options.delimiter.is_none()
+            && let Some(delimiter) = other_delimiter(&names)
+        {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("{file}: its header is one column, \"{}\"", names[0]),
+            )
+            .help(format!(
+                "say how it is delimited: CREATE STREAM … WITH (…, delimiter = '{delimiter}')"
+            )));
+        }
+        if !text.options.header {
+            (chunk.start, chunk.first_line) = (start, first_line);
+            names = (1..=names.len())
+                .map(|index| format!("column_{index}"))
+                .collect();
+        }
+        let fields: Fields = (names.iter())
+            .map(|name| Field::new(name, DataType::Utf8, true))
+            .collect();
+        let shape = RowShape {
+            schema: Arc::new(Schema::new(fields)),
+            times: None,
+            file: file.into(),
+            batch_rows: rows_max,
+            line_bytes_max: text.options.line_bytes_max,
+        };
+        let null_values = text.options.null_values.as_deref();
+        Ok(Some(CsvRows {
+            parser: CsvParser::new(shape, text.dialect(), null_values, None)?,
+            places: names.iter().map(|name| self.root.member(name)).collect(),
+        }))
+    }
+
+    fn read_json(
+        &mut self,
+        next: &mut NextChunk<'_>,
+        text: &TextFormat,
+        rows_max: usize,
+    ) -> Result<()> {
+        let times = text.options.timestamp_format.as_ref();
+        let mut tree = Tree::default();
+        let mut rows = 0;
+        let mut add = |row: &[u8]| {
+            tree.add_row(row, times);
+            // Damaged rows count, or a sample could be the whole file.
+            rows += usize::from(!row.trim_ascii().is_empty());
+            rows < rows_max
+        };
+        while let Some(chunk) = next()? {
+            let more = match &chunk.shape {
+                Shape::Lines => chunk.bytes.split(|byte| *byte == b'\n').all(&mut add),
+                Shape::Values(values) => {
+                    (values.iter()).all(|(range, _)| add(&chunk.bytes[range.clone()]))
+                }
+                Shape::TooLong | Shape::Broken(_) => true,
+            };
+            if !more {
+                break;
+            }
+        }
+        self.root.widen(tree);
+        Ok(())
+    }
+
+    /// Looks at lines from the middle of a text that [`Seen::read`] has looked at.
+    ///
+    /// # Errors
+    /// Never for what the text says.
+    pub(super) fn read_lines(
+        &mut self,
+        lines: Vec<u8>,
+        text: &TextFormat,
+        csv: Option<&CsvRows>,
+    ) -> Result<()> {
+        let Some(csv) = csv else {
+            let times = text.options.timestamp_format.as_ref();
+            let mut tree = Tree::default();
+            for line in lines.split(|byte| *byte == b'\n') {
+                tree.add_row(line, times);
+            }
+            self.root.widen(tree);
+            return Ok(());
+        };
+        let chunk = Chunk {
+            bytes: lines,
+            ..Chunk::default()
+        };
+        let (kinds, _) = kinds_of(&csv.parser, &chunk, text, usize::MAX)?;
+        self.widen(csv, kinds);
+        Ok(())
+    }
+
+    /// The columns, those that are found by a path last.
+    pub(super) fn fields(&self, options: &FormatOptions) -> Vec<Field> {
+        if self.root.members.is_none() {
+            return Vec::new();
+        }
+        let mut fields = self.root.fields();
+        for (column, JsonPath(path)) in &options.paths {
+            fields.retain(|field| field.name() != column);
+            fields.push(Field::new(column, self.root.at(path), true));
+        }
+        fields
+    }
 }
 
 type NextChunk<'a> = dyn FnMut() -> Result<Option<Chunk>> + 'a;
 
-fn infer_csv(next: &mut NextChunk<'_>, text: &TextFormat, file: &str) -> Result<Vec<Field>> {
-    let dialect = text.dialect();
+/// The kinds of values in the columns of the first `rows_max` rows of a chunk, and how
+/// many rows that were.
+fn kinds_of(
+    parser: &CsvParser,
+    chunk: &Chunk,
+    text: &TextFormat,
+    rows_max: usize,
+) -> Result<(Vec<Kinds>, usize)> {
     let times = text.options.timestamp_format.as_ref();
-    let mut sample: Option<(Vec<String>, CsvParser)> = None;
-    let mut kinds = Vec::new();
+    let ignores = text.options.null_values.is_none();
+    let mut kinds: Vec<Kinds> = Vec::new();
     let mut rows = 0;
-    while rows < text.options.sample_rows
-        && let Some(mut chunk) = next()?
-    {
-        if sample.is_none() {
-            let (start, first_line) = (chunk.start, chunk.first_line);
-            let Some(mut names) = take_header(&dialect, &mut chunk, file)? else {
-                continue;
-            };
-            if !text.options.header {
-                (chunk.start, chunk.first_line) = (start, first_line);
-                names = (1..=names.len())
-                    .map(|index| format!("column_{index}"))
-                    .collect();
-            }
-            let fields: Fields = (names.iter())
-                .map(|name| Field::new(name, DataType::Utf8, true))
-                .collect();
-            let shape = RowShape {
-                schema: Arc::new(Schema::new(fields)),
-                times: None,
-                file: file.into(),
-                batch_rows: text.options.sample_rows,
-                line_bytes_max: text.options.line_bytes_max,
-            };
-            kinds = vec![Kinds::default(); names.len()];
-            let null_values = text.options.null_values.as_deref();
-            let parser = CsvParser::new(shape, dialect, null_values, None)?;
-            sample = Some((names, parser));
-        }
-        let Some((_, parser)) = &sample else { continue };
-        parser.parse(&chunk, &mut |piece| {
-            for (column, kinds) in piece.records.columns().iter().zip(&mut kinds) {
-                let left = text
-                    .options
-                    .sample_rows
-                    .saturating_sub(rows)
-                    .min(column.len());
-                let ignores = text.options.null_values.is_none();
-                for value in column.slice(0, left).as_string::<i32>().iter().flatten() {
-                    if ignores && is_missing_word(value.as_bytes()) {
-                        continue;
-                    }
-                    kinds.add(Kinds::of_field(value, times));
+    parser.parse(chunk, &mut |piece| {
+        kinds.resize(piece.records.num_columns(), Kinds::default());
+        let left = (rows_max - rows).min(piece.records.num_rows());
+        for (column, kinds) in piece.records.columns().iter().zip(&mut kinds) {
+            for value in column.slice(0, left).as_string::<i32>().iter().flatten() {
+                if ignores && is_missing_word(value.as_bytes()) {
+                    continue;
                 }
+                kinds.add(Kinds::of_field(value, times));
             }
-            rows += piece.records.num_rows() + piece.rejected.len();
-            match rows < text.options.sample_rows {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
+        }
+        rows += left + piece.rejected.len();
+        match rows < rows_max {
+            true => ControlFlow::Continue(()),
+            false => {
+                rows = rows_max;
+                ControlFlow::Break(())
             }
-        })?;
-    }
-    let names = sample.map(|(names, _)| names).unwrap_or_default();
-    Ok((names.into_iter().zip(kinds))
-        .map(|(name, kinds)| Field::new(name, kinds.data_type(), true))
-        .collect())
+        }
+    })?;
+    Ok((kinds, rows))
 }
 
 /// What was seen at one place of a JSON tree.
@@ -250,6 +325,51 @@ struct Tree {
 type Members = (Vec<(String, Tree)>, HashMap<String, usize>);
 
 impl Tree {
+    /// The place of a member, which may be new.
+    fn member(&mut self, name: &str) -> usize {
+        let (members, index) = self.members.get_or_insert_default();
+        if let Some(at) = index.get(name) {
+            return *at;
+        }
+        members.push((name.to_owned(), Self::default()));
+        index.insert(name.to_owned(), members.len() - 1);
+        members.len() - 1
+    }
+
+    /// Makes room for what was seen later; what was not seen before is as it was later.
+    fn widen(&mut self, later: Self) {
+        self.kinds = self.kinds.widened_by(later.kinds);
+        if let Some((members, _)) = later.members {
+            for (name, tree) in members {
+                let at = self.member(&name);
+                if let Some((known, _)) = &mut self.members {
+                    known[at].1.widen(tree);
+                }
+            }
+        }
+        if let Some(items) = later.items {
+            self.items.get_or_insert_default().widen(*items);
+        }
+    }
+
+    /// Makes room in all types for what has not been seen.
+    fn make_room(&mut self) {
+        self.kinds = self.kinds.with_room();
+        if let Some((members, _)) = &mut self.members {
+            members.iter_mut().for_each(|(_, tree)| tree.make_room());
+        }
+        if let Some(items) = &mut self.items {
+            items.make_room();
+        }
+    }
+
+    /// Adds an object, if it is one.
+    fn add_row(&mut self, row: &[u8], times: Option<&TimestampFormat>) {
+        if let Ok(row @ Value::Object(_)) = serde_json::from_slice(row) {
+            self.add(&row, times);
+        }
+    }
+
     fn add(&mut self, value: &Value, times: Option<&TimestampFormat>) {
         match value {
             Value::Null => {}
@@ -265,17 +385,13 @@ impl Tree {
                 values.iter().for_each(|value| items.add(value, times));
             }
             Value::Object(object) => {
-                let (members, index) = self.members.get_or_insert_default();
+                // An object without members is one all the same.
+                self.members.get_or_insert_default();
                 for (key, value) in object {
-                    let at = match index.get(key) {
-                        Some(at) => *at,
-                        None => {
-                            members.push((key.clone(), Self::default()));
-                            index.insert(key.clone(), members.len() - 1);
-                            members.len() - 1
-                        }
-                    };
-                    members[at].1.add(value, times);
+                    let at = self.member(key);
+                    if let Some((members, _)) = &mut self.members {
+                        members[at].1.add(value, times);
+                    }
                 }
             }
         }
@@ -294,10 +410,10 @@ impl Tree {
     fn data_type(&self) -> DataType {
         match (&self.members, &self.items) {
             (None, None) => self.kinds.data_type(),
-            (Some((members, _)), None) if self.kinds.0 == 0 && !members.is_empty() => {
+            (Some((members, _)), None) if self.kinds.is_empty() && !members.is_empty() => {
                 DataType::Struct(self.fields().into())
             }
-            (None, Some(items)) if self.kinds.0 == 0 => {
+            (None, Some(items)) if self.kinds.is_empty() => {
                 DataType::List(Arc::new(Field::new_list_field(items.data_type(), true)))
             }
             // As text, values of any kind keep what they say.
@@ -315,41 +431,6 @@ impl Tree {
         let item = (self.items.as_deref()).filter(|_| key.parse::<u64>().is_ok());
         member.or(item).map_or(DataType::Utf8, |tree| tree.at(rest))
     }
-}
-
-fn infer_json(next: &mut NextChunk<'_>, text: &TextFormat) -> Result<Vec<Field>> {
-    let times = text.options.timestamp_format.as_ref();
-    let mut tree = Tree::default();
-    let mut rows = 0;
-    let mut add = |row: &[u8]| {
-        if let Ok(row @ Value::Object(_)) = serde_json::from_slice(row) {
-            tree.add(&row, times);
-        }
-        // Damaged rows count, or a sample could be the whole file.
-        rows += usize::from(!row.trim_ascii().is_empty());
-        rows < text.options.sample_rows
-    };
-    while let Some(chunk) = next()? {
-        let more = match &chunk.shape {
-            Shape::Lines => chunk.bytes.split(|byte| *byte == b'\n').all(&mut add),
-            Shape::Values(values) => {
-                (values.iter()).all(|(range, _)| add(&chunk.bytes[range.clone()]))
-            }
-            Shape::TooLong | Shape::Broken(_) => true,
-        };
-        if !more {
-            break;
-        }
-    }
-    if tree.members.is_none() {
-        return Ok(Vec::new());
-    }
-    let mut fields = tree.fields();
-    for (column, JsonPath(path)) in &text.options.paths {
-        fields.retain(|field| field.name() != column);
-        fields.push(Field::new(column, tree.at(path), true));
-    }
-    Ok(fields)
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -393,10 +474,17 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Format {
 mod tests {
     use super::*;
     use crate::format::testing::{schema, text_format, timestamp};
+    use crate::format::time::TimestampFormat;
+    use arrow::datatypes::TimeUnit;
     use std::collections::BTreeMap;
 
     fn infer(text: &str, format: Format, options: &FormatOptions) -> Result<SchemaRef> {
-        infer_text(text.as_bytes(), &text_format(format, options), "f")
+        infer_text(
+            text.as_bytes(),
+            &text_format(format, options),
+            "f",
+            Extent::Full,
+        )
     }
 
     fn zoned() -> DataType {
@@ -424,6 +512,20 @@ mod tests {
             ("padded", DataType::Int64),
         ]);
         assert_eq!(inferred, expected);
+    }
+
+    #[test]
+    fn a_short_sample_leaves_room() {
+        let text = "n,day,s,x\n1,2026-01-31,a,\n";
+        let text_format = text_format(Format::Csv, &FormatOptions::default());
+        let inferred = infer_text(text.as_bytes(), &text_format, "f", Extent::Short);
+        let expected = schema(&[
+            ("n", DataType::Float64),
+            ("day", timestamp()),
+            ("s", DataType::Utf8),
+            ("x", DataType::Utf8),
+        ]);
+        assert_eq!(inferred.expect("rows"), expected);
     }
 
     #[test]

@@ -22,6 +22,8 @@ use arrow::array::RecordBatch;
 use crate::error::Result;
 
 // In the order in which they may name each other.
+pub(crate) mod names;
+
 pub(crate) mod number;
 
 pub mod time;
@@ -36,6 +38,8 @@ pub(crate) mod chunk;
 
 pub(crate) mod csv;
 
+pub(crate) mod origin;
+
 pub(crate) mod json;
 
 pub(crate) mod reader;
@@ -46,13 +50,17 @@ pub(crate) mod adapt;
 
 pub(crate) mod columnar;
 
+pub(crate) mod kinds;
+
 pub(crate) mod infer;
+
+pub(crate) mod sample;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use infer::infer;
 pub use options::{Compression, FORMAT_OPTIONS, Format, FormatOptions, JsonPath};
+pub use sample::infer;
 pub use time::TimestampFormat;
 
 /// Writes record batches of one schema as bytes of one format.

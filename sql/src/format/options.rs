@@ -186,7 +186,7 @@ impl FormatOptions {
             }
         }
         options.check_roles()?;
-        options.check_use(pairs)?;
+        Self::check_use(options.format.as_slice(), pairs)?;
         Ok((options, unknown))
     }
 
@@ -212,26 +212,30 @@ impl FormatOptions {
         Ok(())
     }
 
-    /// An option of another format than the one that is given would do nothing.
-    fn check_use(&self, pairs: &BTreeMap<String, String>) -> Result<()> {
-        let Some(format) = self.format else {
+    /// Refuses an option that would do nothing, as it belongs to none of the formats
+    /// that are read. No formats: which it is, is not known yet.
+    ///
+    /// # Errors
+    /// Names the option and the formats that have it.
+    pub(crate) fn check_use(formats: &[Format], pairs: &BTreeMap<String, String>) -> Result<()> {
+        let Some(format) = formats.first() else {
             return Ok(());
         };
         for name in pairs.keys() {
-            let (fits, whose) = match name.as_str() {
+            let (fits, whose): (fn(Format) -> bool, _) = match name.as_str() {
                 "header" | "delimiter" | "quote" | "escape" | "comment" | "null_value" => {
-                    (format == Format::Csv, "csv")
+                    (|format| format == Format::Csv, "csv")
                 }
                 "timestamp_format" | "line_bytes_max" | "compression" => {
-                    (format.is_text(), "csv, ndjson and json")
+                    (Format::is_text, "csv, ndjson and json")
                 }
                 name if name.starts_with("path.") => (
-                    matches!(format, Format::Json | Format::Ndjson),
+                    |format| matches!(format, Format::Json | Format::Ndjson),
                     "ndjson and json",
                 ),
-                _ => (true, ""),
+                _ => continue,
             };
-            if !fits {
+            if !formats.iter().any(|format| fits(*format)) {
                 return Err(Error::new(
                     ErrorKind::Option,
                     format!("{name} is an option of {whose}, not of {format}"),
@@ -348,8 +352,12 @@ fn parse_bool(name: &str, value: &str) -> Result<bool> {
 
 fn parse_timestamp_format(value: &str) -> Result<TimestampFormat> {
     TimestampFormat::new(value).ok_or_else(|| {
-        not_allowed("timestamp_format", value, "a strftime format")
-            .help("for example '%Y-%m-%d %H:%M:%S' or '%d.%m.%Y %H:%M %z'")
+        not_allowed(
+            "timestamp_format",
+            value,
+            "a strftime format that tells the date",
+        )
+        .help("for example '%Y-%m-%d %H:%M:%S' or '%d.%m.%Y %H:%M %z'")
     })
 }
 
@@ -467,7 +475,7 @@ mod tests {
             (
                 "timestamp_format",
                 "%Q",
-                "timestamp_format cannot be '%Q'; it must be a strftime format\n   = help: for example '%Y-%m-%d %H:%M:%S' or '%d.%m.%Y %H:%M %z'",
+                "timestamp_format cannot be '%Q'; it must be a strftime format that tells the date\n   = help: for example '%Y-%m-%d %H:%M:%S' or '%d.%m.%Y %H:%M %z'",
             ),
             (
                 "path.t",

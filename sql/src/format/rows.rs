@@ -30,6 +30,16 @@ pub(crate) const RULE_TYPE: &str = "type";
 pub(crate) struct Piece {
     pub(crate) records: RecordBatch,
     pub(crate) rejected: Vec<Reject>,
+    pub(crate) marks: Marks,
+}
+
+/// Where the rows of a piece stand in their chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// `[rows]`: the byte that each begins with.
+    pub(crate) starts: Vec<u32>,
+    /// `[rejected]`: how many rows stand before each.
+    pub(crate) before: Vec<usize>,
 }
 
 /// Why a row is not accepted.
@@ -48,7 +58,12 @@ impl RowFault {
         let text = cut(text, 64);
         let name_of_type = type_name(column.data_type());
         Self::Type(match fault {
-            Fault::Invalid => format!("column {name}: '{text}' is not a {name_of_type}"),
+            Fault::Invalid => {
+                let form = column.time_form().map_or_else(String::new, |form| {
+                    format!(" of the timestamp_format '{form}'")
+                });
+                format!("column {name}: '{text}' is not a {name_of_type}{form}")
+            }
             Fault::Range => {
                 format!("column {name}: '{text}' is out of range for {name_of_type}")
             }
@@ -81,6 +96,7 @@ pub(super) struct Rows<'a> {
     shape: &'a RowShape,
     pub(super) columns: Vec<Column>,
     rejected: Vec<Reject>,
+    marks: Marks,
     len: usize,
 }
 
@@ -93,6 +109,7 @@ impl<'a> Rows<'a> {
             shape,
             columns,
             rejected: Vec::new(),
+            marks: Marks::default(),
             len: 0,
         })
     }
@@ -108,9 +125,11 @@ impl<'a> Rows<'a> {
         self.shape.schema.field(column).name()
     }
 
-    /// Accepts the row that was appended.
+    /// Accepts the row that was appended, which begins with byte `start` of the chunk.
     #[inline]
-    pub(super) fn accept(&mut self) {
+    pub(super) fn accept(&mut self, start: usize) {
+        let start = u32::try_from(start).expect("a chunk of text is shorter than 2 GiB");
+        self.marks.starts.push(start);
         self.len += 1;
     }
 
@@ -130,6 +149,7 @@ impl<'a> Rows<'a> {
             RowFault::Parse(reason) => (RULE_PARSE, reason),
             RowFault::Type(reason) => (RULE_TYPE, reason),
         };
+        self.marks.before.push(self.len);
         self.rejected.push(Reject {
             text: cut(text, REJECT_TEXT_BYTES_MAX),
             position: format!("{}:{line}", self.shape.file),
@@ -171,6 +191,7 @@ impl<'a> Rows<'a> {
         Ok(out(Piece {
             records: RecordBatch::try_new_with_options(schema, columns, &options)?,
             rejected: std::mem::take(&mut self.rejected),
+            marks: std::mem::take(&mut self.marks),
         }))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::{CsvParser, Dialect, take_header};
 use super::json::{JsonParser, ObjectScanner};
+use super::names::require;
 use super::options::{Format, FormatOptions};
 use super::reader::{Chunks, Fill, Splitter};
 use super::rows::RowShape;
@@ -75,6 +76,8 @@ pub(crate) struct TextReader<R> {
     chunks: Chunks<R>,
     text: TextFormat,
     shape: RowShape,
+    /// Whether a header has to name all columns.
+    all_named: bool,
     /// Known once the header is.
     parser: Option<Arc<dyn ChunkParser>>,
 }
@@ -86,8 +89,15 @@ impl<R: Fill> TextReader<R> {
             chunks,
             text,
             shape,
+            all_named: false,
             parser: None,
         }
+    }
+
+    /// Refuses a header that does not name all columns.
+    pub(crate) fn all_named(mut self) -> Self {
+        self.all_named = true;
+        self
     }
 
     /// The next chunk and what parses it, or `None` at the end.
@@ -125,6 +135,15 @@ impl<R: Fill> TextReader<R> {
                 None
             };
             let parser = self.parser(names.as_deref())?;
+            if let Some(names) = names.filter(|_| self.all_named) {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let columns = self.shape.schema.fields().iter();
+                require(
+                    &self.shape.file,
+                    &names,
+                    columns.map(|field| field.name().as_str()),
+                )?;
+            }
             self.parser = Some(parser.clone());
             return Ok(Some((chunk, parser)));
         }

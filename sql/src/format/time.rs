@@ -6,6 +6,8 @@
 //! finer than the column's unit is cut towards the past. Any other form is read by a
 //! `timestamp_format`, as `strftime` describes it.
 
+use std::fmt::Write;
+
 use arrow::datatypes::TimeUnit;
 use chrono::format::{Fixed, Item, Parsed, StrftimeItems};
 
@@ -95,10 +97,10 @@ fn parse_days(text: &[u8]) -> Option<i64> {
     Some(i64::from(date.to_epoch_days()))
 }
 
-/// Seconds east of UTC of `Z`, `+hh`, `+hhmm` or `+hh:mm`.
+/// Seconds east of UTC of `Z`, `UTC`, `+hh`, `+hhmm` or `+hh:mm`.
 fn parse_offset(text: &[u8]) -> Option<i32> {
     let sign = match text {
-        [b'Z' | b'z'] => return Some(0),
+        [b'Z' | b'z'] | b"UTC" => return Some(0),
         [b'+', ..] => 1,
         [b'-', ..] => -1,
         _ => return None,
@@ -156,7 +158,8 @@ pub(crate) fn parse_iso(text: &[u8], cache: &mut DateCache) -> Option<Instant> {
     Some(instant)
 }
 
-/// One to nine digits after the point, as nanoseconds, and where they end.
+/// The digits after the point, of which there is one, as nanoseconds, and where they
+/// end. What is finer than a nanosecond is cut.
 #[inline]
 fn parse_fraction(text: &[u8], start: usize) -> Option<(u32, usize)> {
     const SCALE: [u32; 10] = [
@@ -174,13 +177,12 @@ fn parse_fraction(text: &[u8], start: usize) -> Option<(u32, usize)> {
     let mut at = start;
     let mut value = 0;
     while let Some(digit) = digit(text, at) {
-        if at - start == 9 {
-            return None;
+        if at - start < 9 {
+            value = value * 10 + digit;
         }
-        value = value * 10 + digit;
         at += 1;
     }
-    (at > start).then(|| (value * SCALE[at - start], at))
+    (at > start).then(|| (value * SCALE[(at - start).min(9)], at))
 }
 
 /// Nanoseconds since midnight of `hh:mm[:ss[.fraction]]`.
@@ -205,17 +207,28 @@ pub struct TimestampFormat {
 }
 
 impl TimestampFormat {
-    /// Reads a format of `strftime`, or `None` if it is none. `%Z` is none: the name of
-    /// a zone does not tell its offset.
+    /// Reads a format of `strftime`, or `None` if it is none, or tells no date. `%Z` is
+    /// none: the name of a zone does not tell its offset.
     pub fn new(text: &str) -> Option<Self> {
         let items = StrftimeItems::new(text).parse_to_owned().ok()?;
         if items.contains(&Item::Fixed(Fixed::TimezoneName)) {
             return None;
         }
-        Some(Self {
+        let format = Self {
             text: text.to_owned(),
             items,
-        })
+        };
+        // What it writes it must be able to read.
+        let some_time = chrono::DateTime::UNIX_EPOCH.fixed_offset();
+        let mut written = String::new();
+        write!(
+            written,
+            "{}",
+            some_time.format_with_items(format.items.iter())
+        )
+        .ok()?;
+        format.parse(written.as_bytes())?;
+        Some(format)
     }
 
     /// The format as it was written.
@@ -273,6 +286,8 @@ mod tests {
             "2026-01-31t12:30:00z",
             "2026-01-31T12:30:00.000000000Z",
             "2026-01-31 12:30:00 +00:00",
+            "2026-01-31 12:30:00 UTC",
+            "2026-01-31T12:30:00.000000000999Z",
             "2026-01-31T18:00:00+05:30",
             "2026-01-31T18:00:00+0530",
             "2026-01-31T04:30:00.0-08",
@@ -300,7 +315,6 @@ mod tests {
             "2026-01-01T12:60",
             "2026-01-01T12:00:60",
             "2026-01-01T12:00:00.",
-            "2026-01-01T12:00:00.1234567890",
             "2026-01-01T12:00:00+24:00",
             "2026-01-01T12:00:00X",
             "2026-01-01X12:00:00",
@@ -354,7 +368,9 @@ mod tests {
         assert_eq!(micros("%d.%m.%Y", "2026-01-31"), None);
         assert_eq!(micros("%Y-%m-%d %H", "2026-01-31 12"), Some(noon));
         assert_eq!(micros("%s %z", "1769860800 +0200"), Some(noon));
-        assert_eq!(TimestampFormat::new("%Q"), None);
+        for format in ["%Q", "", "%m", "%H:%M", "DD.MM.YYYY"] {
+            assert_eq!(TimestampFormat::new(format), None, "{format}");
+        }
         assert_eq!(TimestampFormat::new("%Y-%m-%d %Z"), None);
     }
 

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use datafusion::common::{Diagnostic, SchemaError, Span};
+use datafusion::common::{Column, Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 
+use super::fault_calls;
+use super::words::in_sql_words;
 use crate::dialect::Positions;
 use crate::error::{Error, ErrorKind, nearest};
 
@@ -40,6 +42,10 @@ impl Context<'_> {
             Some(error) => error,
             None => self.translate(&error, diagnostic.as_ref()),
         };
+        // A call is a better place than a word of it.
+        if told.span().is_some() {
+            return self.place(told);
+        }
         let told = match span.or_else(|| self.find(&told)) {
             Some(span) => told.at(span),
             None => told,
@@ -81,7 +87,10 @@ impl Context<'_> {
         }
         let sentence = crate::exec::sentence(error);
         if let Some(name) = between(&sentence, "table '", "' not found") {
-            let name = name.rsplit('.').next().unwrap_or(name);
+            // The catalogue and the schema stand before the name, which may be a path.
+            let name = (name.split_once('.'))
+                .and_then(|(_, rest)| rest.split_once('.'))
+                .map_or(name, |(_, name)| name);
             return self.no_table(name);
         }
         if let Some(name) = between(&sentence, "invalid function '", "'") {
@@ -112,10 +121,21 @@ impl Context<'_> {
                 ),
             };
         }
+        if let Some(error) = fault_calls::misfit(&sentence, self.positions, &self.span) {
+            return error;
+        }
+        if let Some(error) = known_fault(&sentence) {
+            return error;
+        }
         let message = match diagnostic {
             Some(diagnostic) => decapitalised(&diagnostic.message),
             None => sentence,
         };
+        if crate::exec::is_dump(&message) {
+            return Error::new(ErrorKind::Unsupported, "this form is not supported")
+                .help("write it in another way, or compute it in a subquery");
+        }
+        let message = in_sql_words(&message);
         let kind = match error.find_root() {
             DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
             DataFusionError::Internal(_) => ErrorKind::Internal,
@@ -133,14 +153,34 @@ impl Context<'_> {
             ErrorKind::Plan,
             format!("there is no stream, view or file \"{name}\""),
         );
+        let is_path = name.contains(['.', '/']);
         match nearest(name, self.tables.iter().map(String::as_str)) {
             Some(meant) => error.help(format!("did you mean {meant}?")),
             None if self.tables.is_empty() => error.help(
                 "create it with CREATE STREAM, or name a file in quotation marks: FROM 'data/readings.csv'",
             ),
+            None if is_path => {
+                error.help("a file's path counts from the folder in which windrow was started")
+            }
             None => error.help(format!("there are {}", self.tables.join(", "))),
         }
     }
+}
+
+/// Sentences that say it in the planner's own words.
+fn known_fault(sentence: &str) -> Option<Error> {
+    if sentence.contains("unique expression names") {
+        let name = sentence.split(" AS ").nth(1)?.split('"').next()?.trim();
+        let error = Error::new(ErrorKind::Plan, format!("two columns are called {name}"));
+        return Some(error.help("give one of them another name with AS"));
+    }
+    if let Some(of) = between(sentence, "non-boolean predicate '", "'") {
+        let name = of.rsplit('.').next().unwrap_or(of);
+        let given = in_sql_words(sentence.rsplit("returning ").next()?);
+        let message = format!("a condition is BOOLEAN; {name} is {given}");
+        return Some(Error::new(ErrorKind::Plan, message).help("compare it: v > 0, or k = 'a'"));
+    }
+    None
 }
 
 /// An error of ours that came through DataFusion.
@@ -158,6 +198,9 @@ fn schema_fault(error: &SchemaError) -> Error {
             valid_fields,
         } => {
             let name = &field.name;
+            if let Some(error) = no_qualifier(field, valid_fields) {
+                return error;
+            }
             let error = Error::new(ErrorKind::Plan, format!("there is no column \"{name}\""));
             let mut names: Vec<&str> = valid_fields
                 .iter()
@@ -190,6 +233,25 @@ fn schema_fault(error: &SchemaError) -> Error {
         )
         .help("give one of them another name with AS"),
     }
+}
+
+/// The error of `x.k` where there is no table x, if that is the fault.
+fn no_qualifier(field: &Column, valid_fields: &[Column]) -> Option<Error> {
+    let wanted = field.relation.as_ref()?.table();
+    let mut tables: Vec<&str> = (valid_fields.iter())
+        .filter_map(|field| Some(field.relation.as_ref()?.table()))
+        .collect();
+    tables.sort_unstable();
+    tables.dedup();
+    if tables.is_empty() || tables.contains(&wanted) {
+        return None;
+    }
+    let error = Error::new(ErrorKind::Plan, format!("there is no table {wanted} here"));
+    let only = (tables.len() == 1).then(|| tables[0]);
+    Some(match nearest(wanted, tables.iter().copied()).or(only) {
+        Some(meant) => error.help(format!("did you mean {meant}?")),
+        None => error.help(format!("there are {}", tables.join(", "))),
+    })
 }
 
 /// A name as it has to be written in SQL.

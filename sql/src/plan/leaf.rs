@@ -15,6 +15,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 
+use windrow_core::batch::renamed;
+
 use crate::error::Result;
 
 /// Gives the rows of a leaf, one batch after the other.
@@ -39,7 +41,10 @@ impl Leaf {
     fn new(plan: &LogicalPlan) -> Self {
         let fields = plan.schema().fields().iter().enumerate();
         let fields: Vec<Field> = fields
-            .map(|(place, field)| Field::new(format!("c{place}"), field.data_type().clone(), true))
+            .map(|(place, field)| {
+                let data_type = field.data_type().clone();
+                Field::new(format!("c{place}"), data_type, field.is_nullable())
+            })
             .collect();
         Self {
             schema: Arc::new(Schema::new(fields)),
@@ -125,10 +130,7 @@ impl PartitionStream for LeafTable {
             over = !matches!(next, Ok(Some(_)));
             let batch = next.transpose()?;
             Some(batch.and_then(|batch| {
-                Ok(RecordBatch::try_new(
-                    names.clone(),
-                    batch.columns().to_vec(),
-                )?)
+                renamed(&batch, &names).map_err(|error| DataFusionError::External(Box::new(error)))
             }))
         });
         let batches = futures::stream::iter(batches);

@@ -8,37 +8,50 @@
 //!
 //! This module opens nothing and runs nothing.
 
+mod words;
+
+mod widen;
+
+mod operators;
+
 mod node;
 
 mod relations;
 
 mod relation;
 
-mod lower;
-
 mod leaf;
+
+mod fault_calls;
 
 mod fault;
 
 mod refuse;
 
+mod lower;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::OptimizerRule;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
+use futures::FutureExt;
 
 use crate::dialect::{Emit, Query};
 use crate::error::{Error, ErrorKind, Result};
 
+pub use fault::Context;
 pub use leaf::{Leaf, LeafSource};
-pub use lower::{Graph, Mode, PlannedInput, PlannedStep, PlannedTable};
+pub use lower::{BatchPlan, Graph, Mode, PlannedInput, PlannedStep, PlannedTable, TableRows};
+pub use operators::OperatorPlanner;
+pub use refuse::{clock_function, not_of_one_row};
 pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing, relations};
+pub use widen::widened;
+pub use words::sql_type;
 
 /// A planned query, and what it reads.
 #[derive(Debug)]
@@ -60,23 +73,20 @@ pub enum Planned {
     Batch(BatchPlan),
 }
 
-/// A plan that DataFusion runs, over parts that Windrow runs.
-#[derive(Debug)]
-pub struct BatchPlan {
-    /// The plan.
-    pub plan: LogicalPlan,
-    /// Its parts.
-    pub leaves: Vec<(Arc<Leaf>, Graph)>,
-    /// The columns of the results.
-    pub schema: SchemaRef,
-}
-
 impl Planned {
     /// The columns of the results.
     pub fn schema(&self) -> SchemaRef {
         match self {
             Self::Graph(graph) => graph.schema.clone(),
             Self::Batch(batch) => batch.schema.clone(),
+        }
+    }
+
+    /// Whether it puts rows into windows.
+    pub fn has_window(&self) -> bool {
+        match self {
+            Self::Graph(graph) => in_windows(graph),
+            Self::Batch(batch) => batch.leaves.iter().any(|(_, graph)| in_windows(graph)),
         }
     }
 
@@ -87,6 +97,14 @@ impl Planned {
             Self::Batch(batch) => batch.leaves.iter().map(|(_, graph)| graph).collect(),
         }
     }
+}
+
+fn in_windows(graph: &Graph) -> bool {
+    let below = |table: &PlannedTable| match &table.rows {
+        TableRows::Now(_) => false,
+        TableRows::Computed(batch) => batch.leaves.iter().any(|(_, graph)| in_windows(graph)),
+    };
+    graph.steps.iter().any(|step| step.is_window) || graph.tables.iter().any(below)
 }
 
 /// What is known by name while a query is planned.
@@ -103,6 +121,7 @@ pub struct Names {
 /// # Errors
 /// If a name or a type does not fit.
 pub fn logical(state: &SessionState, query: &Query, names: &Names) -> Result<LogicalPlan> {
+    refuse::tail(query)?;
     let context = context(query, names);
     let planner = relation::WindowPlanner {
         calls: query.windows.clone(),
@@ -112,9 +131,51 @@ pub fn logical(state: &SessionState, query: &Query, names: &Names) -> Result<Log
         .build();
     let statement = ast::Statement::Query(Box::new(query.ast.clone()));
     let statement = DfStatement::Statement(Box::new(statement));
-    // Names are looked up in the catalogue without waiting for anything.
-    futures::executor::block_on(state.statement_to_plan(statement))
-        .map_err(|error| context.tell(error))
+    // Names are looked up in the catalogue without waiting for anything, so that this works
+    // inside any executor.
+    let planned = state.statement_to_plan(statement).now_or_never();
+    let plan = planned
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "a name is still being looked up"))?
+        .and_then(widen::widened_plan)
+        .map_err(|error| context.tell(error))?;
+    match depth(&plan) {
+        0..=PLAN_DEPTH_MAX => Ok(plan),
+        _ => Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "the query is nested deeper than {PLAN_DEPTH_MAX} steps, views and WITH included"
+            ),
+        )
+        .help("keep a part of it in a materialized view")
+        .at(query.span.clone())
+        .in_script(query.positions.script())),
+    }
+}
+
+/// How many steps a plan may be deep: planning recurses over them.
+const PLAN_DEPTH_MAX: usize = 1_500;
+
+/// The steps on the longest way from a plan to a leaf, its subqueries aside.
+fn depth(plan: &LogicalPlan) -> usize {
+    let mut deepest = 0;
+    let mut open = vec![(plan, 1)];
+    while let Some((plan, depth)) = open.pop() {
+        deepest = deepest.max(depth);
+        open.extend(plan.inputs().into_iter().map(|input| (input, depth + 1)));
+    }
+    deepest
+}
+
+/// The tables that a query names, as they are written: views have not been replaced by
+/// their queries.
+pub fn names(state: &SessionState, query: &Query) -> Vec<String> {
+    let statement = ast::Statement::Query(Box::new(query.ast.clone()));
+    let statement = DfStatement::Statement(Box::new(statement));
+    // A query that has been planned names tables that can be resolved.
+    let references = (state.resolve_table_references(&statement)).unwrap_or_default();
+    (references.iter())
+        .map(|reference| reference.table().to_string())
+        .collect()
 }
 
 fn context<'a>(query: &'a Query, names: &'a Names) -> fault::Context<'a> {
@@ -136,7 +197,6 @@ pub fn plan(
     names: &Names,
     mode: Mode,
 ) -> Result<PlannedQuery> {
-    refuse::tail(query)?;
     let mut state = state.clone();
     // The moment that now() and its kin stand for in a query that answers once.
     state.mark_start_execution();
@@ -152,7 +212,12 @@ pub fn plan(
             .iter()
             .flat_map(|relation| relation.settles.clone())
             .collect(),
-        Mode::Continuous => Vec::new(),
+        // Views go on giving rows; tables of now are read once.
+        Mode::Continuous => relations
+            .iter()
+            .filter(|relation| matches!(relation.origin, Origin::Rows(_)))
+            .flat_map(|relation| relation.settles.clone())
+            .collect(),
     };
     Ok(PlannedQuery {
         how: how(state, query, names, mode, &logical)?,
@@ -181,7 +246,7 @@ fn how(
     let optimised = optimise(state, logical).map_err(|error| context.tell(error))?;
     let props = state.execution_props();
     if let Some(graph) = lower::lower(&optimised, mode, props).map_err(place)? {
-        let needed = mode == Mode::Continuous || streams.any || has_window(&optimised);
+        let needed = mode == Mode::Continuous || streams.any || node::has_window(&optimised);
         if needed {
             return Ok(Planned::Graph(graph));
         }
@@ -190,50 +255,12 @@ fn how(
         return Err(place(refuse::unbounded(&optimised, query)));
     }
 
-    let schema = lower::arrow_schema(optimised.schema());
-    let mut leaves = Vec::new();
-    let mut failed = None;
-    let cut = optimised.transform_down_with_subqueries(|plan| {
-        if matches!(plan, LogicalPlan::Subquery(_))
-            || !refuse::Streams::of(&plan).any && !has_window(&plan)
-        {
-            return Ok(Transformed::no(plan));
-        }
-        match lower::lower(&plan, mode, props) {
-            Ok(Some(graph)) => {
-                let (scan, leaf) = leaf::in_place_of(&plan)?;
-                leaves.push((leaf, graph));
-                Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
-            }
-            Ok(None) => Ok(Transformed::no(plan)),
-            Err(error) => {
-                failed.get_or_insert(error);
-                Ok(Transformed::new(plan, false, TreeNodeRecursion::Stop))
-            }
-        }
-    });
-    if let Some(error) = failed {
-        return Err(place(error));
-    }
-    let plan = cut.map_err(|error| context.tell(error))?.data;
-    if has_window(&plan) {
-        return Err(place(
-            Error::new(
-                ErrorKind::Unsupported,
-                "a window function cannot stand over this input",
-            )
-            .help("give the window function a stream, a view, a file or a plain subquery"),
-        ));
-    }
-    Ok(Planned::Batch(BatchPlan {
-        plan,
-        leaves,
-        schema,
-    }))
+    let plan = lower::parts(optimised, mode, props).map_err(place)?;
+    Ok(Planned::Batch(plan))
 }
 
 fn optimise(state: &SessionState, plan: &LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
-    if !has_window(plan) {
+    if !node::has_window(plan) {
         return state.optimize(plan);
     }
     // The rule would split an aggregation by window in two, of which the inner one
@@ -248,21 +275,6 @@ fn optimise(state: &SessionState, plan: &LogicalPlan) -> datafusion::common::Res
     state.optimize(plan)
 }
 
-fn has_window(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    let visited = plan.apply_with_subqueries(|plan| {
-        if let LogicalPlan::Extension(extension) = plan {
-            found |= extension.node.as_any().is::<node::WindowNode>();
-        }
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    });
-    found || visited.is_err()
-}
-
 /// The steps of a planned query as `EXPLAIN` prints them, results first.
 pub fn explain(planned: &Planned) -> Vec<String> {
     match planned {
@@ -272,15 +284,56 @@ pub fn explain(planned: &Planned) -> Vec<String> {
             lines
         }
         Planned::Batch(batch) => {
-            let mut lines = vec!["Once, over the results of:".to_string()];
-            if batch.leaves.is_empty() {
-                lines = vec!["Once, over rows that are there".to_string()];
-            }
-            for (_, graph) in &batch.leaves {
-                explain_step(graph, graph.steps.len() - 1, 1, &mut lines);
-            }
+            let mut lines = Vec::new();
+            explain_batch(batch, 0, &mut lines);
             lines
         }
+    }
+}
+
+fn explain_batch(batch: &BatchPlan, depth: usize, lines: &mut Vec<String>) {
+    let over = match batch.leaves.is_empty() {
+        true => "over rows that are there",
+        false => "over the results of:",
+    };
+    let mut steps = Vec::new();
+    batch_steps(&batch.plan, &mut steps);
+    let text = match steps.as_slice() {
+        [] => format!("Once, {over}"),
+        steps => format!("Once: {}, {over}", steps.join(", ")),
+    };
+    lines.push(format!("{}{text}", "  ".repeat(depth)));
+    for (_, graph) in &batch.leaves {
+        explain_step(graph, graph.steps.len() - 1, depth + 1, lines);
+    }
+}
+
+/// What DataFusion does to the rows, the last step first, in the words of SQL.
+fn batch_steps(plan: &LogicalPlan, steps: &mut Vec<String>) {
+    let step = match plan {
+        LogicalPlan::Sort(sort) => {
+            let by: Vec<String> = (sort.expr.iter())
+                .map(|sort| sort.expr.human_display().to_string())
+                .collect();
+            let first = sort.fetch.map(|rows| format!(", first {rows} rows"));
+            Some(format!(
+                "sort by {}{}",
+                by.join(", "),
+                first.unwrap_or_default()
+            ))
+        }
+        LogicalPlan::Limit(_) => Some("limit".into()),
+        LogicalPlan::Join(join) => Some(format!("{} join", join.join_type).to_lowercase()),
+        LogicalPlan::Aggregate(_) => Some("aggregate".into()),
+        LogicalPlan::Distinct(_) => Some("distinct".into()),
+        LogicalPlan::Window(_) => Some("OVER windows".into()),
+        LogicalPlan::Union(_) => Some("union".into()),
+        LogicalPlan::Filter(_) => Some("filter".into()),
+        _ => None,
+    };
+    steps.extend(step);
+    for input in plan.inputs() {
+        batch_steps(input, steps);
     }
 }
 
@@ -297,8 +350,13 @@ fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String
                 lines.push(format!("{}View: {name}", "  ".repeat(depth + 1)));
             }
             PlannedInput::Table(table) => {
-                let name = &graph.tables[*table].name;
-                lines.push(format!("{}Table: {name}", "  ".repeat(depth + 1)));
+                let table = &graph.tables[*table];
+                match &table.rows {
+                    TableRows::Now(_) => {
+                        lines.push(format!("{}Table: {}", "  ".repeat(depth + 1), table.name));
+                    }
+                    TableRows::Computed(batch) => explain_batch(batch, depth + 1, lines),
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME, nanos_per_tick, time_unit};
@@ -196,4 +197,20 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         needed.dedup();
         Some(vec![needed])
     }
+}
+
+/// Whether a plan holds a window function.
+pub fn has_window(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let visited = plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::Extension(extension) = plan {
+            found |= extension.node.as_any().is::<WindowNode>();
+        }
+        Ok(if found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    found || visited.is_err()
 }

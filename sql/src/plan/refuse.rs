@@ -58,8 +58,9 @@ pub(super) fn tail(query: &Query) -> Result<()> {
     }
 }
 
-/// Refuses functions of the clock: they would be fixed when the query is planned.
-pub(super) fn clock_functions(plan: &LogicalPlan, query: &Query) -> Result<()> {
+/// The function of the clock that an expression calls: where it is planned, it would be
+/// fixed for ever.
+pub fn clock_function(expr: &Expr) -> Option<String> {
     const CLOCK: [&str; 6] = [
         "now",
         "current_timestamp",
@@ -69,16 +70,50 @@ pub(super) fn clock_functions(plan: &LogicalPlan, query: &Query) -> Result<()> {
         "current_timestamp()",
     ];
     let mut found: Option<String> = None;
+    // Visiting cannot fail: the closure does not.
+    let _ = expr.apply(|expr| {
+        if let Expr::ScalarFunction(call) = expr
+            && CLOCK.contains(&call.func.name())
+        {
+            found.get_or_insert_with(|| call.func.name().to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+/// What in an expression needs more than one row, where one row is all there is.
+pub fn not_of_one_row(expr: &Expr) -> Option<&'static str> {
+    let mut found = None;
+    // Visiting cannot fail: the closure does not.
+    let _ = expr.apply(|expr| {
+        match expr {
+            Expr::AggregateFunction(_) => found = Some("an aggregate"),
+            Expr::WindowFunction(_) => found = Some("an OVER window"),
+            Expr::ScalarSubquery(_)
+            | Expr::InSubquery(_)
+            | Expr::Exists(_)
+            | Expr::SetComparison(_) => found = Some("a subquery"),
+            Expr::Unnest(_) => found = Some("unnest"),
+            _ => {}
+        }
+        Ok(match found {
+            Some(_) => TreeNodeRecursion::Stop,
+            None => TreeNodeRecursion::Continue,
+        })
+    });
+    found
+}
+
+/// Refuses functions of the clock: they would be fixed when the query is planned.
+pub(super) fn clock_functions(plan: &LogicalPlan, query: &Query) -> Result<()> {
+    let mut found: Option<String> = None;
     let _ = plan.apply_with_subqueries(|plan| {
         plan.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::ScalarFunction(call) = expr
-                    && CLOCK.contains(&call.func.name())
-                {
-                    found.get_or_insert_with(|| call.func.name().to_string());
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
+            if found.is_none() {
+                found = clock_function(expr);
+            }
+            Ok(TreeNodeRecursion::Continue)
         })
     });
     match found {
@@ -102,20 +137,31 @@ fn word(query: &Query, word: &str) -> Option<Range<usize>> {
 
 /// The error for a plan over live streams that would keep state without bound.
 pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
-    let mut cause = None;
-    let _ = plan.apply(|plan| {
-        if cause.is_none() && Streams::of(plan).any_live {
-            cause = match plan {
-                LogicalPlan::Aggregate(_) => Some(Cause::Aggregate),
+    // What stands deepest is what all above it wait for.
+    let mut causes = Vec::new();
+    let _ = plan.apply_with_subqueries(|plan| {
+        if Streams::of(plan).any_live {
+            causes.extend(match plan {
+                LogicalPlan::Aggregate(aggregate) => Some(match &aggregate.group_expr[..] {
+                    [Expr::GroupingSet(_)] => Cause::GroupingSets,
+                    [] => Cause::Aggregate,
+                    _ if is_distinct(query) => Cause::Distinct,
+                    _ => Cause::Aggregate,
+                }),
                 LogicalPlan::Distinct(_) => Some(Cause::Distinct),
                 LogicalPlan::Sort(_) => Some(Cause::Sort),
-                LogicalPlan::Join(_) => Some(Cause::Join),
+                LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => Some(Cause::Join),
                 LogicalPlan::Window(_) => Some(Cause::Over),
+                plan if has_subquery(plan) => Some(Cause::Join),
                 _ => None,
-            };
+            });
         }
         Ok(TreeNodeRecursion::Continue)
     });
+    let first = causes.first().copied();
+    let cause = (causes.into_iter())
+        .rfind(|cause| matches!(cause, Cause::Join | Cause::Over | Cause::GroupingSets))
+        .or(first);
     let span = |clause: Option<Range<usize>>| clause.unwrap_or_else(|| query.span.clone());
     match cause {
         Some(Cause::Aggregate) => Error::new(
@@ -137,9 +183,14 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
         .at(span(query.ast.order_by.as_ref().and_then(|order| query.positions.range(order.span())))),
         Some(Cause::Join) => Error::new(
             ErrorKind::Unsupported,
-            "joins of live streams are not supported yet",
+            "joins and subqueries beside live streams are not supported yet",
         )
         .help("keep both sides in materialized views and join those when you read them"),
+        Some(Cause::GroupingSets) => Error::new(
+            ErrorKind::Unsupported,
+            "GROUPING SETS, ROLLUP and CUBE over live streams are not supported yet",
+        )
+        .help("write one windowed query for each set and join them with UNION ALL"),
         Some(Cause::Over) => Error::new(
             ErrorKind::Unsupported,
             "OVER windows on live streams are not supported yet",
@@ -155,6 +206,30 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
     .in_script(query.positions.script())
 }
 
+/// Whether an expression of this step alone holds a query.
+fn has_subquery(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // Visiting cannot fail: the closures do not.
+    let _ = plan.apply_expressions(|expr| {
+        expr.apply(|expr| {
+            found |= matches!(
+                expr,
+                Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)
+            );
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    found
+}
+
+/// Whether a query is SELECT DISTINCT without groups of its own.
+fn is_distinct(query: &Query) -> bool {
+    match query.ast.body.as_ref() {
+        SetExpr::Select(select) => select.distinct.is_some() && group_by(query).is_none(),
+        _ => false,
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Cause {
     Aggregate,
@@ -162,6 +237,7 @@ enum Cause {
     Sort,
     Join,
     Over,
+    GroupingSets,
 }
 
 /// The place of the GROUP BY clause.

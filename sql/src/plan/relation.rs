@@ -16,6 +16,7 @@ use windrow_core::window::{Alignment, Span, WindowKind};
 
 use super::node::WindowNode;
 use super::relations::event_time_column;
+use super::words::sql_type;
 use crate::dialect::{WINDOW_FUNCTION, WindowCall, WindowKind as Written, interval};
 use crate::error::{Error, ErrorKind, Result, nearest};
 
@@ -85,6 +86,22 @@ fn window_node(
         let schema = input.schema();
         match schema.qualified_field_with_unqualified_name(&name) {
             Ok((qualifier, field)) => Ok(Column::new(qualifier.cloned(), field.name())),
+            Err(_)
+                if schema
+                    .fields()
+                    .iter()
+                    .filter(|field| *field.name() == name)
+                    .count()
+                    > 1 =>
+            {
+                Err(Error::new(
+                    ErrorKind::Plan,
+                    format!("the column {name} is in more than one table"),
+                )
+                .help(format!(
+                    "give it a name of its own in the subquery: SELECT a.{name} AS {name}_a, …"
+                )))
+            }
             Err(_) => {
                 let names: Vec<&str> = schema
                     .fields()
@@ -109,7 +126,10 @@ fn window_node(
                     call.kind.name()
                 ),
             )
-            .help(format!("name it, for example {}", call.kind.example()))
+            .help(match call.kind {
+                Written::CountWindow => "name it: COUNT_WINDOW(readings PARTITION BY sensor, 100, timecol => ts), or declare WATERMARK FOR ts in CREATE STREAM".into(),
+                kind => format!("name it, for example {}", kind.example()),
+            })
         })?,
     };
     let schema = input.schema();
@@ -121,8 +141,9 @@ fn window_node(
         let error = Error::new(
             ErrorKind::Plan,
             format!(
-                "column {} is {time_type}, an event time must be a TIMESTAMP",
-                time.name
+                "column {} is {}, an event time must be a TIMESTAMP",
+                time.name,
+                sql_type(&time_type)
             ),
         );
         return Err(error.help(match time_type {
@@ -130,7 +151,7 @@ fn window_node(
                 "integer epochs need their unit: declare a column such as ts TIMESTAMP AS (to_timestamp_millis(epoch))"
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-                "convert it, for example ts TIMESTAMP AS (to_timestamp(text)) in CREATE STREAM"
+                "convert it, for example ts TIMESTAMP AS (CAST(text AS TIMESTAMP)) in CREATE STREAM"
             }
             _ => "name a TIMESTAMP column",
         }));
@@ -251,6 +272,9 @@ impl Sizes<'_> {
             (Written::Hop, [slide, size]) => {
                 let (written, slide) = ((slide, size), self.span(slide, "slide")?);
                 let size = self.span(size, "size")?;
+                if mixed(slide, size) {
+                    return self.fail("the slide and the size are both of fixed length, or both of days, or both of months".into());
+                }
                 if longer(slide, size) {
                     let (slide, size) = written;
                     return Err(Error::new(
@@ -266,13 +290,28 @@ impl Sizes<'_> {
             (Written::Cumulate, [step, size]) => {
                 let step = self.span(step, "step")?;
                 let size = self.span(size, "size")?;
+                // Steps of a fixed length follow the local clock of a day.
+                let within_days = matches!((step, size), (Span::Ticks(_), Span::Days(_)));
+                if mixed(step, size) && !within_days {
+                    return self.fail("the step and the size are both of fixed length, or both of days, or both of months".into());
+                }
                 let whole = match (step, size) {
                     (Span::Ticks(step), Span::Ticks(size)) => size % step == 0,
                     (Span::Days(step), Span::Days(size)) => size % step == 0,
                     (Span::Months(step), Span::Months(size)) => size % step == 0,
                     _ => true,
                 };
-                if !whole || longer(step, size) {
+                if longer(step, size) {
+                    let (step, size) = (&sizes[0], &sizes[1]);
+                    return Err(Error::new(
+                        ErrorKind::Plan,
+                        format!("the step {step} is longer than the size {size}"),
+                    )
+                    .help(format!(
+                        "CUMULATE takes the step first: CUMULATE(…, {size}, {step})"
+                    )));
+                }
+                if !whole {
                     return self.fail("the size of CUMULATE must be a multiple of its step".into());
                 }
                 Ok(WindowKind::Cumulate { step, size })
@@ -299,6 +338,16 @@ impl Sizes<'_> {
             (kind, _) => self.fail(format!("{} has other sizes", kind.name())),
         }
     }
+}
+
+/// Whether two lengths cannot be told from each other without a calendar.
+fn mixed(a: Span, b: Span) -> bool {
+    !matches!(
+        (a, b),
+        (Span::Ticks(_), Span::Ticks(_))
+            | (Span::Days(_), Span::Days(_))
+            | (Span::Months(_), Span::Months(_))
+    )
 }
 
 fn longer(a: Span, b: Span) -> bool {

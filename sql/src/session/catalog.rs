@@ -1,7 +1,8 @@
 //! What has been created: streams, views, sinks and tables by name.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -10,15 +11,46 @@ use windrow_core::pipeline::{EventTime, LiveRules, OnError, QueryId, StreamId, S
 
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{RowsNow, Timing};
 
 /// Everything that has a name.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     pub(super) entries: BTreeMap<String, Entry>,
+    /// What a script drops or replaces, until that statement's turn comes: the statements
+    /// before it still read it.
+    leaving: Vec<(Ticket, String, Entry)>,
+    /// Names of what is being created.
+    pub(super) reserved: BTreeSet<String>,
     /// Queries without a name of their own, numbered from one.
-    pub(super) queries: u64,
+    queries: u64,
+    tickets: u64,
+}
+
+/// Stands for an entry that is leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+/// A piece of work that waits for bounded inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct JobId(pub(super) u64);
+
+/// The error that a job has failed with, if it has.
+pub(super) type Failure = Arc<OnceLock<Error>>;
+
+/// What the engine does for one query, to be given up with it.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Queries of the engine and their names; those of parts follow the one they feed.
+    pub(super) queries: Vec<(String, QueryId)>,
+    /// Streams of the engine that give the rows of tables.
+    pub(super) tables: Vec<StreamId>,
+    /// The readings of streams that it has joined.
+    pub(super) readings: Vec<(Arc<StreamEntry>, StreamId)>,
+    /// What waits for bounded inputs.
+    pub(super) jobs: Vec<JobId>,
+    pub(super) failure: Failure,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +72,20 @@ impl Entry {
             Self::Table(_) => "table",
         }
     }
+
+    /// How it is dropped, for errors.
+    pub(super) fn drop_words(&self) -> &'static str {
+        match self {
+            Self::Stream(_) => "DROP STREAM",
+            Self::View(_) => "DROP VIEW",
+            Self::Sink(_) => "DROP SINK",
+            Self::Table(_) => "DROP TABLE",
+        }
+    }
+
+    pub(super) fn is_view(&self) -> bool {
+        matches!(self, Self::View(_))
+    }
 }
 
 /// A stream as it was declared, and its readings.
@@ -57,7 +103,15 @@ pub(super) struct StreamEntry {
     pub(super) connector_name: String,
     /// Whether it stands for a file named in a query.
     pub(super) implicit: bool,
-    pub(super) readings: std::sync::Mutex<Vec<Reading>>,
+    pub(super) readings: Mutex<Readings>,
+}
+
+/// The readings of a stream: those that queries have joined, and the newest.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Readings {
+    pub(super) list: Vec<Reading>,
+    /// How many there have been.
+    pub(super) made: usize,
 }
 
 /// One run through a source, shared by the queries that were there when it started.
@@ -65,6 +119,8 @@ pub(super) struct StreamEntry {
 pub(super) struct Reading {
     pub(super) id: StreamId,
     pub(super) started: bool,
+    /// How many queries and views have joined it.
+    pub(super) users: usize,
 }
 
 impl StreamEntry {
@@ -84,9 +140,9 @@ impl StreamEntry {
         }
     }
 
-    pub(super) fn readings(&self) -> std::sync::MutexGuard<'_, Vec<Reading>> {
-        // The list is only pushed to and marked: a panic elsewhere leaves it whole.
-        (self.readings.lock()).unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(super) fn readings(&self) -> MutexGuard<'_, Readings> {
+        // Each change leaves the list whole: a panic elsewhere does not spoil it.
+        (self.readings.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,6 +178,9 @@ pub(super) struct ViewEntry {
     pub(super) text: String,
     /// The names that it reads.
     pub(super) reads: Vec<String>,
+    /// What those names stood for when it was created.
+    pub(super) sources: Vec<Entry>,
+    pub(super) work: Work,
     pub(super) kept: Option<Kept>,
     /// What a plain view stands for.
     pub(super) plan: Option<LogicalPlan>,
@@ -151,9 +210,27 @@ pub(super) struct SinkEntry {
     pub(super) options: Pairs,
     /// The columns, where they are declared or have been written before.
     pub(super) schema: Option<SchemaRef>,
+    /// What no other sink may write to.
+    pub(super) place: Option<String>,
+    /// Whether a query writes to it, or has.
+    pub(super) is_written: AtomicBool,
+    /// What is written to it, by CREATE SINK or by INSERT.
+    pub(super) fed: Mutex<Fed>,
+}
+
+/// What writes to a sink.
+#[derive(Debug, Default)]
+pub(super) struct Fed {
+    /// The names that they read.
     pub(super) reads: Vec<String>,
-    /// The continuous query written in CREATE SINK.
-    pub(super) query: std::sync::Mutex<Vec<QueryId>>,
+    pub(super) works: Vec<Work>,
+}
+
+impl SinkEntry {
+    pub(super) fn fed(&self) -> MutexGuard<'_, Fed> {
+        // Each change leaves the lists whole: a panic elsewhere does not spoil them.
+        self.fed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A table in memory.
@@ -176,13 +253,45 @@ impl Catalog {
         format!("query {}", self.queries)
     }
 
+    /// Puts an entry under a name; what had the name before is leaving.
+    pub(super) fn put(&mut self, name: &str, entry: Entry) -> Option<Ticket> {
+        let ticket = self.take(name);
+        self.entries.insert(name.into(), entry);
+        ticket
+    }
+
+    /// Takes a name away; what had it is leaving.
+    pub(super) fn take(&mut self, name: &str) -> Option<Ticket> {
+        let entry = self.entries.remove(name)?;
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.leaving.push((ticket, name.into(), entry));
+        Some(ticket)
+    }
+
+    /// Lets go what was leaving.
+    pub(super) fn let_go(&mut self, ticket: Ticket) -> Option<Entry> {
+        let place = (self.leaving.iter()).position(|(leaving, _, _)| *leaving == ticket)?;
+        Some(self.leaving.remove(place).2)
+    }
+
+    /// What the statement sees whose turn it is: later ones have not dropped or replaced
+    /// anything yet.
+    pub(super) fn standing(&self) -> BTreeMap<String, Entry> {
+        let mut standing = self.entries.clone();
+        for (_, name, entry) in self.leaving.iter().rev() {
+            standing.insert(name.clone(), entry.clone());
+        }
+        standing
+    }
+
     /// The names that read from `name`.
     pub(super) fn readers(&self, name: &str) -> Vec<String> {
         let reads = |reads: &[String]| reads.iter().any(|read| read == name);
         (self.entries.iter())
             .filter(|(_, entry)| match entry {
                 Entry::View(view) => reads(&view.reads),
-                Entry::Sink(sink) => reads(&sink.reads),
+                Entry::Sink(sink) => reads(&sink.fed().reads),
                 _ => false,
             })
             .map(|(name, _)| name.clone())

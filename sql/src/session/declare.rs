@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, SchemaError};
-use datafusion::error::DataFusionError;
+use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -19,10 +18,11 @@ use windrow_core::time;
 use super::catalog::StreamEntry;
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, Connectors, Pairs};
-use crate::dialect::{ColumnDef, CreateStream, OptionValue, Options};
+use crate::dialect::{ColumnDef, CreateStream, OptionValue, Options, Positions};
 use crate::error::{Error, ErrorKind, Result, nearest};
-use crate::exec::{CheckRule, ColumnExpr, ComputedColumn, data_fault};
+use crate::exec::{CheckRule, ColumnExpr, ComputedColumn};
 use crate::format::encode::setting::Settings;
+use crate::plan;
 
 /// A live partition that is silent for so long is not waited for.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +33,14 @@ const MAX_FUTURE: Duration = Duration::from_secs(300);
 pub(super) struct Declaration<'a> {
     pub(super) state: &'a SessionState,
     pub(super) connectors: &'a Connectors,
+}
+
+/// An expression of a declaration, as it is written.
+struct Written<'a> {
+    expr: &'a ast::Expr,
+    noun: &'static str,
+    positions: &'a Positions,
+    span: Range<usize>,
 }
 
 impl Declaration<'_> {
@@ -85,7 +93,8 @@ impl Declaration<'_> {
                     .map_err(|e| e.at(name.span.clone()))?;
                 let (connector, unknown) = kind
                     .source(&pairs(&options), declared.clone())
-                    .map_err(|error| located(error, &options))?;
+                    .map_err(|error| located(error, &options))
+                    .map_err(|error| at_column(error, &read))?;
                 refuse_unknown(&unknown, &options, &kind.option_names())?;
                 Some(connector)
             }
@@ -162,7 +171,7 @@ impl Declaration<'_> {
                 format!(
                     "column {} is {}, an event time must be a TIMESTAMP",
                     name.value,
-                    field.data_type()
+                    plan::sql_type(field.data_type())
                 ),
             )
             .help("compute one: ts TIMESTAMP AS (to_timestamp_millis(epoch))")
@@ -199,11 +208,21 @@ impl Declaration<'_> {
                 }
                 Some(expr) => {
                     let schema = Schema::new(working.clone());
-                    let (expr, data_type) = self
-                        .compile(expr, &schema, column.data_type.as_ref())
-                        .map_err(|error| error.at(column.span.clone()))?;
+                    let written = Written {
+                        expr,
+                        noun: "a computed column",
+                        positions: &create.positions,
+                        span: column.span.clone(),
+                    };
+                    let (expr, data_type) =
+                        self.compile(&written, &schema, column.data_type.as_ref())?;
                     let name = column.name.value.clone();
                     places.push(Some(working.len()));
+                    // A computed column takes the place of the source's of its name, which
+                    // may stand in its own expression alone.
+                    for field in working.iter_mut().filter(|field| *field.name() == name) {
+                        *field = field.clone().with_name(format!("{name} of the source"));
+                    }
                     working.push(Field::new(&name, data_type, true));
                     computed.push(ComputedColumn { name, expr });
                     note.push("computed".to_string());
@@ -216,6 +235,14 @@ impl Declaration<'_> {
                 note.push(format!("CHECK ({})", check.text));
             }
             notes.push(note.join(" "));
+        }
+        if read == 0 {
+            // No column of the source is listed: all of them are meant.
+            let computed = |name: &str| create.columns.iter().any(|one| one.name.value == name);
+            let inferred =
+                (0..source.fields().len()).filter(|place| !computed(source.field(*place).name()));
+            places.extend(inferred.map(Some));
+            notes.resize(places.len(), String::new());
         }
         let places: Vec<usize> = places.into_iter().flatten().collect();
         let fields: Vec<Field> = places.iter().map(|place| working[*place].clone()).collect();
@@ -240,9 +267,13 @@ impl Declaration<'_> {
         let of_columns = create.columns.iter().flat_map(|column| &column.checks);
         (of_columns.chain(&create.table_checks))
             .map(|check| {
-                let (expr, _) = self
-                    .compile(&check.expr, schema, Some(&DataType::Boolean))
-                    .map_err(|error| error.at(check.span.clone()))?;
+                let written = Written {
+                    expr: &check.expr,
+                    noun: "a CHECK",
+                    positions: &create.positions,
+                    span: check.span.clone(),
+                };
+                let (expr, _) = self.compile(&written, schema, Some(&DataType::Boolean))?;
                 Ok(CheckRule {
                     name: check.name.clone().unwrap_or_else(|| check.text.clone()),
                     expr,
@@ -254,34 +285,52 @@ impl Declaration<'_> {
     /// An expression over columns, of a type if one is asked for.
     fn compile(
         &self,
-        expr: &ast::Expr,
+        written: &Written<'_>,
         schema: &Schema,
         data_type: Option<&DataType>,
     ) -> Result<(ColumnExpr, DataType)> {
-        let schema = DFSchema::try_from(schema.clone()).map_err(data_fault)?;
+        let functions = self.state.scalar_functions().keys().cloned();
+        let context = plan::Context {
+            positions: written.positions,
+            span: written.span.clone(),
+            tables: &[],
+            functions: &functions.collect::<Vec<_>>(),
+        };
+        let told = |error| context.tell(error);
+        let refused = |message: String| {
+            Error::new(ErrorKind::Plan, message)
+                .at(written.span.clone())
+                .in_script(written.positions.script())
+        };
+        let noun = written.noun;
+        let schema = DFSchema::try_from(schema.clone()).map_err(told)?;
         let aliased = ast::ExprWithAlias {
-            expr: expr.clone(),
+            expr: written.expr.clone(),
             alias: None,
         };
-        let told = |error| {
-            let names = schema
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect::<Vec<_>>();
-            expression_fault(error, &names)
-        };
-        let mut expr = (self
+        let expr = (self
             .state
             .create_logical_expr_from_sql_expr(aliased, &schema))
         .map_err(told)?;
+        if let Some(what) = plan::not_of_one_row(&expr) {
+            return Err(
+                refused(format!("{noun} sees one row, and {what} needs more"))
+                    .help("compute it in a query: CREATE MATERIALIZED VIEW … AS SELECT …"),
+            );
+        }
+        if let Some(function) = plan::clock_function(&expr) {
+            return Err(refused(format!(
+                "{function}() would be fixed at the moment when the stream is created"
+            ))
+            .help("use the event time, or a time column that the source fills in"));
+        }
+        let mut expr = plan::widened(expr, &schema).map_err(told)?.data;
         let given = expr.get_type(&schema).map_err(told)?;
         let wanted = data_type.cloned().unwrap_or_else(|| given.clone());
         if wanted == DataType::Boolean && given != DataType::Boolean {
-            return Err(Error::new(
-                ErrorKind::Plan,
-                format!("a CHECK is a condition, not {given}"),
-            ));
+            let given = plan::sql_type(&given);
+            return Err(refused(format!("{noun} is a condition, not {given}"))
+                .help("compare the value: CHECK (v > 0)"));
         }
         if given != wanted {
             expr = expr.cast_to(&wanted, &schema).map_err(told)?;
@@ -348,27 +397,6 @@ pub(super) fn own_stream(
     })
 }
 
-/// An error about an expression of a stream, with the nearest column.
-fn expression_fault(error: DataFusionError, names: &[String]) -> Error {
-    if let DataFusionError::SchemaError(schema_error, _) = error.find_root()
-        && let SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
-    {
-        let error = Error::new(
-            ErrorKind::Plan,
-            format!("there is no column \"{}\"", field.name),
-        );
-        return match nearest(&field.name, names.iter().map(String::as_str)) {
-            Some(meant) => error.help(format!("did you mean {meant}?")),
-            None => error.help(format!("the columns are {}", names.join(", "))),
-        };
-    }
-    let error = data_fault(error);
-    match error.kind() {
-        ErrorKind::Data => Error::new(ErrorKind::Plan, error.message()),
-        _ => error,
-    }
-}
-
 /// The options of some names, taken out of the others.
 fn take(options: &mut Options, names: &[&str]) -> Options {
     let taken = names.iter().filter_map(|name| options.remove_entry(*name));
@@ -394,6 +422,16 @@ pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> 
     let span: Option<Range<usize>> = named.map(|(_, option)| option.span.clone());
     match span {
         Some(span) => error.at(span),
+        None => error,
+    }
+}
+
+/// Places an error of a column that a source does not have at that column.
+fn at_column(error: Error, columns: &[&ColumnDef]) -> Error {
+    let column = (error.message().split_once("no column "))
+        .and_then(|(_, name)| (columns.iter()).find(|column| column.name.value == name));
+    match column {
+        Some(column) => error.at(column.name.span.clone()),
         None => error,
     }
 }

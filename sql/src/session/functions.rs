@@ -167,7 +167,7 @@ impl RowsNow for StreamRows {
         let Some(shared) = self.shared.upgrade() else {
             return Ok(Vec::new());
         };
-        let readings = self.stream.readings().clone();
+        let readings = self.stream.readings().list.clone();
         let driver = shared.driver();
         let mut batches = Vec::new();
         match self.kind {
@@ -185,8 +185,8 @@ impl RowsNow for StreamRows {
                 }
             }
             RowsOf::Rejected => {
-                // Every reading meets the same rejects: the first one's are enough.
-                if let Some(reading) = readings.first() {
+                // Every reading meets the same rejects: the newest one's are enough.
+                if let Some(reading) = readings.last() {
                     let rejects = driver.engine.rejects(reading.id)?;
                     let column = |text: fn(&windrow_core::stream::Reject) -> &str| -> ArrayRef {
                         Arc::new(StringArray::from_iter_values(rejects.iter().map(text)))

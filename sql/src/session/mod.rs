@@ -30,6 +30,8 @@ mod rows_source;
 
 mod stream_rules;
 
+mod fit;
+
 mod catalog;
 
 mod declare;
@@ -38,26 +40,40 @@ mod progress;
 
 mod shared;
 
+mod readings;
+
+mod settle;
+
+mod held;
+
 mod job;
 
 mod show;
 
 mod functions;
 
+mod to_timestamp;
+
 mod tables;
 
 mod statement;
 
+mod sink_fit;
+
+mod sinks;
+
 mod prepare;
 
 mod script;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use windrow_core::pipeline::{Cursor, Engine, EngineConfig, Next, PushReport, Stepped};
@@ -66,10 +82,10 @@ use windrow_core::stream::Sink;
 
 use crate::connector::registry::{Connector, ConnectorKind, Connectors};
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
-use catalog::{Entry, TableEntry};
+use catalog::{Entry, TableEntry, ViewEntry};
+use held::Reserved;
 use job::Found;
-use prepare::Doors;
-pub use progress::Progress;
+pub use progress::{Losses, Progress};
 use settings::Settings;
 use shared::{STEP_WAIT, Shared, now_ns};
 use statement::Running;
@@ -81,8 +97,14 @@ pub struct SessionConfig {
     pub workers: usize,
     /// Rejects kept for each stream; `None` = the default of [`EngineConfig`].
     pub rejects_max: Option<usize>,
+    /// Bytes of the rejects kept for each stream; `None` = the default of
+    /// [`EngineConfig`].
+    pub rejects_bytes_max: Option<usize>,
     /// Late rows kept for each stream; `None` = the default of [`EngineConfig`].
     pub late_rows_max: Option<usize>,
+    /// Bytes of the late rows kept for each stream; `None` = the default of
+    /// [`EngineConfig`].
+    pub late_bytes_max: Option<usize>,
 }
 
 /// Streams, views and sinks, and the engine that runs them. Clones share them.
@@ -138,7 +160,9 @@ impl Session {
         let engine = EngineConfig {
             workers: config.workers,
             rejects_max: config.rejects_max.unwrap_or(defaults.rejects_max),
+            rejects_bytes_max: (config.rejects_bytes_max).unwrap_or(defaults.rejects_bytes_max),
             late_rows_max: config.late_rows_max.unwrap_or(defaults.late_rows_max),
+            late_bytes_max: config.late_bytes_max.unwrap_or(defaults.late_bytes_max),
             ..defaults
         };
         let cancel = Arc::new(AtomicBool::new(false));
@@ -158,7 +182,8 @@ impl Session {
     ///
     /// # Errors
     /// If a statement does not fit or fails. Statements before it that created
-    /// something have done so.
+    /// something have done so, but for sinks: they are opened when the whole script
+    /// fits.
     pub fn sql(&self, text: &str) -> Result<Answer> {
         let script = Arc::new(Script {
             name: "sql".into(),
@@ -169,6 +194,11 @@ impl Session {
 
     /// Runs a script, giving the rows of every statement to `handler` as they come, and
     /// reads all its sources to their ends.
+    ///
+    /// A handler whose reader has gone ([`is_closed_pipe`]) is given no more rows; what
+    /// writes to sinks goes on, and this error is the answer.
+    ///
+    /// [`is_closed_pipe`]: crate::connector::stdout::is_closed_pipe
     ///
     /// # Errors
     /// If a statement does not fit or fails, or the session is cancelled.
@@ -181,9 +211,14 @@ impl Session {
     /// known to those that are checked later; do not run anything in this session.
     ///
     /// # Errors
-    /// If a statement does not fit.
-    pub fn check(&self, script: &Arc<Script>) -> Result<()> {
-        prepare::prepare(self, script, Doors::Closed).map(|_| ())
+    /// All that is wrong, in the order of the text, without what only follows from
+    /// something before it.
+    pub fn check(&self, script: &Arc<Script>) -> Result<(), Vec<Error>> {
+        let errors = prepare::check(self, script);
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(errors),
+        }
     }
 
     /// Reads the bounded sources of all queries to their ends and completes what waits
@@ -192,24 +227,7 @@ impl Session {
     /// # Errors
     /// If a query has failed, or the session is cancelled.
     pub fn run(&self) -> Result<()> {
-        // Jobs wait for queries of their own, which run.
-        while self.shared.driver().engine.has_running_queries() {
-            if self.shared.step(STEP_WAIT)? == Stepped::NoSource {
-                break;
-            }
-        }
-        self.shared.run_jobs()?;
-        self.first_failure()
-    }
-
-    fn first_failure(&self) -> Result<()> {
-        let queries = self.shared.named_queries();
-        for (_, query) in queries {
-            if let Some(error) = self.shared.failure(query) {
-                return Err(error);
-            }
-        }
-        Ok(())
+        self.shared.run_out()
     }
 
     /// Pushes rows into a stream without a connector. Columns go by name; a missing one
@@ -233,27 +251,15 @@ impl Session {
         producer: u32,
         records: RecordBatch,
     ) -> Result<PushReport> {
+        self.shared.check_cancelled()?;
         let entry = self.stream_entry(stream)?;
-        if entry.connector.is_some() {
-            return Err(Error::new(
-                ErrorKind::Plan,
-                format!("stream {stream} is fed by its connector"),
-            )
-            .help("push into a stream that was created without a connector"));
-        }
-        let records = fitted(&records, &entry.rules.source_schema())?;
-        let reading = self.shared.reading(&entry)?;
-        let mut driver = self.shared.driver();
-        let now = now_ns();
-        let bytes = records.get_array_memory_size() as u64;
-        let report = (driver.engine).push(reading, producer, &records, Vec::new(), bytes, now)?;
-        driver.engine.tick(now);
-        Ok(report)
+        self.shared.push(&entry, producer, &records)
     }
 
     fn stream_entry(&self, name: &str) -> Result<Arc<catalog::StreamEntry>> {
-        match self.shared.catalog().entries.get(name) {
-            Some(Entry::Stream(stream)) => Ok(stream.clone()),
+        let entry = self.shared.catalog().entries.get(name).cloned();
+        match entry {
+            Some(Entry::Stream(stream)) => Ok(stream),
             Some(other) => Err(Error::new(
                 ErrorKind::Plan,
                 format!("{name} is a {}, not a stream", other.noun()),
@@ -277,11 +283,13 @@ impl Session {
     /// # Errors
     /// If there is no such view.
     pub fn subscribe(&self, view: &str) -> Result<Subscription> {
-        match self.shared.catalog().entries.get(view) {
+        let entry = self.shared.catalog().entries.get(view).cloned();
+        match entry {
             Some(Entry::View(entry)) => match &entry.kept {
                 Some(kept) => Ok(Subscription {
                     cursor: kept.view.subscribe(),
                     session: self.clone(),
+                    view: entry.clone(),
                 }),
                 None => Err(
                     Error::new(ErrorKind::Plan, format!("view {view} keeps no rows"))
@@ -318,18 +326,29 @@ impl Session {
                 ),
             ));
         }
-        let mut catalog = self.shared.catalog();
-        if let Some(entry) = catalog.entries.get(name) {
-            let noun = entry.noun();
-            return Err(Error::new(
-                ErrorKind::Plan,
-                format!("there is a {noun} {name} already"),
-            ));
-        }
         let entry = TableEntry { schema, batches };
-        catalog
-            .entries
-            .insert(name.into(), Entry::Table(Arc::new(entry)));
+        self.add_entry(name, || Ok(Entry::Table(Arc::new(entry))))
+    }
+
+    /// Adds what is made under a name that nothing has.
+    fn add_entry(&self, name: &str, make: impl FnOnce() -> Result<Entry>) -> Result<()> {
+        let _reserved = {
+            let mut catalog = self.shared.catalog();
+            if let Some(entry) = catalog.entries.get(name) {
+                let message = format!("there is a {} {name} already", entry.noun());
+                return Err(Error::new(ErrorKind::Plan, message));
+            }
+            if !catalog.reserved.insert(name.into()) {
+                let message = format!("{name} is being created already");
+                return Err(Error::new(ErrorKind::Plan, message));
+            }
+            Reserved {
+                shared: &self.shared,
+                name: name.into(),
+            }
+        };
+        let entry = make()?;
+        self.shared.catalog().put(name, entry);
         Ok(())
     }
 
@@ -344,19 +363,10 @@ impl Session {
         source: Arc<dyn Connector>,
         event_time: Option<(&str, Duration)>,
     ) -> Result<()> {
-        let mut catalog = self.shared.catalog();
-        if let Some(entry) = catalog.entries.get(name) {
-            let noun = entry.noun();
-            return Err(Error::new(
-                ErrorKind::Plan,
-                format!("there is a {noun} {name} already"),
-            ));
-        }
-        let entry = declare::own_stream(name, source, event_time)?;
-        catalog
-            .entries
-            .insert(name.into(), Entry::Stream(Arc::new(entry)));
-        Ok(())
+        self.add_entry(name, || {
+            let entry = declare::own_stream(name, source, event_time)?;
+            Ok(Entry::Stream(Arc::new(entry)))
+        })
     }
 
     /// Adds a receiver of a materialized view's further rows.
@@ -416,7 +426,11 @@ impl Session {
     /// If the bytes are damaged, or of other streams and views.
     pub fn restore(&self, bytes: &[u8]) -> Result<()> {
         let snapshot = Snapshot::decode(bytes)?;
-        Ok(self.shared.driver().engine.load(&snapshot, now_ns())?)
+        let mut driver = self.shared.driver();
+        driver.engine.load(&snapshot, now_ns())?;
+        // A session that was cancelled may have been saved with results on their way.
+        driver.engine.resume();
+        Ok(())
     }
 
     /// Stops what is running at the next opportunity; calls that wait return with an
@@ -430,73 +444,36 @@ impl Session {
         self.shared.cancel.clone()
     }
 
-    /// Publishes what sinks were given; open windows are not emitted, and what would be
-    /// answered once all rows have been read is not begun.
+    /// Ends sinks before their rows have ended; open windows are not emitted, and what
+    /// would be answered once all rows have been read is not begun. What was written over
+    /// live streams is published; over bounded ones, a file that would pass for the whole
+    /// is not. Gives the names of what is missing therefore.
     ///
     /// # Errors
     /// If a query has failed, or a sink cannot publish.
-    pub fn stop(&self) -> Result<()> {
+    pub fn stop(&self) -> Result<Vec<String>> {
         self.shared.abandon_jobs();
-        self.shared.driver().engine.stop();
-        self.first_failure()
+        let given_up = self.shared.driver().engine.stop();
+        self.shared.first_failure()?;
+        Ok([self.shared.take_unwritten(), given_up].concat())
+    }
+
+    /// Gives up what sinks were given and have not published: no file is left behind.
+    pub fn abort(&self) {
+        self.shared.abandon_jobs();
+        self.shared.driver().engine.abort();
     }
 
     /// Where the session stands; asked from any thread, it does not wait.
     pub fn progress(&self) -> Progress {
         self.shared.progress()
     }
-}
 
-/// Rows with the columns of `schema`, by name.
-fn fitted(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let given = records.schema();
-    for field in given.fields() {
-        if schema.column_with_name(field.name()).is_none() {
-            let names = schema.fields().iter().map(|field| field.name().as_str());
-            let error = Error::new(
-                ErrorKind::Data,
-                format!("there is no column {}", field.name()),
-            );
-            return Err(match nearest(field.name(), names.clone()) {
-                Some(meant) => error.help(format!("did you mean {meant}?")),
-                None => error.help(format!(
-                    "the columns are {}",
-                    names.collect::<Vec<_>>().join(", ")
-                )),
-            });
-        }
+    /// The streams of which rows were rejected or came late. Waits for a step that is
+    /// being done.
+    pub fn losses(&self) -> Vec<Losses> {
+        self.shared.losses()
     }
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| match given.column_with_name(field.name()) {
-            None => Ok(arrow::array::new_null_array(
-                field.data_type(),
-                records.num_rows(),
-            )),
-            Some((place, _)) => {
-                let column = records.column(place);
-                cast_with_options(column, field.data_type(), &options).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Data,
-                        format!(
-                            "column {} is {} and does not fit {}: {error}",
-                            field.name(),
-                            column.data_type(),
-                            field.data_type()
-                        ),
-                    )
-                })
-            }
-        });
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
-        .map_err(|error| Error::new(ErrorKind::Data, error.to_string()))
 }
 
 /// The answer to a script's last statement: rows that come as they are computed.
@@ -556,17 +533,12 @@ impl Iterator for Answer {
     }
 }
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.running.detach(&self.session.shared);
-    }
-}
-
 /// The rows of a materialized view as they come.
 #[derive(Debug)]
 pub struct Subscription {
     cursor: Cursor,
     session: Session,
+    view: Arc<ViewEntry>,
 }
 
 impl Subscription {
@@ -579,7 +551,7 @@ impl Subscription {
     pub fn poll(&mut self) -> Option<RecordBatch> {
         match self.cursor.next(Duration::ZERO) {
             Next::Batch(rows) => Some(rows),
-            Next::Pending | Next::End => None,
+            Next::Pending | Next::End | Next::Failed(_) => None,
         }
     }
 
@@ -587,20 +559,26 @@ impl Subscription {
     /// `None` if none came or the view has ended.
     ///
     /// # Errors
-    /// If the session is cancelled.
+    /// If the view's query has failed, or the session is cancelled.
     pub fn next_within(&mut self, wait: Duration) -> Result<Option<RecordBatch>> {
         let start = std::time::Instant::now();
         loop {
             match self.cursor.next(Duration::ZERO) {
                 Next::Batch(rows) => return Ok(Some(rows)),
-                Next::End => return Ok(None),
+                Next::End => {
+                    return match self.session.shared.work_failure(&self.view.work) {
+                        Some(error) => Err(error),
+                        None => Ok(None),
+                    };
+                }
+                Next::Failed(error) => return Err(shared::shared_error(&error)),
                 Next::Pending => {}
             }
             let left = wait.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Ok(None);
             }
-            if self.session.shared.step(STEP_WAIT.min(left))? == Stepped::NoSource
+            if self.session.shared.go_on(STEP_WAIT.min(left))? == Stepped::NoSource
                 && let Next::Batch(rows) = self.cursor.next(STEP_WAIT.min(left))
             {
                 return Ok(Some(rows));

@@ -1,65 +1,128 @@
 //! From statements to what can run: names, plans, queries attached; nothing is read.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema, SchemaRef};
 use windrow_core::pipeline::View;
-use windrow_core::stream::Sink;
 use windrow_core::time;
 
-use super::catalog::{Entry, Kept, SinkEntry, ViewEntry};
-use super::declare::{Declaration, located, pairs, refuse_unknown};
-use super::job::{BatchJob, BatchQuery, GraphRows};
+use super::catalog::{Entry, Kept, ViewEntry, Work};
+use super::declare::Declaration;
+use super::held::{Held, Leaving, Reserved};
+use super::job::{self, BatchJob, BatchQuery, GraphRows};
 use super::results::{QueueSink, ResultQueue};
-use super::shared::Shared;
-use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery, execute};
+use super::settle::{Inputs, Settles};
+use super::shared::{PLANNING_STACK_BYTES, Shared};
+use super::sink_fit::listed_names;
+use super::sinks::{self, Writer};
+use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
 use super::{Session, show};
 use crate::dialect::{
-    AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Statement,
-    StatementKind, parse_script,
+    AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
+    Statement, StatementKind, parse_script,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::plan::{self, Mode, Names, Planned, PlannedQuery};
 
-/// Plans every statement of a script and attaches its queries.
-pub(super) fn prepare(
-    session: &Session,
-    script: &Arc<Script>,
-    doors: Doors,
-) -> Result<Vec<Prepared>> {
-    let statements = parse_script(script)?;
-    let shared = &session.shared;
-    (statements.iter())
-        .map(|statement| {
-            Preparing {
-                shared,
-                script,
-                doors,
-            }
-            .statement(statement)
-            .map_err(|error| error.at(statement.span.clone()).in_script(script))
-        })
-        .collect()
+/// Plans every statement of a script, attaches its queries, and opens its sinks when all
+/// of it fits.
+pub(super) fn prepare(session: &Session, script: &Arc<Script>) -> Result<Vec<Prepared>> {
+    on_deep_stack(|| prepare_here(session, script))
 }
 
-/// Sinks of one query.
-type Sinks = Vec<Box<dyn Sink>>;
+/// Plans every statement of a script that can be; no sink is opened. What is wrong, in
+/// the order of the text; what only follows from an error before it is left out.
+pub(super) fn check(session: &Session, script: &Arc<Script>) -> Vec<Error> {
+    on_deep_stack(|| Ok(check_here(session, script))).unwrap_or_else(|error| vec![error])
+}
 
-/// Whether sinks are opened as they are declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doors {
-    Open,
-    Closed,
+/// Runs `work` on a thread with a stack of [`PLANNING_STACK_BYTES`].
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("windrow-plan".into())
+            .stack_size(PLANNING_STACK_BYTES)
+            .spawn_scoped(scope, work)
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, format!("no thread can be started: {error}"))
+            })?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn prepare_here(session: &Session, script: &Arc<Script>) -> Result<Vec<Prepared>> {
+    let statements = parse_script(script)?;
+    let preparing = Preparing::new(session, script);
+    let prepared: Result<Vec<_>> = (statements.iter())
+        .map(|statement| preparing.placed(statement))
+        .collect();
+    let writers = preparing.writers.into_inner();
+    match prepared {
+        Ok(prepared) => {
+            sinks::open(&session.shared, writers).map_err(|error| error.in_script(script))?;
+            Ok(prepared)
+        }
+        Err(error) => {
+            sinks::give_up(&session.shared, writers);
+            Err(error)
+        }
+    }
+}
+
+fn check_here(session: &Session, script: &Arc<Script>) -> Vec<Error> {
+    let statements = match parse_script(script) {
+        Ok(statements) => statements,
+        Err(error) => return vec![error],
+    };
+    let preparing = Preparing::new(session, script);
+    let mut errors = Vec::new();
+    let mut missing: Vec<&str> = Vec::new();
+    for statement in &statements {
+        let Err(error) = preparing.placed(statement) else {
+            continue;
+        };
+        let text = script.text.get(statement.span.clone()).unwrap_or_default();
+        let follows = (text.split(|c: char| !(c.is_alphanumeric() || c == '_')))
+            .any(|word| missing.iter().any(|name| name.eq_ignore_ascii_case(word)));
+        if !follows {
+            errors.push(error);
+        }
+        missing.extend(match &statement.kind {
+            StatementKind::CreateStream(create) => Some(create.name.value.as_str()),
+            StatementKind::CreateView(create) => Some(create.name.value.as_str()),
+            StatementKind::CreateSink(create) => Some(create.name.value.as_str()),
+            _ => None,
+        });
+    }
+    errors
 }
 
 struct Preparing<'a> {
     shared: &'a Arc<Shared>,
     script: &'a Arc<Script>,
-    doors: Doors,
+    /// Queries whose sinks are to be opened.
+    writers: RefCell<Vec<Writer>>,
 }
 
-impl Preparing<'_> {
+impl<'a> Preparing<'a> {
+    fn new(session: &'a Session, script: &'a Arc<Script>) -> Self {
+        Self {
+            shared: &session.shared,
+            script,
+            writers: RefCell::default(),
+        }
+    }
+
+    /// Plans a statement; errors point into it.
+    fn placed(&self, statement: &Statement) -> Result<Prepared> {
+        (self.statement(statement))
+            .map_err(|error| error.at(statement.span.clone()).in_script(self.script))
+    }
+
     fn statement(&self, statement: &Statement) -> Result<Prepared> {
         match &statement.kind {
             StatementKind::CreateStream(create) => self.create_stream(create),
@@ -71,8 +134,18 @@ impl Preparing<'_> {
                 analyze, statement, ..
             } => self.explain(*analyze, statement),
             StatementKind::Describe { name } => {
-                let entry = self.entry(name)?;
+                let entry = match self.shared.entry(&name.value) {
+                    Ok(Some(entry)) => entry,
+                    Ok(None) => self.entry(name)?,
+                    Err(error) => return Err(error.at(name.span.clone())),
+                };
                 Ok(Prepared::Rows(show::describe(&entry)?))
+            }
+            StatementKind::Show(what @ Show::Setting(name)) => {
+                let rows = show::show(self.shared, what);
+                Ok(Prepared::Rows(
+                    rows.map_err(|error| error.at(name.span.clone()))?,
+                ))
             }
             StatementKind::Show(what) => Ok(Prepared::Show(what.clone())),
             StatementKind::Drop {
@@ -102,7 +175,43 @@ impl Preparing<'_> {
     }
 
     fn plan(&self, query: &Query, mode: Mode) -> Result<PlannedQuery> {
-        plan::plan(&self.shared.state(), query, &self.names(), mode)
+        let state = self.shared.state();
+        let mut planned = plan::plan(&state, query, &self.names(), mode)?;
+        planned.reads.extend(self.views_named(query));
+        Ok(planned)
+    }
+
+    /// The views that a query names: plain ones are replaced by their queries in its plan.
+    fn views_named(&self, query: &Query) -> Vec<String> {
+        let mut names = plan::names(&self.shared.state(), query);
+        let catalog = self.shared.catalog();
+        names.retain(|name| matches!(catalog.entries.get(name), Some(Entry::View(_))));
+        names
+    }
+
+    /// What names stand for now.
+    fn resolve(&self, names: &[String]) -> Settles {
+        let catalog = self.shared.catalog();
+        let entries = names.iter().filter_map(|name| catalog.entries.get(name));
+        Settles {
+            all: names.iter().any(|name| name == "*"),
+            entries: entries.cloned().collect(),
+        }
+    }
+
+    /// What a continuous query takes its rows from.
+    fn inputs(&self, planned: &PlannedQuery) -> Inputs {
+        let mut settles = self.resolve(&planned.settles);
+        let waits = !settles.is_empty();
+        if settles.all {
+            let catalog = self.shared.catalog();
+            settles.entries.extend(catalog.entries.values().cloned());
+        }
+        let sources = self.resolve(&planned.reads).entries;
+        Inputs {
+            entries: [settles.entries, sources].concat(),
+            waits,
+        }
     }
 
     fn entry(&self, name: &Name) -> Result<Entry> {
@@ -121,48 +230,92 @@ impl Preparing<'_> {
         })
     }
 
-    /// Makes room for a new name; true if it is taken and may be.
-    fn is_taken(&self, name: &Name, or_replace: bool, if_not_exists: bool) -> Result<bool> {
-        let entry = self.shared.catalog().entries.get(&name.value).cloned();
-        let Some(entry) = entry else {
-            return Ok(false);
-        };
-        if if_not_exists {
-            return Ok(true);
-        }
-        if or_replace {
-            let readers = self.shared.catalog().readers(&name.value);
-            if !readers.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Plan,
-                    format!("{} is read by {}", name.value, readers.join(", ")),
-                )
-                .help(format!(
-                    "drop them with it first: DROP … {} CASCADE",
-                    name.value
-                ))
-                .at(name.span.clone()));
+    /// Reserves the name of a new `noun`; `None` if there is one already, and may be.
+    fn reserve(
+        &self,
+        name: &Name,
+        noun: &str,
+        or_replace: bool,
+        if_not_exists: bool,
+    ) -> Result<Option<Reserved<'_>>> {
+        let mut catalog = self.shared.catalog();
+        let refused = match catalog.entries.get(&name.value) {
+            None => None,
+            Some(entry) if if_not_exists && entry.noun() == noun => return Ok(None),
+            // A view may become materialized, and the other way round.
+            Some(entry)
+                if or_replace
+                    && (entry.noun() == noun || entry.is_view() && noun.ends_with("view")) =>
+            {
+                let readers = catalog.readers(&name.value);
+                (!readers.is_empty()).then(|| {
+                    let message = format!("{} is read by {}", name.value, readers.join(", "));
+                    let help = format!("drop them with it first: DROP … {} CASCADE", name.value);
+                    Error::new(ErrorKind::Plan, message).help(help)
+                })
             }
-            let prepared = self.remove(&name.value);
-            execute(self.shared, prepared)?;
-            return Ok(false);
+            Some(entry) => {
+                let message = format!("there is a {} {} already", entry.noun(), name.value);
+                let help = match or_replace || if_not_exists {
+                    true => format!(
+                        "choose another name, or write {} {} first",
+                        entry.drop_words(),
+                        name.value
+                    ),
+                    false => {
+                        "choose another name, or write CREATE OR REPLACE or IF NOT EXISTS".into()
+                    }
+                };
+                Some(Error::new(ErrorKind::Plan, message).help(help))
+            }
+        };
+        if let Some(error) = refused {
+            return Err(error.at(name.span.clone()));
         }
-        Err(Error::new(
-            ErrorKind::Plan,
-            format!("there is a {} {} already", entry.noun(), name.value),
-        )
-        .help("choose another name, or write CREATE OR REPLACE or IF NOT EXISTS")
-        .at(name.span.clone()))
+        if !catalog.reserved.insert(name.value.clone()) {
+            let message = format!("{} is being created already", name.value);
+            return Err(Error::new(ErrorKind::Plan, message).at(name.span.clone()));
+        }
+        Ok(Some(Reserved {
+            shared: self.shared,
+            name: name.value.clone(),
+        }))
     }
 
-    fn insert_entry(&self, name: &str, entry: Entry) {
-        self.shared.catalog().entries.insert(name.into(), entry);
+    /// Puts an entry under its name; what it replaces goes when this statement's turn comes.
+    fn put(&self, name: &str, entry: Entry) -> Prepared {
+        let replaced = self.shared.catalog().put(name, entry);
+        match replaced {
+            Some(ticket) => Prepared::Leave(Leaving {
+                shared: self.shared.clone(),
+                tickets: vec![ticket],
+            }),
+            None => Prepared::Done,
+        }
+    }
+
+    /// A view or a sink that is replaced cannot read what it replaces.
+    fn refuse_itself(&self, name: &Name, reads: &[String]) -> Result<()> {
+        match reads.contains(&name.value) {
+            true => Err(
+                Error::new(ErrorKind::Plan, format!("{} would read itself", name.value))
+                    .help("create it under another name")
+                    .at(name.span.clone()),
+            ),
+            false => Ok(()),
+        }
     }
 
     fn create_stream(&self, create: &CreateStream) -> Result<Prepared> {
-        if self.is_taken(&create.name, create.or_replace, create.if_not_exists)? {
+        let Some(_reserved) = self.reserve(
+            &create.name,
+            "stream",
+            create.or_replace,
+            create.if_not_exists,
+        )?
+        else {
             return Ok(Prepared::Done);
-        }
+        };
         let declaration = Declaration {
             state: &self.shared.state(),
             connectors: &self.shared.connectors(),
@@ -172,16 +325,29 @@ impl Preparing<'_> {
             // Rows can be pushed from now on, whether anything reads them or not.
             self.shared.reading(&stream)?;
         }
-        self.insert_entry(&create.name.value, Entry::Stream(stream));
-        Ok(Prepared::Done)
+        Ok(self.put(&create.name.value, Entry::Stream(stream)))
     }
 
     fn create_view(&self, create: &CreateView) -> Result<Prepared> {
-        if self.is_taken(&create.name, create.or_replace, create.if_not_exists)? {
+        let noun = match create.materialized {
+            true => "materialized view",
+            false => "view",
+        };
+        let Some(_reserved) =
+            self.reserve(&create.name, noun, create.or_replace, create.if_not_exists)?
+        else {
             return Ok(Prepared::Done);
+        };
+        if let Some((option, value)) = create.options.first_key_value() {
+            return Err(Error::new(
+                ErrorKind::Option,
+                format!("a view has no option \"{option}\""),
+            )
+            .help(
+                "leave WITH (…) out; SET view_bytes_max = … bounds what a materialized view keeps",
+            )
+            .at(value.name_span.clone()));
         }
-        let unknown: Vec<String> = create.options.keys().cloned().collect();
-        refuse_unknown(&unknown, &create.options, &[])?;
         let name = create.name.value.clone();
         let text = self
             .script
@@ -190,26 +356,39 @@ impl Preparing<'_> {
             .unwrap_or_default()
             .to_string();
         let entry = if create.materialized {
-            let PlannedQuery { how, reads, .. } = self.plan(&create.query, Mode::Continuous)?;
-            let schema = how.schema();
+            let planned = self.plan(&create.query, Mode::Continuous)?;
+            self.refuse_itself(&create.name, &planned.reads)?;
+            let sources = self.resolve(&planned.reads).entries;
+            let inputs = self.inputs(&planned);
+            let schema = planned.how.schema();
             let bytes_max = self.shared.settings().view_bytes_max();
             let view = Arc::new(View::new(schema.clone(), bytes_max));
-            let (timing, query) = match how {
+            let mut held = Held::new(self.shared);
+            let (timing, query) = match planned.how {
                 Planned::Graph(graph) => {
                     let timing = graph.timing.clone();
-                    let attached =
-                        self.shared
-                            .attach(graph, &name, Some(view.clone()), Vec::new())?;
-                    self.shared.start_tables(attached.tables);
-                    (timing, Some(attached.query))
+                    let view = Some(view.clone());
+                    let ready =
+                        job::attach(self.shared, graph, &name, view, Vec::new(), &mut held.work)?;
+                    let query = ready.query;
+                    job::start(
+                        self.shared,
+                        ready.tables,
+                        ready.waits,
+                        inputs,
+                        &mut held.work,
+                    );
+                    (timing, Some(query))
                 }
                 Planned::Batch(plan) => {
-                    let query = BatchQuery::attach(self.shared, plan, &name)?;
-                    self.add_job(BatchJob {
+                    let query = BatchQuery::attach(self.shared, plan, &name, &mut held.work)?;
+                    let job = BatchJob {
                         query,
                         view: Some(view.clone()),
                         sinks: Vec::new(),
-                    });
+                        failure: held.work.failure.clone(),
+                    };
+                    (self.shared).add_job(Box::new(job), inputs.entries, &mut held.work);
                     let timing = plan::Timing {
                         bounded: true,
                         ..plan::Timing::default()
@@ -217,11 +396,14 @@ impl Preparing<'_> {
                     (timing, None)
                 }
             };
+            let (reads, work) = (planned.reads, held.keep());
             ViewEntry {
                 name: name.clone(),
                 schema,
                 text,
                 reads,
+                sources,
+                work,
                 kept: Some(Kept {
                     view,
                     timing,
@@ -231,139 +413,89 @@ impl Preparing<'_> {
             }
         } else {
             let plan = plan::logical(&self.shared.state(), &create.query, &self.names())?;
-            let reads = plan::relations(&plan)
-                .iter()
-                .map(|relation| relation.name.clone())
-                .collect();
+            let relations = plan::relations(&plan);
+            let relations = relations.iter().map(|relation| relation.name.clone());
+            let reads: Vec<String> = relations.chain(self.views_named(&create.query)).collect();
+            self.refuse_itself(&create.name, &reads)?;
             ViewEntry {
                 name: name.clone(),
                 schema: Arc::new(plan.schema().as_arrow().clone()),
                 text,
                 reads,
+                sources: Vec::new(),
+                work: Work::default(),
                 kept: None,
                 plan: Some(plan),
             }
         };
-        self.insert_entry(&name, Entry::View(Arc::new(entry)));
-        Ok(Prepared::Done)
-    }
-
-    fn add_job(&self, job: BatchJob) {
-        let jobs = self.shared.jobs.lock();
-        jobs.unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(Box::new(job));
+        Ok(self.put(&name, Entry::View(Arc::new(entry))))
     }
 
     fn create_sink(&self, create: &CreateSink) -> Result<Prepared> {
-        if self.is_taken(&create.name, create.or_replace, create.if_not_exists)? {
+        let Some(_reserved) = self.reserve(
+            &create.name,
+            "sink",
+            create.or_replace,
+            create.if_not_exists,
+        )?
+        else {
             return Ok(Prepared::Done);
-        }
-        let mut options = create.options.clone();
-        let Some(connector) = options.remove("connector") else {
-            return Err(Error::new(
-                ErrorKind::Option,
-                format!("sink {} does not say where rows go", create.name.value),
-            )
-            .help("for example WITH (connector = 'file', path = 'out.csv')")
-            .at(create.name.span.clone()));
         };
-        let connectors = self.shared.connectors();
-        let kind = connectors
-            .get(&connector.value)
-            .map_err(|error| error.at(connector.span.clone()))?
-            .clone();
-        let schema = match &create.columns {
-            Some(columns) => {
-                let fields = columns.iter().map(|column| {
-                    let data_type = column.data_type.clone();
-                    let data_type = data_type.unwrap_or(arrow::datatypes::DataType::Utf8);
-                    Field::new(&column.name.value, data_type, true)
-                });
-                Some(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+        let entry = sinks::declared(self.shared, create)?;
+        let entry = match &create.query {
+            None => Arc::new(entry),
+            Some(query) => {
+                let planned = self.plan(query, Mode::Continuous)?;
+                self.refuse_itself(&create.name, &planned.reads)?;
+                let inputs = self.inputs(&planned);
+                let span = query.span.clone();
+                let writer = sinks::created(self.shared, create, entry, planned, inputs, span)?;
+                let entry = writer.entry().clone();
+                self.writers.borrow_mut().push(writer);
+                entry
             }
-            None => None,
         };
-        let mut entry = SinkEntry {
-            name: create.name.value.clone(),
-            kind,
-            connector_name: connector.value.clone(),
-            options: pairs(&options),
-            schema,
-            reads: Vec::new(),
-            query: Default::default(),
-        };
-        if let Some(query) = &create.query {
-            let planned = self.plan(query, Mode::Continuous)?;
-            entry.reads = planned.reads.clone();
-            entry.schema.get_or_insert_with(|| planned.how.schema());
-            let (sinks, unknown) = (self.open(&entry, &planned.how.schema()))
-                .map_err(|error| located(error, &options))?;
-            refuse_unknown(&unknown, &options, &entry.kind.option_names())?;
-            self.write_to(&entry, planned, sinks)?;
-        }
-        self.insert_entry(&create.name.value, Entry::Sink(Arc::new(entry)));
-        Ok(Prepared::Done)
-    }
-
-    /// A sink for rows of `schema` and the names of options that it does not know; no
-    /// sink where none is to be opened.
-    fn open(&self, entry: &SinkEntry, schema: &SchemaRef) -> Result<(Sinks, Vec<String>)> {
-        match self.doors {
-            Doors::Open => {
-                let (sink, unknown) = entry.kind.sink(&entry.options, schema)?;
-                Ok((vec![sink], unknown))
-            }
-            Doors::Closed => Ok((Vec::new(), entry.kind.check_sink(&entry.options, schema)?)),
-        }
-    }
-
-    /// Starts a continuous query into a sink.
-    fn write_to(&self, entry: &SinkEntry, planned: PlannedQuery, sinks: Sinks) -> Result<()> {
-        match planned.how {
-            Planned::Graph(graph) => {
-                let attached = self.shared.attach(graph, &entry.name, None, sinks)?;
-                self.shared.start_tables(attached.tables);
-                let queries = entry.query.lock();
-                queries
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .push(attached.query);
-            }
-            Planned::Batch(plan) => {
-                let query = BatchQuery::attach(self.shared, plan, &entry.name)?;
-                self.add_job(BatchJob {
-                    query,
-                    view: None,
-                    sinks,
-                });
-            }
-        }
-        Ok(())
+        Ok(self.put(&create.name.value, Entry::Sink(entry)))
     }
 
     /// Attaches a query that answers once, or goes on while its streams do.
     fn once(&self, query: &Query) -> Result<Waiting> {
-        let PlannedQuery { how, settles, .. } = self.plan(query, Mode::Once)?;
+        let planned = self.plan(query, Mode::Once)?;
+        self.once_planned(planned)
+    }
+
+    fn once_planned(&self, planned: PlannedQuery) -> Result<Waiting> {
+        let PlannedQuery { how, settles, .. } = planned;
         let name = self.shared.catalog().query_name();
+        let settles = self.resolve(&settles);
+        let mut held = Held::new(self.shared);
         let query = match how {
             Planned::Graph(graph) => {
                 let schema = graph.schema.clone();
                 let queue = Arc::new(ResultQueue::default());
                 let sink = Box::new(QueueSink(queue.clone()));
-                let attached = self.shared.attach(graph, &name, None, vec![sink])?;
+                let ready =
+                    job::attach(self.shared, graph, &name, None, vec![sink], &mut held.work)?;
                 WaitingQuery::Graph {
                     rows: GraphRows {
-                        query: attached.query,
+                        query: ready.query,
+                        parts: ready.parts,
                         queue,
                     },
-                    tables: attached.tables,
+                    tables: ready.tables,
                     schema,
                 }
             }
             Planned::Batch(plan) => {
-                WaitingQuery::Batch(BatchQuery::attach(self.shared, plan, &name)?)
+                let query = BatchQuery::attach(self.shared, plan, &name, &mut held.work)?;
+                WaitingQuery::Batch(query)
             }
         };
-        Ok(Waiting { settles, query })
+        Ok(Waiting {
+            settles,
+            query,
+            held,
+        })
     }
 
     fn insert(&self, insert: &Insert) -> Result<Prepared> {
@@ -376,8 +508,15 @@ impl Preparing<'_> {
             .at(insert.target.span.clone())),
             Entry::Stream(stream) => {
                 let source = stream.rules.source_schema();
-                let columns = self.insert_columns(insert, &source)?;
-                let rows = self.once(&insert.source)?;
+                let what = format!("stream {}", insert.target.value);
+                let columns = listed_names(&what, &insert.columns, Some(&source))?;
+                let columns = columns.unwrap_or_else(|| {
+                    let fields = source.fields().iter();
+                    fields.map(|field| field.name().clone()).collect()
+                });
+                let planned = self.plan(&insert.source, Mode::Once)?;
+                self.refuse_live(insert, &planned.reads)?;
+                let rows = self.once_planned(planned)?;
                 let width = match &rows.query {
                     WaitingQuery::Graph { schema, .. } => schema.fields().len(),
                     WaitingQuery::Batch(query) => query.schema.fields().len(),
@@ -398,13 +537,15 @@ impl Preparing<'_> {
                     stream,
                     columns,
                     rows,
+                    span: insert.target.span.clone(),
+                    script: self.script.clone(),
                 }))
             }
             Entry::Sink(entry) => {
                 let planned = self.plan(&insert.source, Mode::Continuous)?;
-                let (sinks, unknown) = self.open(&entry, &planned.how.schema())?;
-                refuse_unknown(&unknown, &Default::default(), &entry.kind.option_names())?;
-                self.write_to(&entry, planned, sinks)?;
+                let inputs = self.inputs(&planned);
+                let writer = sinks::inserted(self.shared, insert, &entry, planned, inputs)?;
+                self.writers.borrow_mut().push(writer);
                 Ok(Prepared::Done)
             }
             other => Err(Error::new(
@@ -419,39 +560,22 @@ impl Preparing<'_> {
         }
     }
 
-    fn insert_columns(&self, insert: &Insert, source: &SchemaRef) -> Result<Vec<String>> {
-        if insert.columns.is_empty() {
-            return Ok(source
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect());
+    /// An INSERT into a stream ends, and a live stream does not.
+    fn refuse_live(&self, insert: &Insert, reads: &[String]) -> Result<()> {
+        let sources = self.resolve(reads).entries;
+        let live = sources.iter().find_map(|entry| match entry {
+            Entry::Stream(stream) if stream.live.is_some() => Some(&stream.name),
+            _ => None,
+        });
+        match live {
+            Some(name) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{name} is a live stream, and an INSERT into a stream ends"),
+            )
+            .help("keep the rows in a materialized view and insert from that, or read this view in place of the stream")
+            .at(insert.source.span.clone())),
+            None => Ok(()),
         }
-        for column in &insert.columns {
-            if source.column_with_name(&column.value).is_none() {
-                let names = source.fields().iter().map(|field| field.name().as_str());
-                let error = Error::new(
-                    ErrorKind::Plan,
-                    format!(
-                        "stream {} has no column {}",
-                        insert.target.value, column.value
-                    ),
-                )
-                .at(column.span.clone());
-                return Err(match nearest(&column.value, names.clone()) {
-                    Some(meant) => error.help(format!("did you mean {meant}?")),
-                    None => error.help(format!(
-                        "the columns are {}",
-                        names.collect::<Vec<_>>().join(", ")
-                    )),
-                });
-            }
-        }
-        Ok(insert
-            .columns
-            .iter()
-            .map(|column| column.value.clone())
-            .collect())
     }
 
     fn explain(&self, analyze: bool, statement: &Statement) -> Result<Prepared> {
@@ -477,7 +601,10 @@ impl Preparing<'_> {
             }
         };
         let planned = self.plan(query, mode)?;
-        let mut lines = vec![plan::emission(&query.emit).to_string()];
+        let mut lines = Vec::new();
+        if planned.how.has_window() {
+            lines.push(plan::emission(&query.emit).to_string());
+        }
         lines.extend(plan::explain(&planned.how));
         let plan: ArrayRef = Arc::new(StringArray::from(lines));
         let rows = RecordBatch::try_from_iter([("plan", plan)])
@@ -507,12 +634,7 @@ impl Preparing<'_> {
         };
         if !fits {
             let noun = entry.noun();
-            let written = match &entry {
-                Entry::Stream(_) => "DROP STREAM",
-                Entry::View(_) => "DROP VIEW",
-                Entry::Sink(_) => "DROP SINK",
-                Entry::Table(_) => "DROP TABLE",
-            };
+            let written = entry.drop_words();
             return Err(
                 Error::new(ErrorKind::Plan, format!("{} is a {noun}", name.value))
                     .help(format!("write {written} {}", name.value))
@@ -537,35 +659,13 @@ impl Preparing<'_> {
             .help("drop them first, or all together with CASCADE")
             .at(name.span.clone()));
         }
-        let (mut queries, mut streams) = (Vec::new(), Vec::new());
-        for name in names.iter().rev() {
-            if let Prepared::Detach(of_queries, of_streams) = self.remove(name) {
-                queries.extend(of_queries);
-                streams.extend(of_streams);
-            }
-        }
-        Ok(Prepared::Detach(queries, streams))
-    }
-
-    /// Takes a name out of the catalogue; what is left to do is to detach it.
-    fn remove(&self, name: &str) -> Prepared {
-        let entry = self.shared.catalog().entries.remove(name);
-        let (mut queries, mut streams) = (Vec::new(), Vec::new());
-        match entry {
-            Some(Entry::Stream(stream)) => {
-                streams.extend(stream.readings().iter().map(|reading| reading.id));
-            }
-            Some(Entry::View(view)) => {
-                queries.extend(view.kept.as_ref().and_then(|kept| kept.query));
-            }
-            Some(Entry::Sink(sink)) => {
-                let of_sink = sink.query.lock();
-                let of_sink = of_sink.unwrap_or_else(std::sync::PoisonError::into_inner);
-                queries.extend(of_sink.iter().copied());
-            }
-            Some(Entry::Table(_)) | None => {}
-        }
-        Prepared::Detach(queries, streams)
+        let mut catalog = self.shared.catalog();
+        let tickets = names.iter().rev().filter_map(|name| catalog.take(name));
+        let tickets = tickets.collect();
+        Ok(Prepared::Leave(Leaving {
+            shared: self.shared.clone(),
+            tickets,
+        }))
     }
 
     fn alter(&self, name: &Name, action: &AlterAction) -> Result<Prepared> {
@@ -580,6 +680,15 @@ impl Preparing<'_> {
             }
         };
         match action {
+            AlterAction::End if stream.live.is_none() => Err(Error::new(
+                ErrorKind::Plan,
+                format!(
+                    "stream {} ends by itself, when all of it has been read",
+                    name.value
+                ),
+            )
+            .help("leave this out: SELECT waits for the end")
+            .at(name.span.clone())),
             AlterAction::End => Ok(Prepared::End(stream)),
             AlterAction::AdvanceWatermark { to, span } => {
                 let Some(event_time) = stream.event_time else {

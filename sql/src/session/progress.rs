@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use windrow_core::pipeline::Driver;
+use windrow_core::stream::Reject;
 use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
 use super::catalog::{Reading, StreamEntry};
@@ -30,20 +31,37 @@ pub struct Progress {
     pub is_live: bool,
 }
 
+/// What a stream did not take into its results.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// The stream, or the file that a query names.
+    pub stream: String,
+    /// How many rows were rejected.
+    pub rejected: u64,
+    /// The oldest of them that is kept.
+    pub example: Option<Reject>,
+    /// Whether rows are kept that came too late for a query.
+    pub late: bool,
+}
+
 /// Where a session stood when that was last looked at.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) at: Option<Instant>,
     pub(super) progress: Progress,
-    /// What queries that are no longer there had found late.
-    pub(super) late_before: u64,
+    /// What streams and queries that are no longer there had counted.
+    pub(super) before: Progress,
 }
 
-/// Where a session stands whose streams have these readings.
-pub(super) fn look(driver: &Driver, readings: &[(&Arc<StreamEntry>, Vec<Reading>)]) -> Progress {
-    let mut progress = Progress::default();
+/// Where a session stands whose streams have these readings, and had counted `before`.
+pub(super) fn look(
+    driver: &Driver,
+    readings: &[(&Arc<StreamEntry>, Vec<Reading>)],
+    before: &Progress,
+) -> Progress {
+    let mut progress = *before;
     // The inputs that have been read belong to the whole too.
-    let mut bytes_read = 0;
+    let mut bytes_read = before.bytes;
     for (stream, readings) in readings {
         for reading in readings {
             let Ok(stats) = driver.engine.stream_stats(reading.id) else {

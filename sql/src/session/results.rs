@@ -1,19 +1,22 @@
 //! Results on their way from the engine to who asked for them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use windrow_core::error::{Error as CoreError, Result as CoreResult};
 use windrow_core::stream::Sink;
 
-/// Bytes of results that may wait to be read.
+/// Bytes of results that may wait to be read. Where a query joins two inputs, those of one
+/// wait here while the other is read; beyond this the query fails.
 pub const RESULT_BYTES_MAX: usize = 4 << 30;
 
 /// A bounded queue of result batches.
 #[derive(Debug, Default)]
 pub(super) struct ResultQueue {
     state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +38,14 @@ impl ResultQueue {
         let batch = state.batches.pop_front()?;
         state.bytes -= batch.get_array_memory_size();
         Some(batch)
+    }
+
+    /// Waits until something is there or has ended, at most `wait`.
+    pub(super) fn wait(&self, wait: Duration) {
+        let unchanged = |state: &mut State| state.batches.is_empty() && !state.ended;
+        let _ = self
+            .changed
+            .wait_timeout_while(self.state(), wait, unchanged);
     }
 
     /// Whether nothing follows but what is there.
@@ -59,15 +70,17 @@ impl Sink for QueueSink {
             });
         }
         state.batches.push_back(records.clone());
+        self.0.changed.notify_all();
         Ok(())
     }
 
     fn finish(&mut self) -> CoreResult<()> {
-        self.0.state().ended = true;
+        self.abort();
         Ok(())
     }
 
     fn abort(&mut self) {
         self.0.state().ended = true;
+        self.0.changed.notify_all();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -10,21 +9,18 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::error::Result as CoreResult;
 use windrow_core::stream::{Source, SourceEvent};
 
-use crate::plan::RowsNow;
-
-/// Gives the rows of the moment when it is first polled.
+/// Gives rows that were taken before it started: a source is polled inside the engine,
+/// which those rows may have to ask.
 pub(super) struct RowsSource {
     schema: SchemaRef,
-    rows: Arc<dyn RowsNow>,
-    batches: Option<VecDeque<RecordBatch>>,
+    batches: VecDeque<RecordBatch>,
 }
 
 impl RowsSource {
-    pub(super) fn new(schema: SchemaRef, rows: Arc<dyn RowsNow>) -> Self {
+    pub(super) fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         Self {
             schema,
-            rows,
-            batches: None,
+            batches: batches.into(),
         }
     }
 }
@@ -41,16 +37,13 @@ impl Source for RowsSource {
     }
 
     fn poll(&mut self, _wait: Duration) -> CoreResult<SourceEvent> {
-        let batches = match &mut self.batches {
-            Some(batches) => batches,
-            empty => empty.insert(self.rows.rows()?.into()),
-        };
-        Ok(match batches.pop_front() {
+        Ok(match self.batches.pop_front() {
             Some(records) => SourceEvent::Batch {
                 partition: 0,
                 bytes: records.get_array_memory_size() as u64,
                 records,
                 rejected: Vec::new(),
+                origin: None,
             },
             None => SourceEvent::End,
         })

@@ -30,9 +30,21 @@ impl Settings {
         Self {
             values: vec![
                 setting(
+                    "late_bytes_max",
+                    config.late_bytes_max as u64,
+                    "bytes of the late rows kept for each stream",
+                    true,
+                ),
+                setting(
                     "late_rows_max",
                     config.late_rows_max as u64,
                     "late rows kept for each stream",
+                    true,
+                ),
+                setting(
+                    "rejects_bytes_max",
+                    config.rejects_bytes_max as u64,
+                    "bytes of the rejected rows kept for each stream",
                     true,
                 ),
                 setting(

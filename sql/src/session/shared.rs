@@ -1,6 +1,6 @@
 //! What the parts of a session share: the engine, the catalogue, the settings.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,31 +10,56 @@ use windrow_core::pipeline::{
 };
 use windrow_core::stream::Sink;
 
-use super::catalog::{Catalog, Entry, Reading, StreamEntry};
-use super::progress::{self, Progress, Seen};
-use super::rows_source::RowsSource;
+use super::catalog::{Catalog, Entry, Failure, JobId, Reading, Work};
+use super::progress::{self, Losses, Progress, Seen};
 use super::settings::Settings;
 use super::stream_rules::Rules;
 use crate::connector::registry::Connectors;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Graph, PlannedInput, PlannedTable};
+use crate::plan::{Graph, PlannedInput, PlannedTable, TableRows};
 
 /// How long a step waits for rows before it looks whether it was cancelled.
 pub(super) const STEP_WAIT: Duration = Duration::from_millis(20);
+
+/// The stack of the threads that plan. DataFusion recurses over expressions and plans as
+/// deep as they are nested, and a caller's thread may have little stack.
+pub(super) const PLANNING_STACK_BYTES: usize = 64 << 20;
 
 /// Work that waits until bounded inputs have been read.
 pub(super) trait Job: Send {
     fn run(self: Box<Self>, shared: &Shared) -> Result<()>;
 
-    /// Gives up what its sinks were given.
+    /// Gives it up, and what its sinks would be given.
     fn abort(&mut self);
+
+    /// As [`Job::abort`], and notes what is missing therefore.
+    fn stop(&mut self, shared: &Shared);
+}
+
+/// A job whose turn has not come.
+pub(super) struct PendingJob {
+    pub(super) id: JobId,
+    /// What it reads.
+    pub(super) inputs: Vec<Entry>,
+    /// Where its error goes.
+    pub(super) failure: Failure,
+    pub(super) job: Box<dyn Job>,
 }
 
 /// How often it is noted where the session stands, for those who ask while it works.
 const SEEN_EVERY: Duration = Duration::from_millis(100);
 
+/// How long to wait for rows after a first look that found none; it doubles with each.
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_millis(10);
+
 pub(super) struct Shared {
     driver: Mutex<Driver>,
+    /// Held while one waits for the driver. A thread that steps it again and again queues
+    /// here behind those who wait, instead of taking it back before they wake.
+    turn: Mutex<()>,
+    /// How many looks in a row have found no rows.
+    idle: AtomicU32,
     catalog: Mutex<Catalog>,
     pub(super) state: RwLock<SessionState>,
     pub(super) connectors: RwLock<Connectors>,
@@ -42,7 +67,12 @@ pub(super) struct Shared {
     /// Where the session stood when that was last looked at.
     progress: Mutex<Seen>,
     /// Work that DataFusion does once bounded inputs have been read, in order.
-    pub(super) jobs: Mutex<Vec<Box<dyn Job>>>,
+    pub(super) jobs: Mutex<Vec<PendingJob>>,
+    pub(super) jobs_made: AtomicU64,
+    /// Held while a job runs.
+    pub(super) job_turn: Mutex<()>,
+    /// Outputs that are missing because the work was stopped.
+    unwritten: Mutex<Vec<String>>,
     pub(super) cancel: Arc<AtomicBool>,
     pub(super) workers: usize,
     runtime: OnceLock<tokio::runtime::Runtime>,
@@ -69,6 +99,8 @@ pub(super) struct Attached {
     pub(super) query: QueryId,
     /// Tables that it reads, to be started when it runs.
     pub(super) tables: Vec<(StreamId, PlannedTable)>,
+    /// Whether one of them is the view that a job is still to compute.
+    pub(super) waits: bool,
 }
 
 /// The wall clock, in nanoseconds since the Unix epoch.
@@ -78,7 +110,7 @@ pub(super) fn now_ns() -> i64 {
 }
 
 /// Takes a lock whose content stays whole when its holder panics.
-fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -102,12 +134,17 @@ impl Shared {
     ) -> Self {
         Self {
             driver: Mutex::new(Driver::new(engine)),
+            turn: Mutex::default(),
+            idle: AtomicU32::new(0),
             catalog: Mutex::default(),
             state: RwLock::new(state),
             connectors: RwLock::new(connectors),
             settings: RwLock::new(settings),
             progress: Mutex::default(),
             jobs: Mutex::default(),
+            jobs_made: AtomicU64::new(0),
+            job_turn: Mutex::default(),
+            unwritten: Mutex::default(),
             cancel,
             workers,
             runtime: OnceLock::new(),
@@ -115,6 +152,7 @@ impl Shared {
     }
 
     pub(super) fn driver(&self) -> MutexGuard<'_, Driver> {
+        let _turn = whole(&self.turn);
         whole(&self.driver)
     }
 
@@ -154,6 +192,7 @@ impl Shared {
         }
         let runtime = builder
             .thread_name("windrow-sql")
+            .thread_stack_size(PLANNING_STACK_BYTES)
             .enable_time()
             .build()
             .map_err(|error| {
@@ -169,96 +208,62 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts what has to be read and carries on what arrives.
+    /// Starts what has to be read and carries on what arrives, waiting for it at most
+    /// `wait`.
     pub(super) fn step(&self, wait: Duration) -> Result<Stepped> {
         self.check_cancelled()?;
         self.start_readings()?;
-        let stepped = self.driver().step(wait, &now_ns);
+        let driver = self.driver();
+        Ok(self.step_with(driver, wait))
+    }
+
+    /// As [`Shared::step`]; `None` if another thread is doing it.
+    pub(super) fn try_step(&self, wait: Duration) -> Result<Option<Stepped>> {
+        self.check_cancelled()?;
+        self.start_readings()?;
+        let Some(turn) = free(&self.turn) else {
+            return Ok(None);
+        };
+        let driver = free(&self.driver);
+        drop(turn);
+        Ok(driver.map(|driver| self.step_with(driver, wait)))
+    }
+
+    fn step_with(&self, mut driver: MutexGuard<'_, Driver>, wait: Duration) -> Stepped {
+        // The waiting is done without the driver, so that rows can be pushed meanwhile.
+        let stepped = driver.step(Duration::ZERO, &now_ns);
         if stepped == Stepped::NoSource {
-            self.driver().engine.tick(now_ns());
+            driver.engine.tick(now_ns());
         }
+        drop(driver);
         let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= SEEN_EVERY);
-        if is_due(whole(&self.progress).at) {
+        let at = whole(&self.progress).at;
+        if is_due(at) {
             self.progress();
         }
-        Ok(stepped)
-    }
-
-    /// Starts the sources of streams that queries have been attached to.
-    fn start_readings(&self) -> Result<()> {
-        let streams: Vec<Arc<StreamEntry>> = (self.catalog().entries.values())
-            .filter_map(|entry| match entry {
-                Entry::Stream(stream) if stream.connector.is_some() => Some(stream.clone()),
-                _ => None,
-            })
-            .collect();
-        for stream in streams {
-            let Some(connector) = &stream.connector else {
-                continue;
-            };
-            let mut readings = stream.readings();
-            for reading in readings.iter_mut().filter(|reading| !reading.started) {
-                reading.started = true;
-                match connector.open() {
-                    Ok(source) => self.driver().start(reading.id, source),
-                    Err(error) => {
-                        let error = Arc::new(windrow_core::Error::from(error));
-                        self.driver().engine.fail_stream(reading.id, &error);
-                    }
-                }
+        match stepped {
+            Stepped::Idle => {
+                let looks = self.idle.fetch_add(1, Ordering::Relaxed).min(8);
+                std::thread::sleep((PAUSE_MIN * (1 << looks)).min(PAUSE_MAX).min(wait));
             }
+            Stepped::Progress | Stepped::NoSource => self.idle.store(0, Ordering::Relaxed),
         }
-        Ok(())
+        stepped
     }
 
-    /// The reading of a stream that a new query joins.
-    pub(super) fn reading(&self, stream: &StreamEntry) -> Result<StreamId> {
-        let mut readings = stream.readings();
-        let joins = (readings.last())
-            .filter(|reading| !reading.started || stream.live.is_some())
-            .copied();
-        if let Some(reading) = joins {
-            return Ok(reading.id);
-        }
-        let spec = stream.spec(readings.len());
-        let id = self.driver().engine.add_stream(spec, now_ns())?;
-        readings.push(Reading {
-            id,
-            // Nothing has to be started where rows are pushed.
-            started: stream.connector.is_none(),
-        });
-        Ok(id)
-    }
-
-    /// The streams of the engine that a stream's or a view's rows come from.
-    pub(super) fn upstream(&self, name: &str) -> Vec<StreamId> {
-        let entry = self.catalog().entries.get(name).cloned();
-        match entry {
-            Some(Entry::Stream(stream)) => {
-                stream.readings().iter().map(|reading| reading.id).collect()
-            }
-            Some(Entry::View(view)) => view
-                .reads
-                .iter()
-                .flat_map(|read| self.upstream(read))
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Attaches a graph under a name.
+    /// Attaches a graph under a name; what the engine does for it is added to `work`,
+    /// whether all goes well or not.
     pub(super) fn attach(
         &self,
         graph: Graph,
         name: &str,
         view: Option<Arc<View>>,
         sinks: Vec<Box<dyn Sink>>,
+        work: &mut Work,
     ) -> Result<Attached> {
-        let mut tables = Vec::new();
-        for table in &graph.tables {
-            let rules = Rules::none(table.schema.clone());
-            let id = self.add_table(&table.name, rules)?;
-            tables.push((id, table.clone()));
+        let (mut tables, mut waits) = (Vec::new(), false);
+        for table in graph.tables {
+            tables.push((self.add_table(&table, work)?, table));
         }
         let mut steps = Vec::with_capacity(graph.steps.len());
         for step in graph.steps {
@@ -272,7 +277,7 @@ impl Shared {
                         let Some(Entry::Stream(entry)) = entry else {
                             return Err(gone(&stream));
                         };
-                        Input::Stream(self.reading(&entry)?)
+                        Input::Stream(self.join(&entry, work)?)
                     }
                     PlannedInput::View(view) => {
                         let entry = self.catalog().entries.get(&view).cloned();
@@ -282,19 +287,22 @@ impl Shared {
                         let Some(kept) = &entry.kept else {
                             return Err(gone(&view));
                         };
+                        if let Some(error) = self.work_failure(&entry.work) {
+                            return Err(error);
+                        }
                         match kept.query.filter(|query| !self.has_ended(*query)) {
                             Some(query) => Input::Query(query),
                             None => {
-                                // Its rows are all there: they are read again.
-                                let rules = Rules::none(entry.schema.clone());
-                                let id = self.add_table(&view, rules)?;
+                                // Its rows are all there, or will be when the job that
+                                // computes them has run: they are read again.
+                                waits |= kept.query.is_none();
                                 let table = PlannedTable {
                                     name: view,
                                     schema: entry.schema.clone(),
-                                    rows: Arc::new(kept.clone()),
+                                    rows: TableRows::Now(Arc::new(kept.clone())),
                                 };
-                                self.driver()
-                                    .start(id, Box::new(RowsSource::new(table.schema, table.rows)));
+                                let id = self.add_table(&table, work)?;
+                                tables.push((id, table));
                                 Input::Stream(id)
                             }
                         }
@@ -314,27 +322,26 @@ impl Shared {
             sinks,
         };
         let query = self.driver().engine.attach(spec)?;
-        Ok(Attached { query, tables })
+        work.queries.push((name.into(), query));
+        Ok(Attached {
+            query,
+            tables,
+            waits,
+        })
     }
 
-    fn add_table(&self, name: &str, rules: Rules) -> Result<StreamId> {
+    fn add_table(&self, table: &PlannedTable, work: &mut Work) -> Result<StreamId> {
         let spec = windrow_core::pipeline::StreamSpec {
-            name: format!("{name} (rows)").into(),
-            prepare: rules.prepare(),
+            name: format!("{} (rows)", table.name).into(),
+            prepare: Rules::none(table.schema.clone()).prepare(),
             event_time: None,
             live: None,
             partitions: 1,
             on_error: Default::default(),
         };
-        Ok(self.driver().engine.add_stream(spec, now_ns())?)
-    }
-
-    /// Starts the tables of an attached graph: their rows are those of now.
-    pub(super) fn start_tables(&self, tables: Vec<(StreamId, PlannedTable)>) {
-        let mut driver = self.driver();
-        for (stream, table) in tables {
-            driver.start(stream, Box::new(RowsSource::new(table.schema, table.rows)));
-        }
+        let id = self.driver().engine.add_stream(spec, now_ns())?;
+        work.tables.push(id);
+        Ok(id)
     }
 
     fn has_ended(&self, query: QueryId) -> bool {
@@ -352,101 +359,90 @@ impl Shared {
         }
     }
 
-    /// Whether a stream's rows are still being read and will end.
-    fn is_being_read(&self, streams: &[StreamId]) -> bool {
-        let driver = self.driver();
-        streams.iter().any(|stream| {
-            let is_live = driver.engine.is_live(*stream).unwrap_or(true);
-            let ended = driver
-                .engine
-                .stream_stats(*stream)
-                .is_ok_and(|stats| stats.ended);
-            !is_live && !ended && driver.is_running(*stream)
-        })
-    }
-
-    /// Reads the bounded inputs of streams and views to their end; of all if `names`
-    /// holds `*`.
-    pub(super) fn settle(&self, names: &[String]) -> Result<()> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        self.start_readings()?;
-        loop {
-            let streams: Vec<StreamId> = if names.iter().any(|name| name == "*") {
-                let names: Vec<String> = self.catalog().entries.keys().cloned().collect();
-                names.iter().flat_map(|name| self.upstream(name)).collect()
-            } else {
-                names.iter().flat_map(|name| self.upstream(name)).collect()
-            };
-            if !self.is_being_read(&streams) {
-                break;
-            }
-            self.step(STEP_WAIT)?;
-        }
-        self.run_jobs()
-    }
-
-    /// The streams of the catalogue.
-    pub(super) fn streams(&self) -> Vec<Arc<StreamEntry>> {
-        (self.catalog().entries.values())
-            .filter_map(|entry| match entry {
-                Entry::Stream(stream) => Some(stream.clone()),
-                _ => None,
-            })
-            .collect()
-    }
-
     /// Where the session stands, or stood a moment ago if it is at work.
     pub(super) fn progress(&self) -> Progress {
         let streams = self.streams();
         // A source that is being opened may keep its stream locked for long.
         let readings: Option<Vec<_>> = (streams.iter())
-            .map(|stream| Some((stream, free(&stream.readings)?.clone())))
+            .map(|stream| Some((stream, free(&stream.readings)?.list.clone())))
             .collect();
         let (Some(readings), Some(driver)) = (readings, free(&self.driver)) else {
             return whole(&self.progress).progress;
         };
-        let mut progress = progress::look(&driver, &readings);
         let mut seen = whole(&self.progress);
-        progress.late += seen.late_before;
+        let progress = progress::look(&driver, &readings, &seen.before);
         seen.progress = progress;
         seen.at = Some(Instant::now());
         progress
+    }
+
+    /// The streams of which rows were rejected or came late.
+    pub(super) fn losses(&self) -> Vec<Losses> {
+        // The driver is taken after the readings, as everywhere.
+        let streams: Vec<_> = (self.streams().iter())
+            .map(|stream| (stream.name.clone(), stream.readings().list.clone()))
+            .collect();
+        let driver = self.driver();
+        let of = |(stream, readings): (String, Vec<Reading>)| {
+            let mut losses = Losses::default();
+            for reading in readings {
+                let Ok(stats) = driver.engine.stream_stats(reading.id) else {
+                    continue;
+                };
+                let late = driver.engine.late_rows(reading.id).unwrap_or_default();
+                losses.late |= !late.is_empty();
+                // Every reading meets the same rejects.
+                if stats.counters.rejected > losses.rejected {
+                    let rejects = driver.engine.rejects(reading.id).unwrap_or_default();
+                    losses.rejected = stats.counters.rejected;
+                    losses.example = rejects.into_iter().next();
+                }
+            }
+            losses.stream = stream;
+            losses
+        };
+        (streams.into_iter().map(of))
+            .filter(|losses| losses.rejected > 0 || losses.late)
+            .collect()
     }
 
     /// Takes a query off; what it has counted stays counted.
     pub(super) fn detach(&self, query: QueryId) {
         let mut driver = self.driver();
         if let Ok(stats) = driver.engine.query_stats(query) {
-            whole(&self.progress).late_before += stats.late;
+            whole(&self.progress).before.late += stats.late;
         }
         driver.engine.detach(query);
     }
 
-    /// Gives up the work that waits for bounded inputs.
-    pub(super) fn abandon_jobs(&self) {
-        for mut job in std::mem::take(&mut *whole(&self.jobs)) {
-            job.abort();
+    /// Takes a stream of the engine away; what it has counted stays counted.
+    pub(super) fn forget(&self, stream: StreamId) {
+        let mut driver = self.driver();
+        driver.stop(stream);
+        if let Ok(stats) = driver.engine.stream_stats(stream) {
+            let mut seen = whole(&self.progress);
+            seen.before.rows += stats.counters.received;
+            seen.before.bytes += stats.counters.bytes;
+            seen.before.rejected += stats.counters.rejected;
         }
+        driver.engine.remove_stream(stream);
     }
 
-    /// Runs the work that waits for bounded inputs.
-    pub(super) fn run_jobs(&self) -> Result<()> {
-        loop {
-            let next = {
-                let mut jobs = whole(&self.jobs);
-                if jobs.is_empty() {
-                    None
-                } else {
-                    Some(jobs.remove(0))
-                }
-            };
-            match next {
-                Some(job) => job.run(self)?,
-                None => return Ok(()),
-            }
-        }
+    /// Takes the rows of a table away, which no stream has counted.
+    pub(super) fn forget_table(&self, table: StreamId) {
+        let mut driver = self.driver();
+        driver.stop(table);
+        driver.engine.remove_stream(table);
+    }
+
+    /// Notes an output that is missing because the work was stopped.
+    pub(super) fn note_unwritten(&self, name: Option<String>) {
+        whole(&self.unwritten).extend(name);
+    }
+
+    /// The outputs that are missing because the work was stopped.
+    pub(super) fn take_unwritten(&self) -> Vec<String> {
+        std::mem::take(&mut *whole(&self.unwritten))
     }
 }
 
@@ -459,7 +455,7 @@ pub(super) fn shared_error(error: &Arc<windrow_core::Error>) -> Error {
             None => Error::new(ErrorKind::Data, error.to_string()),
         },
         Core::Shared(inner) => shared_error(inner),
-        Core::Limit { .. } => Error::new(ErrorKind::Limit, error.to_string()),
+        Core::Limit { .. } | Core::Bound { .. } => Error::new(ErrorKind::Limit, error.to_string()),
         Core::Io { .. } => Error::new(ErrorKind::Io, error.to_string()),
         Core::Panic { .. } => Error::new(ErrorKind::Internal, error.to_string()),
         _ => Error::new(ErrorKind::Data, error.to_string()),

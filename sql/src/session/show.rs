@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::shared::Shared;
 use crate::dialect::Show;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::column::declared_type;
 
 fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
     let columns = columns
@@ -36,22 +37,17 @@ fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 }
 
 impl Shared {
-    /// Continuous queries by name.
+    /// Continuous queries by name, each followed by the parts that feed it.
     pub(super) fn named_queries(&self) -> Vec<(String, QueryId)> {
-        let catalog = self.catalog();
         let mut queries = Vec::new();
-        for (name, entry) in &catalog.entries {
+        let standing = self.catalog().standing();
+        for entry in standing.values() {
             match entry {
-                Entry::View(view) => {
-                    let query = view.kept.as_ref().and_then(|kept| kept.query);
-                    queries.extend(query.map(|query| (name.clone(), query)));
-                }
+                Entry::View(view) => queries.extend(view.work.queries.iter().cloned()),
                 Entry::Sink(sink) => {
-                    let sinks = sink
-                        .query
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    queries.extend(sinks.iter().map(|query| (name.clone(), *query)));
+                    for work in &sink.fed().works {
+                        queries.extend(work.queries.iter().cloned());
+                    }
                 }
                 _ => {}
             }
@@ -59,10 +55,16 @@ impl Shared {
         queries
     }
 
-    /// The first reading of a stream: what its counters are about.
+    /// The newest reading of a stream: what its counters are about. Late rows are those of
+    /// all queries, whatever reading they have joined.
     fn stats(&self, stream: &StreamEntry) -> Option<StreamStats> {
-        let first = stream.readings().first().copied()?;
-        self.driver().engine.stream_stats(first.id).ok()
+        let readings = stream.readings().list.clone();
+        let driver = self.driver();
+        let mut all = (readings.iter().rev())
+            .filter_map(|reading| driver.engine.stream_stats(reading.id).ok());
+        let mut newest = all.next()?;
+        newest.late_let_go += all.map(|stats| stats.late_let_go).sum::<u64>();
+        Some(newest)
     }
 }
 
@@ -110,7 +112,7 @@ pub(super) fn stream_stats(shared: &Shared) -> Result<RecordBatch> {
     ])
 }
 
-/// `windrow.queries`: accepted = in_window + filtered + late, exactly.
+/// `windrow.queries`: accepted = in_window + filtered + late + failed, exactly.
 pub(super) fn query_stats(shared: &Shared) -> Result<RecordBatch> {
     let queries = shared.named_queries();
     let mut names = Vec::new();
@@ -139,6 +141,7 @@ pub(super) fn query_stats(shared: &Shared) -> Result<RecordBatch> {
         ("in_window", number(|stats| stats.in_window)),
         ("filtered", number(|stats| stats.filtered)),
         ("late", number(|stats| stats.late)),
+        ("failed", number(|stats| stats.failed)),
         ("missed_windows", number(|stats| stats.missed_windows)),
         ("emitted", number(|stats| stats.rows_out)),
         ("keys", number(|stats| stats.keys)),
@@ -153,8 +156,8 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
         Show::Streams => stream_stats(shared),
         Show::Queries => query_stats(shared),
         Show::Views => {
-            let catalog = shared.catalog();
-            let views: Vec<_> = (catalog.entries.values())
+            let entries = shared.catalog().standing();
+            let views: Vec<_> = (entries.values())
                 .filter_map(|entry| match entry {
                     Entry::View(view) => Some(view.clone()),
                     _ => None,
@@ -198,8 +201,8 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
             ])
         }
         Show::Sinks => {
-            let catalog = shared.catalog();
-            let sinks: Vec<_> = (catalog.entries.values())
+            let entries = shared.catalog().standing();
+            let sinks: Vec<_> = (entries.values())
                 .filter_map(|entry| match entry {
                     Entry::Sink(sink) => Some(sink.clone()),
                     _ => None,
@@ -223,19 +226,13 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
             ])
         }
         Show::Tables => {
-            let catalog = shared.catalog();
-            let names = catalog.names();
-            let kinds = names.iter().map(|name| {
-                catalog
-                    .entries
-                    .get(name)
-                    .map(|entry| entry.noun().to_string())
-            });
-            let kinds = texts(kinds);
-            table(vec![
-                ("name", texts(names.into_iter().map(Some))),
-                ("kind", kinds),
-            ])
+            let entries = shared.catalog().standing();
+            let named: Vec<_> = (entries.iter())
+                .filter(|(_, entry)| !matches!(entry, Entry::Stream(stream) if stream.implicit))
+                .collect();
+            let names = named.iter().map(|(name, _)| Some(name.to_string()));
+            let kinds = texts((named.iter()).map(|(_, entry)| Some(entry.noun().to_string())));
+            table(vec![("name", texts(names)), ("kind", kinds)])
         }
         Show::Functions => {
             let functions = functions(shared);
@@ -345,7 +342,7 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
             texts(
                 fields
                     .iter()
-                    .map(|field| Some(field.data_type().to_string())),
+                    .map(|field| Some(declared_type(field.data_type()))),
             ),
         ),
         ("notes", texts(notes)),

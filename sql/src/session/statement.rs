@@ -1,19 +1,22 @@
 //! Statements that are ready to run, and what becomes of them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use windrow_core::pipeline::{QueryId, StreamId};
+use windrow_core::batch::renamed;
+use windrow_core::pipeline::QueryId;
 
 use super::catalog::StreamEntry;
-use super::job::{BatchQuery, Found, GraphRows, RunningBatch};
+use super::held::{Held, Leaving};
+use super::job::{BatchQuery, Found, GraphRows, ReadyTable, RunningBatch, start_tables};
+use super::settle::Settles;
 use super::shared::Shared;
-use super::{Session, show};
+use super::show;
 use crate::dialect::Show;
-use crate::error::{Error, ErrorKind, Result};
-use crate::plan::PlannedTable;
+use crate::error::{Error, ErrorKind, Result, Script};
 
 /// A statement that is ready to run.
 pub(super) enum Prepared {
@@ -26,19 +29,20 @@ pub(super) enum Prepared {
     Insert(InsertRows),
     AdvanceWatermark(Arc<StreamEntry>, i64),
     End(Arc<StreamEntry>),
-    Detach(Vec<QueryId>, Vec<StreamId>),
+    Leave(Leaving),
 }
 
 /// A query that has been attached, but not started.
 pub(super) struct Waiting {
-    pub(super) settles: Vec<String>,
+    pub(super) settles: Settles,
     pub(super) query: WaitingQuery,
+    pub(super) held: Held,
 }
 
 pub(super) enum WaitingQuery {
     Graph {
         rows: GraphRows,
-        tables: Vec<(StreamId, PlannedTable)>,
+        tables: Vec<ReadyTable>,
         schema: SchemaRef,
     },
     Batch(BatchQuery),
@@ -49,6 +53,9 @@ pub(super) struct InsertRows {
     pub(super) stream: Arc<StreamEntry>,
     pub(super) columns: Vec<String>,
     pub(super) rows: Waiting,
+    /// Where it is written.
+    pub(super) span: Range<usize>,
+    pub(super) script: Arc<Script>,
 }
 
 /// Rows on their way to who asked.
@@ -61,11 +68,13 @@ pub(super) enum Running {
     Graph {
         rows: GraphRows,
         schema: SchemaRef,
+        _held: Held,
     },
     Batch {
         rows: RunningBatch,
         schema: SchemaRef,
         queries: Vec<QueryId>,
+        _held: Held,
     },
 }
 
@@ -111,15 +120,12 @@ impl Running {
         }
     }
 
-    pub(super) fn detach(&self, shared: &Shared) {
+    /// Whether nothing is being read that could bring more rows, though they have not
+    /// ended. Rows may be there.
+    pub(super) fn is_stalled(&self, shared: &Shared) -> Result<bool> {
         match self {
-            Self::Ready { .. } => {}
-            Self::Graph { rows, .. } => shared.detach(rows.query),
-            Self::Batch { queries, .. } => {
-                for query in queries {
-                    shared.detach(*query);
-                }
-            }
+            Self::Graph { rows, .. } => rows.is_stalled(shared),
+            Self::Ready { .. } | Self::Batch { .. } => Ok(false),
         }
     }
 }
@@ -133,8 +139,12 @@ impl Waiting {
                 tables,
                 schema,
             } => {
-                shared.start_tables(tables);
-                Running::Graph { rows, schema }
+                start_tables(shared, tables);
+                Running::Graph {
+                    rows,
+                    schema,
+                    _held: self.held,
+                }
             }
             WaitingQuery::Batch(query) => {
                 let schema = query.schema.clone();
@@ -143,6 +153,7 @@ impl Waiting {
                     rows: query.start(shared)?,
                     schema,
                     queries,
+                    _held: self.held,
                 }
             }
         })
@@ -156,7 +167,7 @@ pub(super) fn execute(shared: &Arc<Shared>, statement: Prepared) -> Result<Runni
         Prepared::Rows(rows) => Ok(Running::ready(rows)),
         Prepared::Show(what) => {
             if matches!(what, Show::Streams | Show::Queries | Show::Views) {
-                shared.settle(&["*".into()])?;
+                shared.settle(&Settles::all())?;
             }
             Ok(Running::ready(show::show(shared, &what)?))
         }
@@ -177,15 +188,8 @@ pub(super) fn execute(shared: &Arc<Shared>, statement: Prepared) -> Result<Runni
             driver.engine.end_stream(reading)?;
             Ok(Running::nothing())
         }
-        Prepared::Detach(queries, streams) => {
-            for query in queries {
-                shared.detach(query);
-            }
-            let mut driver = shared.driver();
-            for stream in streams {
-                driver.stop(stream);
-                driver.engine.remove_stream(stream);
-            }
+        Prepared::Leave(leaving) => {
+            drop(leaving);
             Ok(Running::nothing())
         }
     }
@@ -193,28 +197,30 @@ pub(super) fn execute(shared: &Arc<Shared>, statement: Prepared) -> Result<Runni
 
 impl InsertRows {
     fn run(self, shared: &Arc<Shared>) -> Result<()> {
-        let session = Session {
-            shared: shared.clone(),
-        };
+        let (span, script) = (self.span.clone(), self.script.clone());
+        (self.push_all(shared)).map_err(|error| error.at(span).in_script(&script))
+    }
+
+    fn push_all(self, shared: &Arc<Shared>) -> Result<()> {
         let mut running = self.rows.start(shared)?;
         loop {
-            let rows = match running.look(shared) {
-                Ok(Found::Rows(rows)) => rows,
-                Ok(Found::Pending) => continue,
-                Ok(Found::Stalled | Found::End) => break,
-                Err(error) => {
-                    running.detach(shared);
-                    return Err(error);
+            let rows = match running.look(shared)? {
+                Found::Rows(rows) => rows,
+                Found::Pending => continue,
+                Found::End => return Ok(()),
+                Found::Stalled => {
+                    return Err(Error::new(
+                        ErrorKind::Plan,
+                        "the rows to insert are not read any more",
+                    )
+                    .help("a stream that they come from may have been dropped"));
                 }
             };
             let fields: Vec<Field> = (rows.schema().fields().iter().zip(&self.columns))
                 .map(|(field, name)| Field::new(name, field.data_type().clone(), true))
                 .collect();
-            let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), rows.columns().to_vec())
-                .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-            session.push(&self.stream.name, rows)?;
+            let rows = renamed(&rows, &Arc::new(Schema::new(fields)))?;
+            shared.push(&self.stream, 0, &rows)?;
         }
-        running.detach(shared);
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use datafusion::catalog::{
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionConfig;
 
@@ -19,9 +20,11 @@ use super::catalog::{Entry, StreamEntry};
 use super::functions;
 use super::shared::Shared;
 use super::stream_rules::Rules;
+use super::to_timestamp;
 use crate::connector::registry::Pairs;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Origin, Relation, Timing};
+use crate::exec::time_functions;
+use crate::plan::{OperatorPlanner, Origin, Relation, Timing};
 
 const CATALOG: &str = "session";
 const SCHEMA: &str = "public";
@@ -39,7 +42,6 @@ pub(super) fn session_state(shared: Weak<Shared>, workers: usize) -> SessionStat
     options.sql_parser.map_string_types_to_utf8view = false;
     // A timestamp with a zone is in UTC unless it names another.
     options.execution.time_zone = Some("+00:00".into());
-    options.execution.parquet.schema_force_view_types = false;
 
     let catalog = MemoryCatalogProvider::new();
     let names: Arc<dyn SchemaProvider> = Arc::new(Names(shared.clone()));
@@ -55,12 +57,18 @@ pub(super) fn session_state(shared: Weak<Shared>, workers: usize) -> SessionStat
         .with_default_features()
         .with_catalog_list(Arc::new(list))
         .build();
+    to_timestamp::register(&mut state);
+    for function in time_functions() {
+        // The state's registry takes any function.
+        let _ = state.register_udf(Arc::new(function));
+    }
+    // The state's registry takes any planner.
+    let _ = state.register_expr_planner(Arc::new(OperatorPlanner));
     functions::register(&mut state, shared);
     state
 }
 
 pub(super) fn register_scalar(shared: &Shared, function: ScalarUDF) {
-    use datafusion::logical_expr::registry::FunctionRegistry;
     let state = shared.state.write();
     let mut state = state.unwrap_or_else(std::sync::PoisonError::into_inner);
     // The state's registry takes any function.
@@ -68,7 +76,6 @@ pub(super) fn register_scalar(shared: &Shared, function: ScalarUDF) {
 }
 
 pub(super) fn register_aggregate(shared: &Shared, function: AggregateUDF) {
-    use datafusion::logical_expr::registry::FunctionRegistry;
     let state = shared.state.write();
     let mut state = state.unwrap_or_else(std::sync::PoisonError::into_inner);
     // The state's registry takes any function.
@@ -101,30 +108,17 @@ impl SchemaProvider for Names {
     }
 }
 
-/// Whether a name that was not created can only be meant as a file.
+/// Whether a name that was not created can only be meant as a file: a dot inside one name
+/// stands between quotes.
 fn is_path(name: &str) -> bool {
-    name == "stdin" || name.contains(['/', '*', '?', '\\']) || {
-        let extension = name
-            .rsplit_once('.')
-            .map(|(_, extension)| extension.to_lowercase());
-        extension.is_some_and(|extension| {
-            const KNOWN: [&str; 12] = [
-                "csv", "tsv", "ndjson", "jsonl", "json", "arrow", "ipc", "feather", "parquet",
-                "gz", "zst", "txt",
-            ];
-            KNOWN.contains(&extension.as_str())
-        })
-    }
+    name == "stdin" || name.contains(['/', '*', '?', '\\', '.'])
 }
 
 impl Shared {
     /// What a name stands for in a query.
     fn relation(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let entry = self.catalog().entries.get(name).cloned();
-        let entry = match entry {
-            Some(entry) => entry,
-            None if is_path(name) => self.file(name)?,
-            None => return Ok(None),
+        let Some(entry) = self.entry(name)? else {
+            return Ok(None);
         };
         let relation = match &entry {
             Entry::Stream(stream) => Relation {
@@ -169,6 +163,15 @@ impl Shared {
         Ok(Some(Arc::new(relation)))
     }
 
+    /// What was created under a name, or the files that it means.
+    pub(super) fn entry(&self, name: &str) -> Result<Option<Entry>> {
+        let entry = self.catalog().entries.get(name).cloned();
+        match entry {
+            None if is_path(name) => self.file(name).map(Some),
+            entry => Ok(entry),
+        }
+    }
+
     /// A file, a pattern of files or the standard input, named in a query.
     fn file(&self, name: &str) -> Result<Entry> {
         let (connector, options) = match name {
@@ -191,8 +194,10 @@ impl Shared {
             implicit: true,
             readings: Default::default(),
         };
-        let entry = Entry::Stream(Arc::new(entry));
-        self.catalog().entries.insert(name.into(), entry.clone());
-        Ok(entry)
+        // Another thread may have named it meanwhile: all read the same.
+        let mut catalog = self.catalog();
+        let entry =
+            (catalog.entries.entry(name.into())).or_insert_with(|| Entry::Stream(Arc::new(entry)));
+        Ok(entry.clone())
     }
 }

@@ -30,7 +30,8 @@ fn values_are_held_up_to_a_named_limit() {
     let error = state.merge(&[2], &[0]).expect_err("twelve values");
     assert_eq!(
         error.to_string(),
-        "median() needs more than 10 values in its windows; raise percentile_values_max"
+        "median() needs more than 10 values in its windows; shorten the windows, or use \
+         approx_percentile_cont()"
     );
     // What is cleared is not held any more.
     state.clear(&[1, 2]);
@@ -44,8 +45,8 @@ fn values_are_held_up_to_a_named_limit() {
     let error = state.update(rows(&[0; 4], args)).expect_err("four values");
     assert!(matches!(
         error,
-        Error::Limit {
-            setting: "distinct_values_max",
+        Error::Bound {
+            remedy: "shorten the windows, or use approx_distinct()",
             ..
         }
     ));

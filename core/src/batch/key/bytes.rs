@@ -179,8 +179,7 @@ impl ByteTable {
     }
 
     #[inline(never)]
-    fn find_long(&self, bytes: &[u8]) -> u32 {
-        let hash = self.slots.seed.bytes(bytes);
+    fn find_long(&self, bytes: &[u8], hash: u64) -> u32 {
         self.slots.find(hash, |slot| {
             slot.low == hash && slot.len as usize == bytes.len() && slot.id != NO_ID && {
                 let start = slot.high as usize;
@@ -194,23 +193,31 @@ impl Table for ByteTable {
     type Key<'k> = ByteKey<'k>;
 
     #[inline(always)]
-    fn find_at_once(&self, key: ByteKey<'_>) -> u32 {
+    fn hash(&self, key: ByteKey<'_>) -> u64 {
         if key.len > SHORT_LEN_MAX {
-            return self.find_long(key.long);
+            return self.slots.seed.bytes(key.long);
         }
         let (low, high) = (key.words as u64, (key.words >> 64) as u64);
-        let hash = short_hash(self.slots.seed, low, high, key.len);
+        short_hash(self.slots.seed, low, high, key.len)
+    }
+
+    #[inline(always)]
+    fn find_at_once(&self, key: ByteKey<'_>, hash: u64) -> u32 {
+        if key.len > SHORT_LEN_MAX {
+            return self.find_long(key.long, hash);
+        }
+        let (low, high) = (key.words as u64, (key.words >> 64) as u64);
         self.slots.find_at_home(hash, |slot| {
             (slot.low == low) & (slot.high == high) & (slot.len as usize == key.len)
         })
     }
 
     fn find(&self, key: ByteKey<'_>) -> u32 {
+        let hash = self.hash(key);
         if key.len > SHORT_LEN_MAX {
-            return self.find_long(key.long);
+            return self.find_long(key.long, hash);
         }
         let (low, high) = (key.words as u64, (key.words >> 64) as u64);
-        let hash = short_hash(self.slots.seed, low, high, key.len);
         self.slots.find(hash, |slot| {
             slot.low == low && slot.high == high && slot.len as usize == key.len
         })

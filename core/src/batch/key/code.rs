@@ -202,12 +202,20 @@ impl Table for CodeTable {
     type Key<'k> = u64;
 
     #[inline(always)]
-    fn find_at_once(&self, code: u64) -> u32 {
+    fn hash(&self, code: u64) -> u64 {
+        match &self.map {
+            Map::Direct { .. } => 0,
+            Map::Hashed(slots) => hash(slots.seed, code),
+        }
+    }
+
+    #[inline(always)]
+    fn find_at_once(&self, code: u64, hash: u64) -> u32 {
         match &self.map {
             Map::Direct { first, ids } => direct(*first, ids, code),
-            Map::Hashed(slots) => slots.find_at_home(hash(slots.seed, code), |slot| {
-                (slot.code == code) & (slot.id != NO_ID)
-            }),
+            Map::Hashed(slots) => {
+                slots.find_at_home(hash, |slot| (slot.code == code) & (slot.id != NO_ID))
+            }
         }
     }
 

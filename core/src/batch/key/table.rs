@@ -40,8 +40,11 @@ pub(super) trait Table: Send + Sync + Debug {
     /// The key's id, or [`NO_ID`].
     fn find(&self, key: Self::Key<'_>) -> u32;
 
-    /// The key's id, or [`NO_ID`] if it is not found at once.
-    fn find_at_once(&self, key: Self::Key<'_>) -> u32;
+    /// The key's hash.
+    fn hash(&self, key: Self::Key<'_>) -> u64;
+
+    /// The id of the key with this hash, or [`NO_ID`] if it is not found at once.
+    fn find_at_once(&self, key: Self::Key<'_>, hash: u64) -> u32;
 
     /// Takes in a key that is not there.
     fn insert(&mut self, key: Self::Key<'_>, id: u32) -> Result<()>;
@@ -148,16 +151,23 @@ impl<T: Table> Keyed<T> {
             };
             match nulls {
                 None => {
-                    let keys = column.keys(first..first + ids.len());
-                    for ((i, id), key) in ids.iter_mut().enumerate().zip(keys) {
-                        *id = self.table.find_at_once(key);
-                        note(i, *id);
+                    // Two short loops keep more keys in flight than one long one.
+                    let mut hashes = [0_u64; BLOCK_ROWS];
+                    let keys = || column.keys(first..first + ids.len());
+                    for (hash, key) in hashes.iter_mut().zip(keys()) {
+                        *hash = self.table.hash(key);
+                    }
+                    for (i, (key, hash)) in keys().zip(hashes).enumerate() {
+                        let id = self.table.find_at_once(key, hash);
+                        ids[i] = id;
+                        note(i, id);
                     }
                 }
                 Some(nulls) => {
                     for (i, id) in ids.iter_mut().enumerate() {
                         *id = if nulls.is_valid(first + i) {
-                            self.table.find_at_once(column.key(first + i))
+                            let key = column.key(first + i);
+                            self.table.find_at_once(key, self.table.hash(key))
                         } else {
                             self.null
                         };

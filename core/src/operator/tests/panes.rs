@@ -1,9 +1,15 @@
 //! TUMBLE, HOP and CUMULATE over random streams.
 
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
-use super::harness::{Answer, Outcome, Row, Step, run, spec};
+use super::harness::{Answer, Outcome, Row, Step, records, run, spec};
 use super::oracle::{Random, check, expect_fixed};
+use super::states::{Dear, Plain};
+use crate::aggregate::registry::{Limits, NativeCall, native};
+use crate::batch::Batch;
 use crate::operator::window_aggregate;
 use crate::window::{Span, WindowKind};
 
@@ -126,7 +132,14 @@ proptest! {
         let kind = kind(random);
         let offset = random.within(-20, 20);
         let keys = random.within(0, 2) as usize;
-        let make = || window_aggregate(spec(kind, offset, keys)).expect("it fits");
+        let is_dear = random.within(0, 1) == 0;
+        let make = || {
+            let mut spec = spec(kind, offset, keys);
+            if is_dear {
+                spec.aggregates[3].factory = Arc::new(Dear(Plain::List));
+            }
+            window_aggregate(spec).expect("it fits")
+        };
 
         let single = run(make, &rows, bound, &one_by_one(&rows));
         check(&single, &expect_fixed(kind, offset, keys, &rows, bound), keys);
@@ -166,4 +179,53 @@ proptest! {
             assert_same(&outcome(calendar, &steps), &outcome(fixed, &[]), &steps);
         }
     }
+}
+
+#[test]
+fn the_values_of_a_median_are_held_twice_at_most_however_many_windows_hold_them() {
+    const PANES: i64 = 600;
+    let kind = WindowKind::Hop {
+        slide: Span::Ticks(1),
+        size: Span::Ticks(PANES),
+    };
+    let mut spec = spec(kind, 0, 0);
+    let median = NativeCall {
+        name: "median",
+        distinct: false,
+        ignore_nulls: false,
+        descending: false,
+        arg_types: &[DataType::Float64],
+        literals: &[],
+        limits: Limits::default(),
+    };
+    spec.aggregates.truncate(1);
+    spec.aggregates[0].factory = native(&median).expect("it fits").expect("it is native");
+    spec.aggregates[0].field = Arc::new(
+        spec.aggregates[0]
+            .field
+            .as_ref()
+            .clone()
+            .with_data_type(DataType::Float64),
+    );
+    let mut operator = window_aggregate(spec).expect("it fits");
+    let mut most = 0;
+    for time in 0..3 * PANES {
+        let rows: Vec<Row> = (0..10)
+            .map(|number| Row {
+                time: Some(time),
+                name: None,
+                site: 0,
+                value: number as f64,
+            })
+            .collect();
+        operator
+            .on_batch(0, Batch::on_time(records(&rows)))
+            .expect("takes rows");
+        operator.on_watermark(0, time).expect("takes a watermark");
+        operator.drain(1_000, &mut Vec::new()).expect("drains");
+        most = most.max(operator.counters().state_bytes);
+    }
+    // 6,000 values of 8 bytes, the same again in the window, and what vectors keep in
+    // hand; as suffixes of a block of panes they would be 14 MB.
+    assert!(most < 600_000, "{most} bytes");
 }

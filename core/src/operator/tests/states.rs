@@ -44,6 +44,24 @@ impl AggregateFactory for Plain {
     }
 }
 
+/// [`Plain`], as an aggregate whose states are dear to copy.
+#[derive(Debug)]
+pub(crate) struct Dear(pub(crate) Plain);
+
+impl AggregateFactory for Dear {
+    fn create(&self) -> Result<Box<dyn AggregateState>> {
+        self.0.create()
+    }
+
+    fn return_type(&self) -> DataType {
+        self.0.return_type()
+    }
+
+    fn holds_values(&self) -> bool {
+        true
+    }
+}
+
 impl AggregateState for State {
     fn resize(&mut self, slots: usize) {
         assert!(slots >= self.1.len(), "never shrinks");

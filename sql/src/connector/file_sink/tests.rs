@@ -75,20 +75,65 @@ fn an_abort_or_a_drop_leaves_nothing() {
                 sink.finish().expect("nothing is left to finish");
             }
         }
-        assert_eq!(names(&folder), (vec!["parts".to_owned()], 1));
-        assert_eq!(
-            fs::read_dir(folder.path().join("parts"))
-                .expect("a folder")
-                .count(),
-            0
-        );
+        // A folder that was made for it is taken away by an abort.
+        let parts = fs::read_dir(folder.path().join("parts")).map(Iterator::count);
+        assert_eq!(parts.ok(), (!aborted).then_some(0));
+        assert_eq!(names(&folder).1, usize::from(!aborted));
     }
+}
+
+#[test]
+fn a_stop_leaves_the_old_file_and_the_parts_that_are_complete() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("out.csv");
+    fs::write(&path, "the old one").expect("written");
+    let mut file = sink(options(&path, &[]));
+    file.write(&rows(0, 3)).expect("written");
+    let missing = file.stop().expect("stopped").expect("it is missing");
+    assert_eq!(missing, format!("'{}'", path.display()));
+    assert_eq!(text(&folder, "out.csv"), "the old one");
+    assert_eq!(names(&folder).1, 1);
+
+    let path = folder.path().join("parts");
+    let mut parts = sink(options(&path, &[("format", "csv"), ("roll_rows", "2")]));
+    parts.write(&rows(0, 3)).expect("written");
+    let missing = parts.stop().expect("stopped").expect("it is missing");
+    assert_eq!(missing, format!("the last part of '{}'", path.display()));
+    assert_eq!(text(&folder, "parts/part-00000.csv"), "n\n0\n1\n");
+    assert_eq!(fs::read_dir(&path).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_folder_of_parts_is_not_added_to_unasked() {
+    let folder = TempDir::new().expect("a folder");
+    let write = |more: &[(&str, &str)], from| {
+        let more = [&[("format", "csv"), ("header", "false")], more].concat();
+        let mut sink = FileSink::create(options(folder.path(), &more), &rows(0, 0).schema())?;
+        sink.write(&rows(from, from + 1)).expect("written");
+        sink.finish().expect("finished");
+        Ok::<_, Error>(())
+    };
+    write(&[("roll_rows", "1")], 0).expect("nothing is there");
+    let error = write(&[], 1).expect_err("a part is there");
+    assert!(error.message().ends_with("holds parts already"), "{error}");
+    assert!(error.to_string().contains("existing = 'append'"), "{error}");
+    write(&[("existing", "append")], 2).expect("it is asked for");
+    assert_eq!(text(&folder, "part-00000.csv"), "0\n");
+    assert_eq!(text(&folder, "part-00001.csv"), "2\n");
+    write(&[("existing", "replace")], 3).expect("it is asked for");
+    assert_eq!(names(&folder), (vec!["part-00000.csv".to_owned()], 1));
+    assert_eq!(text(&folder, "part-00000.csv"), "3\n");
 }
 
 #[test]
 fn parts_hold_so_many_rows_and_go_on_where_others_ended() {
     let folder = TempDir::new().expect("a folder");
-    let more = [("format", "csv"), ("roll_rows", "3"), ("header", "false")];
+    let more = [
+        ("format", "csv"),
+        ("roll_rows", "3"),
+        ("header", "false"),
+        ("existing", "append"),
+    ];
     for _ in 0..2 {
         let mut sink = sink(options(folder.path(), &more));
         sink.write(&rows(0, 2)).expect("written");
@@ -142,6 +187,10 @@ fn a_part_is_published_when_its_time_is_over() {
     seconds.store(20, Ordering::Relaxed);
     sink.write(&rows(2, 3)).expect("written");
     assert_eq!(text(&folder, "part-00001.ndjson"), "{\"n\":1}\n");
+    // No row has to come for it.
+    seconds.store(30, Ordering::Relaxed);
+    sink.tick().expect("published");
+    assert_eq!(text(&folder, "part-00002.ndjson"), "{\"n\":2}\n");
     sink.finish().expect("finished");
     assert_eq!(names(&folder), (names(&folder).0, 3));
 }
@@ -181,6 +230,45 @@ fn a_file_is_readable_as_any_other() {
     assert_eq!(mode("out.csv"), mode("other"));
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_replaced_keeps_its_mode_and_its_links() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = TempDir::new().expect("a folder");
+    let elsewhere = TempDir::new().expect("a folder");
+    let old = elsewhere.path().join("real.csv");
+    fs::write(&old, "the old one").expect("written");
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let link = folder.path().join("out.csv");
+    symlink(&old, &link).expect("made");
+    let mut sink = sink(options(&link, &[]));
+    // The temporary file stands beside the target, and is as secret.
+    assert_eq!(names(&folder).1, 1);
+    for entry in fs::read_dir(elsewhere.path()).expect("a folder") {
+        let metadata = entry.expect("readable").metadata().expect("a file");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    }
+    sink.write(&rows(0, 1)).expect("written");
+    sink.finish().expect("finished");
+    assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+    assert_eq!(fs::read_to_string(&old).expect("a file"), "n\n0\n");
+    let mode = fs::metadata(&old).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("socket.csv");
+    let _held = std::os::unix::net::UnixListener::bind(&path).expect("made");
+    let error = FileSink::create(options(&path, &[]), &rows(0, 0).schema());
+    let text = error.expect_err("a socket").to_string();
+    assert!(text.contains("it is a socket, not a file"), "{text}");
+    assert!(text.contains("help: "), "{text}");
+    assert_eq!(names(&folder).1, 1);
+}
+
 #[test]
 fn errors_say_what_to_change() {
     let folder = TempDir::new().expect("a folder");
@@ -188,6 +276,7 @@ fn errors_say_what_to_change() {
     let error = FileSink::create(options(&missing, &[]), &rows(0, 0).schema());
     let text = error.expect_err("no folder").to_string();
     assert!(text.contains("help: create the folder '"), "{text}");
+    assert!(!text.contains("tmp\""), "{text}");
 
     let path = folder.path().join("out.csv");
     fs::write(&path, "").expect("written");

@@ -109,6 +109,7 @@ impl Source for GeneratorSource {
                 bytes: bytes(&records),
                 records,
                 rejected: Vec::new(),
+                origin: None,
             }),
             Ok(Message::End) => {
                 self.has_ended = true;

@@ -122,6 +122,7 @@ fn the_source_gives_the_rows_of_the_generator_and_then_ends() {
             SourceEvent::Batch {
                 records,
                 rejected,
+                origin: _,
                 bytes,
                 partition,
             } => {

@@ -45,6 +45,14 @@ fn mistyped_keywords() {
 }
 
 #[test]
+fn forgotten_commas() {
+    check(
+        "SELECT sensor pm v FROM r",
+        "`v` is not expected here\n  --> sql:1:18: v\n   = help: a comma may be missing before it",
+    );
+}
+
+#[test]
 fn forgotten_words() {
     check(
         "SELECT a FROM r GROUP a",

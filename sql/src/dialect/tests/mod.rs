@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::ast::{SelectItem, SetExpr};
+
 use super::*;
 use crate::error::Script;
 
 mod arbitrary;
 mod errors;
+mod limits;
 mod plans;
 mod statements;
 mod windows;
@@ -43,4 +46,23 @@ fn error(text: &str) -> String {
         Ok(statements) => panic!("{statements:?}"),
         Err(error) => error.to_string(),
     }
+}
+
+/// A query as text, without the names that columns without any are given.
+fn plain(query: &Query) -> String {
+    let mut ast = query.ast.clone();
+    let mut body = ast.body.as_mut();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left.as_mut();
+    }
+    if let SetExpr::Select(select) = body {
+        for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { expr, alias } = item
+                && alias.quote_style == Some('"')
+            {
+                *item = SelectItem::UnnamedExpr(expr.clone());
+            }
+        }
+    }
+    ast.to_string()
 }

@@ -26,7 +26,7 @@ fn short(call: &WindowCall) -> String {
 
 fn check(text: &str, sql: &str, calls: &[&str]) {
     let query = query(text);
-    assert_eq!(query.ast.to_string(), sql, "{text}");
+    assert_eq!(plain(&query), sql, "{text}");
     let found: Vec<_> = query.windows.iter().map(short).collect();
     assert_eq!(found, calls, "{text}");
 }

@@ -5,6 +5,10 @@
 //! is text. Inside quotes, delimiters and line ends are text, two quotes are one, and
 //! an escape byte takes the meaning from the byte after it.
 //!
+//! A stray quote must not take good rows with it. Quotes that reach over a line end
+//! count only if a delimiter or a line end follows them; otherwise the first of them
+//! is held for a stray one, and the record ends with its first line.
+//!
 //! Records are found in two ways that must agree: [`Dialect::record`] field by field,
 //! by the parsers, and [`Dialect::boundary`] from quote to quote, by the thread that
 //! cuts a file into chunks for them.
@@ -47,8 +51,8 @@ pub(super) struct RecordEnd {
 pub(super) enum RecordFault {
     /// Text follows a closing quote.
     AfterQuote,
-    /// A quote is not closed: the record ends with its first line, so that one stray
-    /// quote does not take the rest of the file with it.
+    /// A quote is not closed, or only lines later and within a field: the record ends
+    /// with its first line, so that one stray quote does not take good rows with it.
     Unclosed,
 }
 
@@ -135,6 +139,13 @@ impl Walk {
         }
         self.plain = end;
     }
+
+    /// Gives up the record after its first line.
+    #[cold]
+    fn give_up(&mut self, bytes: &[u8]) {
+        (_, self.record) = line_end(bytes, self.record);
+        self.plain = self.record;
+    }
 }
 
 impl Dialect {
@@ -159,20 +170,16 @@ impl Dialect {
             if self.quote.is_some() && bytes.get(at).copied() == self.quote {
                 any_quoted = true;
                 let Some((text, after)) = self.quoted(bytes, at, scratch) else {
-                    let (end, next) = line_end(bytes, start);
-                    return RecordEnd {
-                        end,
-                        next,
-                        fields,
-                        fault: Some(RecordFault::Unclosed),
-                        quoted: false,
-                    };
+                    return unclosed(bytes, start, fields);
                 };
-                field(fields, FieldText { text, quoted: true });
                 end = find(bytes, after, self.delimiter, b'\n');
                 if end > after && !(line_end_at(bytes, end) && bytes[after..end] == *b"\r") {
+                    if memchr(b'\n', &bytes[at..after]).is_some() {
+                        return unclosed(bytes, start, fields);
+                    }
                     fault = fault.or(Some(RecordFault::AfterQuote));
                 }
+                field(fields, FieldText { text, quoted: true });
             } else {
                 end = find(bytes, at, self.delimiter, b'\n');
                 let mut text = &bytes[at..end];
@@ -259,23 +266,33 @@ impl Dialect {
 
     fn boundary_by_quotes(&self, bytes: &[u8], quote: u8) -> usize {
         let mut walk = Walk::default();
-        let mut quotes = places(bytes, quote).peekable();
-        while let Some(open) = quotes.next() {
-            if !self.opens(bytes, open, &mut walk) {
-                continue;
-            }
-            loop {
-                let Some(close) = quotes.next() else {
-                    return walk.record;
-                };
-                if quotes.next_if_eq(&(close + 1)).is_none() {
+        'walk: loop {
+            let start = walk.plain;
+            let mut quotes = (places(&bytes[start..], quote))
+                .map(|place| start + place)
+                .peekable();
+            while let Some(open) = quotes.next() {
+                if !self.opens(bytes, open, &mut walk) {
+                    continue;
+                }
+                loop {
+                    let Some(close) = quotes.next() else {
+                        return walk.record;
+                    };
+                    if quotes.next_if_eq(&(close + 1)).is_some() {
+                        continue;
+                    }
+                    if self.is_stray(bytes, open, close + 1) {
+                        walk.give_up(bytes);
+                        continue 'walk;
+                    }
                     walk.plain = close + 1;
                     break;
                 }
             }
+            walk.pass(bytes, bytes.len());
+            return walk.record;
         }
-        walk.pass(bytes, bytes.len());
-        walk.record
     }
 
     fn boundary_by_escapes(&self, bytes: &[u8], quote: u8) -> usize {
@@ -285,6 +302,10 @@ impl Dialect {
             at = open + 1;
             if self.opens(bytes, open, &mut walk) {
                 match self.close(bytes, open, quote) {
+                    Some(after) if self.is_stray(bytes, open, after) => {
+                        walk.give_up(bytes);
+                        at = walk.plain;
+                    }
                     Some(after) => (at, walk.plain) = (after, after),
                     None => return walk.record,
                 }
@@ -316,10 +337,36 @@ impl Dialect {
         }
     }
 
+    /// Whether the quote at `open` is a stray one: the quotes reach over a line end, and
+    /// at `after`, where they have closed, the field goes on. Where the bytes end too
+    /// soon to tell, no record ends behind it, and the answer makes no difference.
+    #[inline]
+    fn is_stray(&self, bytes: &[u8], open: usize, after: usize) -> bool {
+        let ends = match bytes.get(after) {
+            None | Some(b'\n') => true,
+            Some(b'\r') if line_end_at(bytes, after + 1) => true,
+            Some(byte) => *byte == self.delimiter,
+        };
+        !ends && memchr(b'\n', &bytes[open..after]).is_some()
+    }
+
     /// Whether the line at `start` is a comment.
     #[inline]
     pub(super) fn is_comment(&self, bytes: &[u8], start: usize) -> bool {
         self.comment.is_some() && bytes.get(start).copied() == self.comment
+    }
+}
+
+/// The end of a record that is given up after its first line.
+#[cold]
+fn unclosed(bytes: &[u8], start: usize, fields: usize) -> RecordEnd {
+    let (end, next) = line_end(bytes, start);
+    RecordEnd {
+        end,
+        next,
+        fields,
+        fault: Some(RecordFault::Unclosed),
+        quoted: false,
     }
 }
 

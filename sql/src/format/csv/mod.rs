@@ -15,6 +15,7 @@
 
 mod dialect;
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 pub(crate) use dialect::Dialect;
@@ -23,6 +24,7 @@ use dialect::{FieldText, RecordEnd, RecordFault, line_end};
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::{Column, type_name};
+use super::names::find;
 use super::number::Fault;
 use super::rows::{Piece, RowFault, RowShape, Rows};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +33,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// empty becomes `column_N`, one that was there before gets `_2`, `_3` and so on.
 fn header_names<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    // The last number that a name was given: the search for a free one goes on there.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for (index, field) in fields.into_iter().enumerate() {
         let field = String::from_utf8_lossy(field);
         let name = match field.trim() {
@@ -38,11 +43,12 @@ fn header_names<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
             name => name.to_owned(),
         };
         let mut unique = name.clone();
-        let mut count = 1;
-        while names.contains(&unique) {
-            count += 1;
-            unique = format!("{name}_{count}");
+        while taken.contains(&unique) {
+            let number = numbers.entry(name.clone()).or_insert(1);
+            *number += 1;
+            unique = format!("{name}_{number}");
         }
+        taken.insert(unique.clone());
         names.push(unique);
     }
     names
@@ -82,6 +88,14 @@ fn read_header(dialect: &Dialect, bytes: &[u8], file: &str) -> Result<Option<Hea
                 format!("{file}: its first line cannot be read as a CSV header"),
             )
             .help("if it is CSV, check delimiter, quote and comment, or set header = 'false'"));
+        }
+        // Old files of the Macintosh would be one long header.
+        if !end.quoted && memchr::memchr(b'\r', &bytes[at..end.end]).is_some() {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("{file}: its lines end in a carriage return alone"),
+            )
+            .help("convert it, for example with tr '\\r' '\\n'"));
         }
         return Ok(Some(Header {
             names: header_names(fields.iter().map(Vec::as_slice)),
@@ -227,19 +241,24 @@ impl CsvParser {
     }
 }
 
+/// The delimiter that a header of one column seems to have been written with.
+pub(crate) fn other_delimiter(names: &[String]) -> Option<&'static str> {
+    match names {
+        [name] if name.contains(';') => Some(";"),
+        [name] if name.contains('\t') => Some("tab"),
+        [name] if name.contains('|') => Some("|"),
+        [name] if name.contains(',') => Some(","),
+        _ => None,
+    }
+}
+
 /// The column of each field that a header names.
 fn by_name(shape: &RowShape, names: &[String]) -> Result<Vec<Option<usize>>> {
     let fields = shape.schema.fields();
+    let theirs: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut columns = vec![None; names.len()];
     for (column, field) in fields.iter().enumerate() {
-        let exact = names.iter().position(|name| name == field.name());
-        let found = exact.or_else(|| {
-            let mut alike = (names.iter().enumerate())
-                .filter(|(_, name)| name.eq_ignore_ascii_case(field.name()))
-                .map(|(index, _)| index);
-            alike.next().filter(|_| alike.next().is_none())
-        });
-        if let Some(index) = found
+        if let Some(index) = find(&theirs, field.name())
             && columns[index].is_none()
         {
             columns[index] = Some(column);
@@ -256,7 +275,10 @@ fn by_name(shape: &RowShape, names: &[String]) -> Result<Vec<Option<usize>>> {
                 declared.join(", ")
             ),
         )
-        .help("check delimiter, or set header = 'false' if the first line is a row"));
+        .help(match other_delimiter(names) {
+            Some(delimiter) => format!("set delimiter = '{delimiter}'"),
+            None => "check delimiter, or set header = 'false' if the first line is a row".into(),
+        }));
     }
     Ok(columns)
 }
@@ -326,7 +348,7 @@ impl ChunkParser for CsvParser {
                 Some(RowFault::value(name, &rows.columns[column], &text, fault))
             });
             match fault {
-                None => rows.accept(),
+                None => rows.accept(at),
                 Some(fault) => {
                     counted = (at, counted.1 + line_feeds(&bytes[counted.0..at]));
                     rows.reject(row, counted.1, fault);
@@ -339,6 +361,15 @@ impl ChunkParser for CsvParser {
         }
         let _stopped = rows.give(out)?;
         Ok(())
+    }
+
+    fn file(&self) -> &str {
+        &self.shape.file
+    }
+
+    fn row<'a>(&self, chunk: &'a Chunk, start: usize) -> &'a [u8] {
+        let end = (self.dialect).record(&chunk.bytes, start, &mut Vec::new(), |_, _| {});
+        &chunk.bytes[start..end.end]
     }
 }
 

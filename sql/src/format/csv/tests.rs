@@ -168,7 +168,7 @@ fn columns_are_found_by_name() {
     .expect_err("no column");
     assert_eq!(
         error.to_string(),
-        "f: its header (a;b) names none of the columns (b, gone, A)\n   = help: check delimiter, or set header = 'false' if the first line is a row"
+        "f: its header (a;b) names none of the columns (b, gone, A)\n   = help: set delimiter = ';'"
     );
 }
 
@@ -308,8 +308,76 @@ fn a_timestamp_format() {
     assert_eq!(rows, ["2026-01-31T12:30:00|2026-01-31"]);
     assert_eq!(
         rejects,
-        ["f:2 type: column ts: '2026-01-31' is not a TIMESTAMP"]
+        [
+            "f:2 type: column ts: '2026-01-31' is not a TIMESTAMP of the timestamp_format '%d.%m.%Y %H:%M'"
+        ]
     );
+}
+
+#[test]
+fn a_stray_quote_takes_one_line_only() {
+    let columns = [
+        ("t", DataType::Int64),
+        ("s", DataType::Utf8),
+        ("v", DataType::Int64),
+    ];
+    let text = "t,s,v\n0,\"a,1\n1,b,2\n2,\"c\",3\n3,d,4\n";
+    let (rows, rejects) = csv(&FormatOptions::default(), &columns, text);
+    assert_eq!(rows, ["1|b|2", "2|c|3", "3|d|4"]);
+    assert_eq!(rejects, ["f:2 parse: a quote is opened and not closed"]);
+
+    // The quotes of two fields, and one that really reaches over a line.
+    let text = "t,s,v\r\n0,\"a,1\r\n1,\"b\r\nc\",2\r\n2,\"d,3\r\n3,e,4\r\n";
+    let (rows, rejects) = csv(&FormatOptions::default(), &columns, text);
+    assert_eq!(rows, ["1|b\r\nc|2", "3|e|4"]);
+    assert_eq!(
+        rejects,
+        [
+            "f:2 parse: a quote is opened and not closed",
+            "f:5 parse: a quote is opened and not closed",
+        ]
+    );
+}
+
+#[test]
+fn many_stray_quotes_take_their_own_lines_whatever_the_chunks() {
+    let rows = 20_000;
+    let columns = schema(&[("t", DataType::Int64), ("s", DataType::Utf8)]);
+    let text: String = (0..rows)
+        .map(|row| match row % 1_000 {
+            500 => format!("{row},\"s\n"),
+            _ => format!("{row},s\n"),
+        })
+        .collect();
+    for escape in [None, Some(b'\\')] {
+        let options = FormatOptions {
+            escape,
+            ..headerless()
+        };
+        for chunk_bytes in [1, 7, 33, 1 << 20] {
+            let (records, rejects) = try_read(
+                text.as_bytes(),
+                Format::Csv,
+                &options,
+                &columns,
+                chunk_bytes,
+            )
+            .expect("it can be read");
+            assert_eq!(records.num_rows(), rows - 20, "{chunk_bytes}");
+            let lines: Vec<String> = rejects.into_iter().map(|reject| reject.position).collect();
+            let expected: Vec<String> = (0..20).map(|n| format!("f:{}", n * 1_000 + 501)).collect();
+            assert_eq!(lines, expected, "{chunk_bytes}");
+        }
+    }
+}
+
+#[test]
+fn names_that_stand_often_are_numbered_in_time() {
+    let header = vec!["a"; 50_000].join(",");
+    let columns = schema(&[("a_50000", DataType::Int64)]);
+    let text = format!("{header}\n{}7\n", "1,".repeat(49_999));
+    let (records, rejects) = read(&text, Format::Csv, &FormatOptions::default(), &columns);
+    assert_eq!((shown(&records), rejects.len()), (vec!["7".into()], 0));
 }
 
 /// A field as a careful writer writes it: in quotes when it has to be, or as `quote`

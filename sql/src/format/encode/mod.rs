@@ -19,6 +19,8 @@ mod line;
 mod csv;
 mod grid;
 
+use std::collections::HashSet;
+
 use arrow::datatypes::SchemaRef;
 
 pub use options::{Compression, EncodeOptions, OutputFormat};
@@ -36,6 +38,9 @@ pub fn encoder(
     options: &EncodeOptions,
     schema: &SchemaRef,
 ) -> Result<Box<dyn Encoder>> {
+    if let OutputFormat::Json | OutputFormat::Ndjson | OutputFormat::Parquet = format {
+        refuse_twins(format, schema)?;
+    }
     let text: Box<dyn Encoder> = match format {
         OutputFormat::Arrow => return arrow_ipc::arrow_encoder(options, schema),
         OutputFormat::Parquet => {
@@ -51,6 +56,26 @@ pub fn encoder(
         OutputFormat::Markdown => Box::new(grid::MarkdownEncoder::new(options, schema)),
     };
     compress::packed(text, format, options.compression)
+}
+
+/// Readers of some formats see only one of two columns of one name.
+fn refuse_twins(format: OutputFormat, schema: &SchemaRef) -> Result<()> {
+    let mut names = HashSet::new();
+    let twin = (schema.fields().iter()).find(|field| !names.insert(field.name()));
+    match twin {
+        None => Ok(()),
+        Some(field) => Err(Error::new(
+            ErrorKind::Plan,
+            format!(
+                "two columns are named {}, which {format} cannot hold",
+                field.name()
+            ),
+        )
+        .help(format!(
+            "give one of them another name: {} AS …",
+            field.name()
+        ))),
+    }
 }
 
 /// The error of a writer, which keeps the operating system's answer as its cause.

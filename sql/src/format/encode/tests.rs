@@ -7,7 +7,7 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array,
     ListArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Field, Int32Type, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use proptest::prelude::*;
 
 use super::*;
@@ -536,4 +536,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn two_columns_of_one_name_are_refused_where_one_would_be_lost() {
+    let field = || Field::new("a", DataType::Int64, true);
+    let schema: SchemaRef = Arc::new(Schema::new(vec![field(), field()]));
+    for format in [
+        OutputFormat::Json,
+        OutputFormat::Ndjson,
+        OutputFormat::Parquet,
+    ] {
+        let error = encoder(format, &EncodeOptions::default(), &schema).expect_err("twins");
+        assert!(
+            error.message().contains("two columns are named a"),
+            "{error}"
+        );
+    }
+    encoder(OutputFormat::Csv, &EncodeOptions::default(), &schema).expect("names are only shown");
 }

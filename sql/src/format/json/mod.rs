@@ -1,7 +1,8 @@
 //! JSON: objects to rows, directed by the schema.
 //!
-//! - A key is a column if it is spelled exactly as it; other keys are ignored, columns
-//!   without a key are NULL. Of a key that stands twice the last counts.
+//! - A key is a column if it is spelled as it is, or in another case if only one column
+//!   is meant and no key is spelled as it; other keys are ignored, columns without a key
+//!   are NULL. Of a key that stands twice the last counts.
 //! - `path.COLUMN = 'a.b.0'` reads a column from inside: keys of objects and indices of
 //!   lists. A path that leads nowhere is NULL.
 //! - Numbers go into numeric columns, strings into times and text, objects into structs,
@@ -37,6 +38,8 @@ struct Node {
     columns: Vec<usize>,
     /// What is read inside, by key or by index.
     inner: Vec<Member>,
+    /// The columns that are read inside, at any depth.
+    below: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Node {
             self.columns.push(column);
             return;
         };
+        self.below.push(column);
         let known = (self.inner.iter()).position(|member| *member.key == *key.as_bytes());
         let index = known.unwrap_or_else(|| {
             self.inner.push(Member {
@@ -65,6 +69,19 @@ impl Node {
             self.inner.len() - 1
         });
         self.inner[index].node.add(rest, column);
+    }
+
+    /// The member that a key in another case means, unless it has been read already.
+    #[cold]
+    fn alike(&self, key: &[u8], rows: &Rows<'_>) -> Option<&Member> {
+        let mut alike = (self.inner.iter()).filter(|member| member.key.eq_ignore_ascii_case(key));
+        let member = alike.next().filter(|_| alike.next().is_none())?;
+        let is_read = |column: &usize| rows.columns[*column].len() > rows.len();
+        let node = &member.node;
+        match node.columns.iter().chain(&node.below).any(is_read) {
+            true => None,
+            false => Some(member),
+        }
     }
 }
 
@@ -244,6 +261,11 @@ impl JsonParser {
                 false => Ok(()),
             };
         }
+        // Of an object that stands twice nothing is left.
+        for &index in &node.below {
+            let len = rows.len();
+            rows.columns[index].truncate(len);
+        }
         cursor.at = start;
         match cursor.peek() {
             Some(b'{') => self.read_members(node, cursor, rows, depth, scratch),
@@ -283,7 +305,11 @@ impl JsonParser {
                     cursor.expect(b':', "':'")?;
                     let key = decode_key(key, scratch)?;
                     let known = |index: usize| &*node.inner[index].key;
-                    find(node.inner.len(), known, key, &mut hint).map(|index| &node.inner[index])
+                    match find(node.inner.len(), known, key, &mut hint) {
+                        Some(index) => Some(&node.inner[index]),
+                        None if depth == 0 => node.alike(key, rows),
+                        None => None,
+                    }
                 }
             };
             cursor.blanks();
@@ -312,7 +338,7 @@ impl JsonParser {
     fn add(
         &self,
         rows: &mut Rows<'_>,
-        row: &[u8],
+        (row, start): (&[u8], usize),
         line: u64,
         check_utf8: bool,
         scratch: &mut Vec<u8>,
@@ -330,7 +356,7 @@ impl JsonParser {
                             column.append_null();
                         }
                     }
-                    return rows.accept();
+                    return rows.accept(start);
                 }
                 Err(stop) => describe(rows, row, &stop),
             }
@@ -382,7 +408,7 @@ impl ChunkParser for JsonParser {
             }
             Shape::Values(values) => {
                 for (range, line) in values {
-                    let row = &bytes[range.clone()];
+                    let row = (&bytes[range.clone()], range.start);
                     self.add(&mut rows, row, *line, check_utf8, &mut scratch);
                     if rows.give_if_full(out)?.is_break() {
                         return Ok(());
@@ -395,7 +421,7 @@ impl ChunkParser for JsonParser {
                     let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
                     let row = bytes[at..end].trim_ascii();
                     if !row.is_empty() {
-                        self.add(&mut rows, row, line, check_utf8, &mut scratch);
+                        self.add(&mut rows, (row, at), line, check_utf8, &mut scratch);
                         if rows.give_if_full(out)?.is_break() {
                             return Ok(());
                         }
@@ -407,6 +433,21 @@ impl ChunkParser for JsonParser {
         }
         let _stopped = rows.give(out)?;
         Ok(())
+    }
+
+    fn file(&self) -> &str {
+        &self.shape.file
+    }
+
+    fn row<'a>(&self, chunk: &'a Chunk, start: usize) -> &'a [u8] {
+        let rest = &chunk.bytes[start..];
+        let end = match &chunk.shape {
+            Shape::Values(values) => values
+                .binary_search_by_key(&start, |(range, _)| range.start)
+                .map_or(rest.len(), |value| values[value].0.len()),
+            _ => memchr(b'\n', rest).unwrap_or(rest.len()),
+        };
+        rest[..end].trim_ascii()
     }
 }
 

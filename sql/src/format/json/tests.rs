@@ -27,6 +27,36 @@ fn record(fields: &[(&str, DataType)]) -> DataType {
 }
 
 #[test]
+fn a_key_may_be_in_another_case() {
+    let columns = schema(&[("sensorid", DataType::Int64), ("v", DataType::Int64)]);
+    let text = "{\"sensorId\":1,\"V\":2}\n\
+        {\"sensorId\":1,\"sensorid\":3}\n\
+        {\"sensorid\":4,\"SENSORID\":1}\n";
+    let (records, rejects) = read(text, Format::Ndjson, &FormatOptions::default(), &columns);
+    assert_eq!(rejects, []);
+    assert_eq!(shown(&records), ["1|2", "3|-", "4|-"]);
+
+    // Which of two columns is meant, nobody can tell.
+    let columns = schema(&[("Ab", DataType::Int64), ("aB", DataType::Int64)]);
+    let text = "{\"ab\":1,\"aB\":2}\n";
+    let (records, _) = read(text, Format::Ndjson, &FormatOptions::default(), &columns);
+    assert_eq!(shown(&records), ["-|2"]);
+}
+
+#[test]
+fn the_last_of_two_nested_objects_counts() {
+    let path = |text: &str| JsonPath(text.split('.').map(str::to_owned).collect());
+    let options = FormatOptions {
+        paths: BTreeMap::from([("b".into(), path("a.b")), ("c".into(), path("a.c"))]),
+        ..FormatOptions::default()
+    };
+    let columns = schema(&[("b", DataType::Int64), ("c", DataType::Int64)]);
+    let text = "{\"a\":{\"b\":1,\"c\":2},\"a\":{\"c\":3}}\n{\"a\":{\"b\":1},\"a\":5}\n";
+    let (records, _) = read(text, Format::Ndjson, &options, &columns);
+    assert_eq!(shown(&records), ["-|3", "-|-"]);
+}
+
+#[test]
 fn every_type_is_read() {
     let columns = [
         ("ts", timestamp()),

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::logical_expr::expr::{AggregateFunction, Case, NullTreatment};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, lit};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use windrow_core::aggregate::registry::{Limits, NativeCall, ScalarArg, native as native_call};
 use windrow_core::aggregate::{AggregateCall, AggregateFactory};
@@ -117,6 +118,9 @@ struct Grouping<'a> {
     /// The schema that the expressions below count in.
     schema: DFSchemaRef,
     conditions: Vec<Expr>,
+    /// Counts the rows that the query is about; groups without any do not come out.
+    /// `None`: all rows that get here.
+    present: Option<Call>,
     time: Expr,
     partition_keys: usize,
     keys: Vec<Expr>,
@@ -132,20 +136,22 @@ impl Lowering<'_> {
         if grouping {
             return Ok(None);
         }
-        match chain(&aggregate.input)? {
-            Some(chain) => match self.by_window(aggregate, chain)? {
-                Some(lowered) => Ok(Some(lowered)),
-                None => self.by_time(aggregate),
-            },
-            None => self.by_time(aggregate),
+        if let Some(chain) = chain(&aggregate.input)? {
+            let mark = self.mark();
+            if let Some(lowered) = self.by_window(aggregate, chain)? {
+                return Ok(Some(lowered));
+            }
+            // Steps that are left behind would read the stream a second time.
+            self.give_up(mark);
         }
+        self.by_time(aggregate)
     }
 
     /// An aggregation over a window function whose columns it groups by.
     fn by_window(&mut self, aggregate: &Aggregate, chain: Chain<'_>) -> Result<Option<Lowered>> {
         let node = chain.node;
         let above = aggregate.input.schema();
-        let groups = (aggregate.group_expr.iter())
+        let mut groups = (aggregate.group_expr.iter())
             .map(|expr| inline(expr, above, &chain.columns))
             .collect::<Result<Vec<_>>>()?;
         let grouped_by = |name: &str| groups.iter().any(|group| is_window_column(group, name));
@@ -192,10 +198,28 @@ impl Lowering<'_> {
             .into_iter()
             .partition(|condition| !uses_windows(condition));
         let schema = node.input.schema().clone();
-        let Some(calls) = self.calls(aggregate, &chain.columns, &schema, true)? else {
+        let Some(mut calls) = self.calls(aggregate, &chain.columns, &schema, true)? else {
             return Ok(None);
         };
-        let Some(input) = self.lower(&node.input)? else {
+        let (below, among): (Vec<Expr>, Vec<Expr>) = below
+            .into_iter()
+            .partition(|condition| keeps_windows(condition, node));
+        let present = match conjunction(among) {
+            None => None,
+            Some(condition) => {
+                for call in &mut calls {
+                    call.only_where(&condition);
+                }
+                let further = keys[partition_keys..].to_vec();
+                for key in keys.iter_mut().chain(&mut groups) {
+                    if further.contains(key) {
+                        *key = only_where(&condition, key);
+                    }
+                }
+                Some(self.call(rows_where(condition), &schema)?)
+            }
+        };
+        let Some(input) = self.window_input(node)? else {
             return Ok(None);
         };
         let (input, _) = self.on_time(input, node)?;
@@ -203,6 +227,7 @@ impl Lowering<'_> {
             input,
             schema,
             conditions: below,
+            present,
             time: Expr::Column(node.time.clone()),
             partition_keys,
             keys,
@@ -264,6 +289,7 @@ impl Lowering<'_> {
             time: columns[time.column].clone(),
             schema,
             conditions: Vec::new(),
+            present: None,
             partition_keys: keys.len(),
             keys,
             calls,
@@ -375,6 +401,7 @@ impl Lowering<'_> {
             input,
             schema,
             conditions,
+            present,
             time,
             partition_keys,
             keys,
@@ -397,18 +424,19 @@ impl Lowering<'_> {
         };
         let time = place(&time);
         let key_places: Vec<usize> = keys.iter().map(&mut place).collect();
-        let mut aggregates = Vec::with_capacity(calls.len());
-        for (number, call) in calls.iter().enumerate() {
-            let field = aggregate.schema.field(groups.len() + number);
+        let mut aggregates = Vec::with_capacity(calls.len() + 1);
+        for (number, call) in calls.iter().chain(&present).enumerate() {
+            let data_type = match calls.get(number) {
+                Some(_) => (aggregate.schema.field(groups.len() + number))
+                    .data_type()
+                    .clone(),
+                None => DataType::Int64,
+            };
             aggregates.push(AggregateCall {
                 args: call.args.iter().map(&mut place).collect(),
                 filter: call.filter.as_ref().map(&mut place),
                 factory: self.factory(call, &schema)?,
-                field: Arc::new(Field::new(
-                    format!("a{number}"),
-                    field.data_type().clone(),
-                    true,
-                )),
+                field: Arc::new(Field::new(format!("a{number}"), data_type, true)),
             });
         }
         let conditions_text = match conditions.as_slice() {
@@ -472,6 +500,11 @@ impl Lowering<'_> {
             };
             conditions.push(self.compiler.compile(&renamed, &result_schema)?);
         }
+        if present.is_some() {
+            let rows = Expr::Column(Column::from_name(format!("a{}", calls.len())));
+            let some = rows.gt(lit(0_i64));
+            conditions.push(self.compiler.compile(&some, &result_schema)?);
+        }
         let mut outputs = Vec::with_capacity(aggregate.schema.fields().len());
         for group in groups {
             let Some(renamed) = rename(group)? else {
@@ -524,6 +557,52 @@ impl Lowering<'_> {
         .build()
         .map_err(plan_fault)?;
         Ok(Arc::new(ForeignAggregate::new(lowered.aggregate)))
+    }
+}
+
+impl Call {
+    /// The same call over the rows where a condition holds.
+    fn only_where(&mut self, condition: &Expr) {
+        self.filter = Some(match self.filter.take() {
+            Some(own) => condition.clone().and(own),
+            None => condition.clone(),
+        });
+        for arg in &mut self.args {
+            *arg = only_where(condition, arg);
+        }
+    }
+}
+
+/// An expression that is not computed, and NULL, where a condition does not hold: what
+/// the query excludes must not make it fail.
+fn only_where(condition: &Expr, expr: &Expr) -> Expr {
+    match expr {
+        Expr::Column(_) | Expr::Literal(..) => expr.clone(),
+        _ => Expr::Case(Case::new(
+            None,
+            vec![(Box::new(condition.clone()), Box::new(expr.clone()))],
+            None,
+        )),
+    }
+}
+
+/// `count(*) FILTER (WHERE condition)`.
+fn rows_where(condition: Expr) -> AggregateFunction {
+    let one = vec![lit(1_i64)];
+    let filter = Some(Box::new(condition));
+    AggregateFunction::new_udf(count_udaf(), one, false, filter, Vec::new(), None)
+}
+
+/// Whether the windows are the same when rows that a condition excludes are not there: not
+/// where the rows themselves make up the windows, unless it excludes whole keys.
+fn keeps_windows(condition: &Expr, node: &WindowNode) -> bool {
+    match node.kind {
+        WindowKind::Session { .. } | WindowKind::Count { .. } => {
+            !condition.is_volatile()
+                && (condition.column_refs().into_iter())
+                    .all(|column| node.partition_by.contains(column))
+        }
+        _ => true,
     }
 }
 

@@ -10,11 +10,13 @@
 //!
 //! A plan that holds anything else (a sort, a join, an aggregation over all rows) is
 //! not lowered; over bounded inputs DataFusion computes what stands above the largest
-//! parts that are.
+//! parts that are, and what stands below a window and is not.
 
 mod expr;
 
 mod aggregate;
+
+mod parts;
 
 use std::sync::Arc;
 
@@ -28,10 +30,12 @@ use windrow_core::operator::{Limit, Operator, Stateless, Union, WindowRowsSpec, 
 use windrow_core::window::{Span, WindowKind};
 
 use super::node::WindowNode;
+use super::refuse;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Stretch;
 use expr::{Compiler, plan_fault};
+pub use parts::{BatchPlan, parts};
 
 /// Where a step's rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,14 +65,23 @@ pub struct PlannedStep {
 }
 
 /// Rows that are there when a query starts.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PlannedTable {
     /// The table's name.
     pub name: String,
     /// Its columns.
     pub schema: SchemaRef,
     /// Its rows.
-    pub rows: Arc<dyn RowsNow>,
+    pub rows: TableRows,
+}
+
+/// The rows of a [`PlannedTable`].
+#[derive(Debug)]
+pub enum TableRows {
+    /// They are there.
+    Now(Arc<dyn RowsNow>),
+    /// DataFusion computes them from bounded inputs.
+    Computed(Box<BatchPlan>),
 }
 
 /// A planned query: operators in an order in which each names only earlier ones.
@@ -187,13 +200,23 @@ impl Lowering<'_> {
     }
 
     fn lower(&mut self, plan: &LogicalPlan) -> Result<Option<Lowered>> {
-        let mark = (self.steps.len(), self.tables.len());
+        let mark = self.mark();
         let lowered = self.lower_node(plan)?;
         if lowered.is_none() {
-            self.steps.truncate(mark.0);
-            self.tables.truncate(mark.1);
+            self.give_up(mark);
         }
         Ok(lowered)
+    }
+
+    /// How much has been lowered so far.
+    fn mark(&self) -> (usize, usize) {
+        (self.steps.len(), self.tables.len())
+    }
+
+    /// Forgets what was lowered since `mark`.
+    fn give_up(&mut self, mark: (usize, usize)) {
+        self.steps.truncate(mark.0);
+        self.tables.truncate(mark.1);
     }
 
     fn lower_node(&mut self, plan: &LogicalPlan) -> Result<Option<Lowered>> {
@@ -289,7 +312,7 @@ impl Lowering<'_> {
                 self.tables.push(PlannedTable {
                     name: relation.name.clone(),
                     schema: relation.schema.clone(),
-                    rows: rows.clone(),
+                    rows: TableRows::Now(rows.clone()),
                 });
                 PlannedInput::Table(self.tables.len() - 1)
             }
@@ -349,9 +372,36 @@ impl Lowering<'_> {
         )))
     }
 
+    /// What a window function stands over: operators, or the rows of a plan over bounded
+    /// inputs that DataFusion computes.
+    fn window_input(&mut self, node: &WindowNode) -> Result<Option<Lowered>> {
+        let plan = &node.input;
+        if let Some(input) = self.lower(plan)? {
+            return Ok(Some(input));
+        }
+        if refuse::Streams::of(plan).any_live {
+            return Ok(None);
+        }
+        let batch = parts(plan.clone(), self.mode, self.compiler.props)?;
+        let schema = batch.schema.clone();
+        self.tables.push(PlannedTable {
+            name: "a subquery".into(),
+            schema: schema.clone(),
+            rows: TableRows::Computed(Box::new(batch)),
+        });
+        Ok(Some(Lowered {
+            input: PlannedInput::Table(self.tables.len() - 1),
+            schema,
+            timing: Timing {
+                bounded: true,
+                ..Timing::default()
+            },
+        }))
+    }
+
     /// A window function without aggregation.
     fn window_rows(&mut self, node: &WindowNode) -> Result<Option<Lowered>> {
-        let Some(input) = self.lower(&node.input)? else {
+        let Some(input) = self.window_input(node)? else {
             return Ok(None);
         };
         let (input, time) = self.on_time(input, node)?;

@@ -1,0 +1,114 @@
+//! What an engine tells of its streams and queries.
+
+use arrow::datatypes::SchemaRef;
+
+use super::accounts::LateRecords;
+use super::engine::{Engine, QueryId, StreamId};
+use super::guard::counters_of;
+use super::stats::{QueryStats, QueryStatus, StreamStats};
+use crate::error::Result;
+use crate::stream::Reject;
+
+impl Engine {
+    /// How a stream stands.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn stream_stats(&self, stream: StreamId) -> Result<StreamStats> {
+        let ingress = self.ingress(stream)?;
+        Ok(StreamStats {
+            counters: ingress.counters,
+            watermark: ingress.tracker.current(),
+            ended: ingress.ended,
+            rejects_let_go: ingress.rejects.let_go(),
+            late_let_go: ingress.late.let_go(),
+        })
+    }
+
+    /// How a query stands.
+    ///
+    /// # Errors
+    /// If there is no such query.
+    pub fn query_stats(&self, query: QueryId) -> Result<QueryStats> {
+        let query = self.query(query)?;
+        let mut stats = QueryStats {
+            status: query.status.clone(),
+            accepted: query.accepted,
+            in_window: query.passed + query.before.in_window,
+            filtered: query.before.filtered,
+            late: query.before.late,
+            missed_windows: query.before.missed_windows,
+            failed: 0,
+            rows_out: query.rows_out,
+            watermark: query.watermark,
+            keys: 0,
+            panes: 0,
+            state_bytes: 0,
+            operators: Vec::new(),
+        };
+        for node in query.nodes.iter().filter_map(|node| self.nodes.get(node)) {
+            let counters = counters_of(&*node.operator);
+            if node.on_rows {
+                stats.in_window += counters.in_window;
+                stats.filtered += counters.filtered;
+                stats.late += counters.late;
+                stats.missed_windows += counters.missed_windows;
+            }
+            stats.keys += counters.keys;
+            stats.panes += counters.panes;
+            stats.state_bytes += counters.state_bytes;
+            stats
+                .operators
+                .push((node.operator.name().into(), counters));
+        }
+        if matches!(stats.status, QueryStatus::Failed(_)) {
+            let accounted = stats.in_window + stats.filtered + stats.late;
+            stats.failed = stats.accepted.saturating_sub(accounted);
+        }
+        Ok(stats)
+    }
+
+    /// Whether any query takes rows.
+    pub fn has_running_queries(&self) -> bool {
+        (self.queries.values()).any(|query| matches!(query.status, QueryStatus::Running))
+    }
+
+    /// How all queries stand.
+    pub fn all_query_stats(&self) -> Vec<QueryStats> {
+        (self.queries.keys())
+            .filter_map(|query| self.query_stats(QueryId(*query)).ok())
+            .collect()
+    }
+
+    /// The rejects of a stream that are kept, oldest first.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn rejects(&self, stream: StreamId) -> Result<Vec<Reject>> {
+        Ok(self.ingress(stream)?.rejects.iter().cloned().collect())
+    }
+
+    /// The late rows of a stream that are kept, oldest first.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn late_rows(&self, stream: StreamId) -> Result<Vec<LateRecords>> {
+        Ok(self.ingress(stream)?.late.entries().cloned().collect())
+    }
+
+    /// Whether a stream may go on for ever.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn is_live(&self, stream: StreamId) -> Result<bool> {
+        Ok(self.ingress(stream)?.spec.live.is_some())
+    }
+
+    /// The columns of a stream's accepted rows.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn stream_schema(&self, stream: StreamId) -> Result<SchemaRef> {
+        Ok(self.ingress(stream)?.spec.prepare.schema())
+    }
+}

@@ -1,0 +1,354 @@
+//! The engine as a whole, over small operators.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+
+use super::*;
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::operator::{Counters, Drain, Limit, Operator, Output, RowFunction, Stateless};
+use crate::snapshot::Snapshot;
+use crate::stream::Reject;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
+}
+
+fn rows(values: &[i64]) -> RecordBatch {
+    let column: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+    RecordBatch::try_new(schema(), vec![column]).expect("one column")
+}
+
+fn values(view: &View) -> Vec<i64> {
+    let batches = view.batches();
+    let column = |batch: &RecordBatch| {
+        batch
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+/// A stream without rules but that values lie below 100.
+#[derive(Debug)]
+struct Below100;
+
+impl Prepare for Below100 {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn prepare(&mut self, records: &RecordBatch) -> Result<Prepared> {
+        let column: &Int64Array = records.column(0).as_primitive();
+        let broken = column
+            .values()
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| **v >= 100);
+        Ok(Prepared {
+            records: records.clone(),
+            violations: broken
+                .map(|(row, _)| Violation {
+                    row,
+                    rule: "below 100".into(),
+                    reason: "it is too large".into(),
+                })
+                .collect(),
+        })
+    }
+
+    fn describe(&self, _: &RecordBatch, row: usize) -> String {
+        row.to_string()
+    }
+}
+
+/// Gives rows on as they are, or fails at a value, or sets a flag.
+#[derive(Debug, Default)]
+struct Same {
+    fails_at: Option<i64>,
+    cancels: Option<Arc<AtomicBool>>,
+}
+
+impl RowFunction for Same {
+    fn name(&self) -> &str {
+        "Same"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<Batch> {
+        let column: &Int64Array = batch.records.column(0).as_primitive();
+        if column
+            .values()
+            .iter()
+            .any(|value| Some(*value) == self.fails_at)
+        {
+            return Err(Error::invalid("a value that cannot be borne"));
+        }
+        if let Some(cancel) = &self.cancels {
+            cancel.store(true, Ordering::Relaxed);
+        }
+        Ok(batch)
+    }
+}
+
+/// An operator that cannot be saved.
+#[derive(Debug)]
+struct Unsaveable(Stateless);
+
+impl Operator for Unsaveable {
+    fn name(&self) -> &str {
+        "Unsaveable"
+    }
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+    fn on_batch(&mut self, input: usize, batch: Batch) -> Result<()> {
+        self.0.on_batch(input, batch)
+    }
+    fn on_watermark(&mut self, input: usize, watermark: i64) -> Result<()> {
+        self.0.on_watermark(input, watermark)
+    }
+    fn on_end(&mut self, input: usize) -> Result<()> {
+        self.0.on_end(input)
+    }
+    fn drain(&mut self, budget: usize, out: &mut Vec<Output>) -> Result<Drain> {
+        self.0.drain(budget, out)
+    }
+    fn counters(&self) -> Counters {
+        panic!("it cannot count either")
+    }
+    fn save(&mut self) -> Result<Snapshot> {
+        panic!("it cannot be saved")
+    }
+    fn load(&mut self, _: &Snapshot) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Bench {
+    engine: Engine,
+    stream: StreamId,
+    cancel: Arc<AtomicBool>,
+}
+
+fn bench(on_error: OnError) -> Bench {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let config = EngineConfig {
+        workers: 1,
+        ..EngineConfig::default()
+    };
+    let mut engine = Engine::new(config, cancel.clone()).expect("threads");
+    let spec = StreamSpec {
+        name: "s".into(),
+        prepare: Box::new(Below100),
+        event_time: None,
+        live: None,
+        partitions: 1,
+        on_error,
+    };
+    let stream = engine.add_stream(spec, 0).expect("a stream");
+    Bench {
+        engine,
+        stream,
+        cancel,
+    }
+}
+
+impl Bench {
+    fn attach(&mut self, name: &str, operators: Vec<Box<dyn Operator>>) -> (QueryId, Arc<View>) {
+        let view = Arc::new(View::new(schema(), 1 << 20));
+        let steps = operators
+            .into_iter()
+            .enumerate()
+            .map(|(place, operator)| Step {
+                operator,
+                inputs: vec![match place.checked_sub(1) {
+                    Some(before) => Input::Operator(before),
+                    None => Input::Stream(self.stream),
+                }],
+                is_window: false,
+            });
+        let spec = QuerySpec {
+            name: name.into(),
+            steps: steps.collect(),
+            view: Some(view.clone()),
+            sinks: Vec::new(),
+        };
+        (self.engine.attach(spec).expect("attaches"), view)
+    }
+
+    fn push(&mut self, values: &[i64]) -> Result<PushReport> {
+        (self.engine).push(self.stream, 0, &rows(values), Vec::new(), 0, 0)
+    }
+}
+
+fn same() -> Box<dyn Operator> {
+    Box::new(Stateless::new(Box::new(Same::default())))
+}
+
+fn failing_at(value: i64) -> Box<dyn Operator> {
+    Box::new(Stateless::new(Box::new(Same {
+        fails_at: Some(value),
+        cancels: None,
+    })))
+}
+
+#[test]
+fn what_a_cancelled_engine_had_under_way_is_restored_and_given_out() {
+    let mut first = bench(OnError::Keep);
+    let cancels = Stateless::new(Box::new(Same {
+        fails_at: None,
+        cancels: Some(first.cancel.clone()),
+    }));
+    let limit = || Box::new(Limit::new(schema(), 1, Some(2)));
+    let (_, view) = first.attach("q", vec![Box::new(cancels), same(), limit()]);
+    first.push(&[1, 2, 3, 4]).expect("pushed");
+    assert!(values(&view).is_empty(), "it was cancelled on the way");
+    let saved = first
+        .engine
+        .save()
+        .expect("saved")
+        .encode()
+        .expect("encoded");
+
+    let mut second = bench(OnError::Keep);
+    let (query, view) = second.attach("q", vec![same(), same(), limit()]);
+    let saved = Snapshot::decode(&saved).expect("decoded");
+    second.engine.load(&saved, 0).expect("loaded");
+    second.engine.resume();
+    assert_eq!(values(&view), [2, 3]);
+    let stats = second.engine.query_stats(query).expect("there");
+    assert!(matches!(stats.status, QueryStatus::Ended));
+    assert_eq!((stats.accepted, stats.in_window, stats.filtered), (4, 2, 2));
+}
+
+#[test]
+fn a_query_that_failed_stays_failed_and_its_view_says_why() {
+    let mut first = bench(OnError::Keep);
+    let (query, view) = first.attach("bad", vec![same(), failing_at(3)]);
+    let (_, good) = first.attach("good", vec![same()]);
+    first.push(&[1, 2]).expect("pushed");
+    first.push(&[3, 4, 5]).expect("pushed");
+    let check = |engine: &Engine, query, view: &Arc<View>| {
+        let stats = engine.query_stats(query).expect("there");
+        let QueryStatus::Failed(error) = &stats.status else {
+            panic!("{:?}", stats.status);
+        };
+        assert_eq!(error.to_string(), "a value that cannot be borne");
+        assert_eq!((stats.accepted, stats.in_window, stats.failed), (5, 2, 3));
+        let mut cursor = view.subscribe();
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Batch(b) if b == rows(&[1, 2])));
+        assert!(matches!(cursor.next(Duration::ZERO), Next::Failed(_)));
+    };
+    check(&first.engine, query, &view);
+    assert_eq!(values(&good), [1, 2, 3, 4, 5]);
+    let saved = first.engine.save().expect("saved");
+
+    let mut second = bench(OnError::Keep);
+    let (query, view) = second.attach("bad", vec![same(), failing_at(3)]);
+    let (_, good) = second.attach("good", vec![same()]);
+    second.engine.load(&saved, 0).expect("loaded");
+    second.engine.resume();
+    second.push(&[6]).expect("pushed");
+    check(&second.engine, query, &view);
+    assert_eq!(values(&good), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_query_that_ended_is_given_no_more_rows_after_a_restore() {
+    let limit = || Box::new(Limit::new(schema(), 0, Some(1)));
+    let mut first = bench(OnError::Keep);
+    first.attach("q", vec![limit()]);
+    first.push(&[1, 2]).expect("pushed");
+    let saved = first.engine.save().expect("saved");
+    let mut second = bench(OnError::Keep);
+    let (query, view) = second.attach("q", vec![limit()]);
+    // A reader that the saved run did not have.
+    let (late, _) = second.attach("new", vec![same()]);
+    second.engine.load(&saved, 0).expect("loaded");
+    second.push(&[3]).expect("pushed");
+    assert_eq!(values(&view), [1]);
+    let stats = second.engine.query_stats(query).expect("there");
+    assert_eq!((stats.accepted, stats.in_window, stats.filtered), (2, 1, 1));
+    assert_eq!(second.engine.query_stats(late).expect("there").accepted, 1);
+    let mut cursor = view.subscribe();
+    assert!(matches!(cursor.next(Duration::ZERO), Next::Batch(_)));
+    assert!(matches!(cursor.next(Duration::ZERO), Next::End));
+}
+
+#[test]
+fn an_operator_that_cannot_be_saved_fails_its_query_alone() {
+    let mut bench = bench(OnError::Keep);
+    let inner = Stateless::new(Box::new(Same::default()));
+    let (bad, _) = bench.attach("bad", vec![Box::new(Unsaveable(inner))]);
+    let (good, _) = bench.attach("good", vec![same()]);
+    bench.push(&[1]).expect("pushed");
+    let saved = bench.engine.save().expect("the others are saved");
+    let status = |query| bench.engine.query_stats(query).expect("there").status;
+    assert!(matches!(status(bad), QueryStatus::Failed(_)));
+    assert!(matches!(status(good), QueryStatus::Running));
+    let queries = saved.part("queries").expect("queries");
+    assert_eq!(
+        queries
+            .part("good")
+            .expect("good")
+            .number("status")
+            .expect("status"),
+        0
+    );
+    assert_eq!(
+        queries
+            .part("bad")
+            .expect("bad")
+            .number("status")
+            .expect("status"),
+        2
+    );
+}
+
+#[test]
+fn rows_beside_a_reject_that_fails_the_stream_are_counted() {
+    let reject = || Reject {
+        text: "x".into(),
+        position: "line 3".into(),
+        reason: "no number".into(),
+        rule: "parse".into(),
+    };
+    let mut bench = bench(OnError::Fail);
+    let (query, _) = bench.attach("q", vec![same()]);
+    let pushed = (bench.engine).push(bench.stream, 0, &rows(&[1, 2]), vec![reject()], 0, 0);
+    assert!(pushed.is_err());
+    let counters = bench
+        .engine
+        .stream_stats(bench.stream)
+        .expect("there")
+        .counters;
+    assert_eq!(
+        (counters.received, counters.accepted, counters.rejected),
+        (3, 0, 3)
+    );
+    let status = bench.engine.query_stats(query).expect("there").status;
+    assert!(matches!(status, QueryStatus::Failed(_)));
+}
+
+#[test]
+fn what_is_detached_leaves_nothing_behind() {
+    let mut bench = bench(OnError::Keep);
+    for _ in 0..100 {
+        let (query, _) = bench.attach("q", vec![same(), same()]);
+        bench.engine.detach(query);
+    }
+    assert_eq!(
+        (bench.engine.nodes.len(), bench.engine.queries.len()),
+        (0, 0)
+    );
+}

@@ -1,0 +1,173 @@
+//! The readings of streams: joined by queries, started when rows are asked for, given up
+//! when nobody has joined them any more.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use windrow_core::pipeline::{PushReport, StreamId};
+
+use super::catalog::{Entry, Reading, Readings, StreamEntry, Work};
+use super::fit::fitted;
+use super::shared::{Shared, now_ns};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Shared {
+    /// Starts the sources of streams that queries have been attached to.
+    pub(super) fn start_readings(&self) -> Result<()> {
+        // What replaces a stream is read when that statement's turn comes: `standing`
+        // holds the old one until then.
+        for stream in self.streams() {
+            let Some(connector) = &stream.connector else {
+                continue;
+            };
+            let mut readings = stream.readings();
+            let unstarted = readings.list.iter_mut().filter(|reading| !reading.started);
+            for reading in unstarted {
+                reading.started = true;
+                match connector.open() {
+                    Ok(source) => self.driver().start(reading.id, source),
+                    Err(error) => {
+                        let error = Arc::new(windrow_core::Error::from(error));
+                        self.driver().engine.fail_stream(reading.id, &error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The reading of a stream that a new query would join.
+    pub(super) fn reading(&self, stream: &StreamEntry) -> Result<StreamId> {
+        self.newest(stream, &mut stream.readings())
+    }
+
+    /// Joins the reading of a stream that has not begun, or that goes on for ever.
+    pub(super) fn join(&self, stream: &Arc<StreamEntry>, work: &mut Work) -> Result<StreamId> {
+        let mut readings = stream.readings();
+        let id = self.newest(stream, &mut readings)?;
+        let joined = (work.readings.iter()).any(|(_, joined)| *joined == id);
+        if !joined && let Some(reading) = readings.list.last_mut() {
+            reading.users += 1;
+            work.readings.push((stream.clone(), id));
+        }
+        Ok(id)
+    }
+
+    fn newest(&self, stream: &StreamEntry, readings: &mut Readings) -> Result<StreamId> {
+        let joins = (readings.list.last())
+            .filter(|reading| !reading.started || stream.live.is_some())
+            .copied();
+        if let Some(reading) = joins {
+            return Ok(reading.id);
+        }
+        let spec = stream.spec(readings.made);
+        let id = self.driver().engine.add_stream(spec, now_ns())?;
+        readings.made += 1;
+        readings.list.push(Reading {
+            id,
+            // Nothing has to be started where rows are pushed.
+            started: stream.connector.is_none(),
+            users: 0,
+        });
+        self.prune(readings);
+        Ok(id)
+    }
+
+    /// Leaves a reading that was joined.
+    pub(super) fn leave(&self, stream: &StreamEntry, id: StreamId) {
+        let mut readings = stream.readings();
+        let joined = readings.list.iter_mut().find(|reading| reading.id == id);
+        if let Some(reading) = joined {
+            reading.users = reading.users.saturating_sub(1);
+        }
+        self.prune(&mut readings);
+    }
+
+    /// Gives up what nobody has joined, but for the newest reading: its counters, rejects
+    /// and late rows are those that are asked for.
+    fn prune(&self, readings: &mut Readings) {
+        let newest = readings.list.last().map(|reading| reading.id);
+        readings.list.retain(|reading| {
+            let stays = reading.users > 0 || Some(reading.id) == newest;
+            if !stays {
+                self.forget(reading.id);
+            }
+            stays
+        });
+    }
+
+    /// Ends all readings of a stream that is no longer there.
+    pub(super) fn close_stream(&self, stream: &StreamEntry) {
+        let readings = std::mem::take(&mut stream.readings().list);
+        for reading in readings {
+            let error = Error::new(
+                ErrorKind::Plan,
+                format!("stream {} was dropped while it was read", stream.name),
+            );
+            let error = Arc::new(windrow_core::Error::from(error));
+            (self.driver().engine).fail_stream(reading.id, &error);
+            self.forget(reading.id);
+        }
+    }
+
+    /// Gives rows to a stream that is fed by INSERT and push.
+    pub(super) fn push(
+        &self,
+        stream: &StreamEntry,
+        producer: u32,
+        records: &RecordBatch,
+    ) -> Result<PushReport> {
+        if stream.connector.is_some() {
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("stream {} is fed by its connector", stream.name),
+            )
+            .help("push into a stream that was created without a connector"));
+        }
+        let records = fitted(records, &stream.rules.source_schema())?;
+        let reading = self.reading(stream)?;
+        let mut driver = self.driver();
+        let now = now_ns();
+        let bytes = records.get_array_memory_size() as u64;
+        let report = (driver.engine).push(reading, producer, &records, Vec::new(), bytes, now)?;
+        driver.engine.tick(now);
+        Ok(report)
+    }
+
+    /// The streams of the engine that an entry's rows come from.
+    pub(super) fn upstream(&self, entry: &Entry, into: &mut Vec<StreamId>) {
+        let of_work = |work: &Work, into: &mut Vec<StreamId>| {
+            into.extend(&work.tables);
+            into.extend(work.readings.iter().map(|(_, id)| *id));
+        };
+        match entry {
+            Entry::Stream(stream) => {
+                into.extend(stream.readings().list.iter().map(|reading| reading.id));
+            }
+            Entry::View(view) => {
+                of_work(&view.work, into);
+                for source in &view.sources {
+                    if matches!(source, Entry::View(_)) {
+                        self.upstream(source, into);
+                    }
+                }
+            }
+            Entry::Sink(sink) => {
+                for work in &sink.fed().works {
+                    of_work(work, into);
+                }
+            }
+            Entry::Table(_) => {}
+        }
+    }
+
+    /// The streams that are there.
+    pub(super) fn streams(&self) -> Vec<Arc<StreamEntry>> {
+        (self.catalog().standing().into_values())
+            .filter_map(|entry| match entry {
+                Entry::Stream(stream) => Some(stream),
+                _ => None,
+            })
+            .collect()
+    }
+}
