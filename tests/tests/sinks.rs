@@ -119,7 +119,8 @@ fn an_interrupt_leaves_the_old_file() {
         .stdin(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    let writer = child.stdin.as_mut().expect("standard input is a pipe");
+    // Open to the end: `wait` would close it, and the rows would end before the interrupt.
+    let mut writer = child.stdin.take().expect("standard input is a pipe");
     writer.write_all(b"v\n1\n2\n3\n").expect("it reads");
     writer.flush().expect("it reads");
     let first = parts.join("part-00000.csv");
@@ -130,6 +131,7 @@ fn an_interrupt_leaves_the_old_file() {
         .expect("kill is there");
     assert!(interrupted.success());
     let (code, errors) = ended(child);
+    drop(writer);
     assert_eq!(code, Some(0), "{errors}");
     let missing = |name: String| format!("not written: {name}: stopped before its last row\n");
     assert!(
