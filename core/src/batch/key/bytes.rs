@@ -1,43 +1,89 @@
 //! Keys that are strings of bytes.
 //!
-//! A string of at most 16 bytes is two words, kept and compared in the slot itself.
-//! A longer one lies in an arena; its slot holds its hash and its place.
+//! A string is compared as one word of 16 bytes. A short one is that word: its bytes,
+//! and how many they are in the last. A long one lies in an arena; its word is its hash
+//! and its length, and equal words are the reason to compare the bytes.
 //!
 //! ```text
-//!  slot   │ low      │ high           │ len │ id │
-//!  short  │ bytes 0–7│ bytes 8–15     │ ≤ 16│    │
-//!  long   │ hash     │ place in arena │ > 16│    │ ──▶ arena │…│long string│…│
+//!  up to 15 bytes   │ bytes, zeros behind them        │ 0 … 15 │
+//!  16 bytes         │ bytes, of which the last is not in 0 … 15 and not 255 │
+//!  others           │ hash (8)       │ length (7)     │  255   │ ──▶ arena │…│bytes│…│
 //! ```
 //!
 //! The bytes of dead strings stay in the arena until they are half of it; then the
 //! others are moved together.
 
-use super::hash::{NO_ID, Seed, Slot, Slots};
+use super::hash::{Seed, Slots};
 use super::table::Table;
 use crate::error::{Error, Result};
 
-/// The longest string that is kept in a slot.
-pub(super) const SHORT_LEN_MAX: usize = 16;
+const WORD_LEN: usize = 16;
+
+/// The longest string of any bytes that is a word.
+const SHORT_LEN_MAX: usize = WORD_LEN - 1;
+
+/// The last byte of the word of a long string.
+const LONG: u8 = u8::MAX;
+
+/// The longest string that is taken in.
+const KEY_LEN_MAX: usize = u32::MAX as usize;
 
 /// `MASKS[n]` keeps the first `n` bytes of a little-endian window of 16.
-const MASKS: [u128; SHORT_LEN_MAX + 1] = {
-    let mut masks = [u128::MAX; SHORT_LEN_MAX + 1];
+const MASKS: [u128; WORD_LEN] = {
+    let mut masks = [0; WORD_LEN];
     let mut len = 0;
-    while len < SHORT_LEN_MAX {
+    while len < WORD_LEN {
         masks[len] = (1 << (8 * len)) - 1;
         len += 1;
     }
     masks
 };
 
+/// What is compared of a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Word(u128);
+
+impl Word {
+    /// That of no string.
+    const NONE: Self = Self(u128::MAX);
+
+    /// The first `len` bytes of a little-endian window, at most 15.
+    #[inline(always)]
+    fn short(window: u128, len: usize) -> Self {
+        Self((window & MASKS[len]) | ((len as u128) << (u128::BITS - u8::BITS)))
+    }
+
+    fn long(hash: u64, len: usize) -> Self {
+        let high = (u64::from(LONG) << (u64::BITS - u8::BITS)) | len as u64;
+        Self(u128::from(hash) | (u128::from(high) << u64::BITS))
+    }
+
+    fn last(self) -> u8 {
+        (self.0 >> (u128::BITS - u8::BITS)) as u8
+    }
+
+    /// How long the string is.
+    fn len(self) -> usize {
+        match self.last() {
+            LONG => (self.0 >> u64::BITS) as usize & KEY_LEN_MAX,
+            len if usize::from(len) <= SHORT_LEN_MAX => usize::from(len),
+            _ => WORD_LEN,
+        }
+    }
+
+    #[inline(always)]
+    fn is_long(self) -> bool {
+        self.last() == LONG
+    }
+}
+
 /// A string, borrowed from a column.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ByteKey<'a> {
-    len: usize,
-    /// The bytes of a short string, zeros behind them.
-    words: u128,
-    /// The bytes of a long string.
-    long: &'a [u8],
+pub(super) enum ByteKey<'a> {
+    /// One that is a word.
+    Short(Word),
+    /// A longer one.
+    Long(&'a [u8]),
 }
 
 impl<'a> ByteKey<'a> {
@@ -49,16 +95,12 @@ impl<'a> ByteKey<'a> {
     pub(super) fn new(values: &'a [u8], start: usize, end: usize) -> Self {
         let len = end - start;
         if len > SHORT_LEN_MAX {
-            return Self {
-                len,
-                words: 0,
-                long: &values[start..end],
-            };
+            return Self::longer(&values[start..end]);
         }
         let window = match values.get(start..).and_then(<[u8]>::first_chunk) {
             Some(window) => *window,
             None => {
-                let mut window = [0; SHORT_LEN_MAX];
+                let mut window = [0; WORD_LEN];
                 window[..len].copy_from_slice(&values[start..end]);
                 window
             }
@@ -66,63 +108,31 @@ impl<'a> ByteKey<'a> {
         Self::short(u128::from_le_bytes(window), len)
     }
 
-    /// The first `len` bytes of a little-endian window; `len` is at most 16.
+    /// The first `len` bytes of a little-endian window; `len` is at most 15.
     #[inline(always)]
     pub(super) fn short(window: u128, len: usize) -> Self {
-        Self {
-            len,
-            words: window & MASKS[len],
-            long: &[],
+        Self::Short(Word::short(window, len))
+    }
+
+    fn longer(bytes: &'a [u8]) -> Self {
+        if let Ok(window) = bytes.try_into() {
+            let word = Word(u128::from_le_bytes(window));
+            if usize::from(word.last()) > SHORT_LEN_MAX && word.last() != LONG {
+                return Self::Short(word);
+            }
         }
+        Self::Long(bytes)
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct ByteSlot {
-    low: u64,
-    high: u64,
-    len: u32,
-    id: u32,
-}
-
-/// The length in a slot without key: longer than any string that is taken in.
-const NO_LEN: u32 = u32::MAX;
-
-impl Slot for ByteSlot {
-    const EMPTY: Self = Self {
-        low: 0,
-        high: 0,
-        len: NO_LEN,
-        id: NO_ID,
-    };
-
-    #[inline(always)]
-    fn id(&self) -> u32 {
-        self.id
-    }
-
-    #[inline(always)]
-    fn hash(&self, seed: Seed) -> u64 {
-        if self.len as usize <= SHORT_LEN_MAX {
-            short_hash(seed, self.low, self.high, self.len as usize)
-        } else {
-            self.low
-        }
-    }
-}
-
-#[inline(always)]
-fn short_hash(seed: Seed, low: u64, high: u64, len: usize) -> u64 {
-    // "a" and "a\0" are the same words: the length moves them apart in the table.
-    seed.mix(low, high).wrapping_add((len as u64) << 59)
 }
 
 /// A table of strings of bytes.
 #[derive(Debug)]
 pub(super) struct ByteTable {
-    slots: Slots<ByteSlot>,
-    /// `[ids]`: a copy of the slot of each id; empty if the id is not in use.
-    entries: Vec<ByteSlot>,
+    slots: Slots,
+    /// `[ids]`: [`Word::NONE`] if the id is not in use.
+    words: Vec<Word>,
+    /// `[ids]`: where a long string begins in the arena; no longer than it needs to be.
+    starts: Vec<usize>,
     arena: Vec<u8>,
     /// How many bytes of the arena belong to no key.
     garbage: usize,
@@ -135,7 +145,8 @@ impl ByteTable {
     pub(super) fn new() -> Self {
         Self {
             slots: Slots::new(),
-            entries: Vec::new(),
+            words: Vec::new(),
+            starts: Vec::new(),
             arena: Vec::new(),
             garbage: 0,
         }
@@ -143,136 +154,127 @@ impl ByteTable {
 
     /// How long the key of an id in use is.
     pub(super) fn len(&self, id: u32) -> usize {
-        self.entries[id as usize].len as usize
+        self.words[id as usize].len()
     }
 
     /// Appends the key of an id in use.
     pub(super) fn append(&self, id: u32, bytes: &mut Vec<u8>) {
-        let entry = &self.entries[id as usize];
-        let len = entry.len as usize;
-        if len <= SHORT_LEN_MAX {
-            let words = u128::from(entry.low) | (u128::from(entry.high) << 64);
-            bytes.extend_from_slice(&words.to_le_bytes()[..len]);
+        let word = self.words[id as usize];
+        if word.is_long() {
+            bytes.extend_from_slice(self.long(id));
         } else {
-            let start = entry.high as usize;
-            bytes.extend_from_slice(&self.arena[start..start + len]);
+            bytes.extend_from_slice(&word.0.to_le_bytes()[..word.len()]);
         }
+    }
+
+    /// The bytes of a long string.
+    fn long(&self, id: u32) -> &[u8] {
+        let start = self.starts[id as usize];
+        &self.arena[start..start + self.words[id as usize].len()]
     }
 
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
-        for entry in &mut self.entries {
-            let len = entry.len as usize;
-            if len > SHORT_LEN_MAX && entry.id != NO_ID {
-                let start = entry.high as usize;
-                entry.high = arena.len() as u64;
-                arena.extend_from_slice(&self.arena[start..start + len]);
+        for id in 0..self.starts.len() {
+            let word = self.words[id];
+            if word.is_long() && word != Word::NONE {
+                let start = arena.len();
+                arena.extend_from_slice(self.long(id as u32));
+                self.starts[id] = start;
             }
         }
         self.arena = arena;
         self.garbage = 0;
-        let live: Vec<ByteSlot> = (self.entries.iter())
-            .filter(|entry| entry.id != NO_ID)
-            .copied()
-            .collect();
-        self.slots.refill(live.into_iter());
     }
+}
 
-    #[inline(never)]
-    fn find_long(&self, bytes: &[u8], hash: u64) -> u32 {
-        self.slots.find(hash, |slot| {
-            slot.low == hash && slot.len as usize == bytes.len() && slot.id != NO_ID && {
-                let start = slot.high as usize;
-                self.arena[start..start + bytes.len()] == *bytes
-            }
-        })
-    }
+#[inline(always)]
+fn hash_of(seed: Seed, word: Word) -> u64 {
+    seed.mix(word.0 as u64, (word.0 >> u64::BITS) as u64)
 }
 
 impl Table for ByteTable {
     type Key<'k> = ByteKey<'k>;
+    type Word = Word;
 
     #[inline(always)]
-    fn hash(&self, key: ByteKey<'_>) -> u64 {
-        if key.len > SHORT_LEN_MAX {
-            return self.slots.seed.bytes(key.long);
+    fn word(&self, key: ByteKey<'_>) -> Word {
+        match key {
+            ByteKey::Short(word) => word,
+            ByteKey::Long(bytes) => Word::long(self.slots.seed.bytes(bytes), bytes.len()),
         }
-        let (low, high) = (key.words as u64, (key.words >> 64) as u64);
-        short_hash(self.slots.seed, low, high, key.len)
     }
 
     #[inline(always)]
-    fn find_at_once(&self, key: ByteKey<'_>, hash: u64) -> u32 {
-        if key.len > SHORT_LEN_MAX {
-            return self.find_long(key.long, hash);
-        }
-        let (low, high) = (key.words as u64, (key.words >> 64) as u64);
-        self.slots.find_at_home(hash, |slot| {
-            (slot.low == low) & (slot.high == high) & (slot.len as usize == key.len)
-        })
+    fn likely(&self, word: Word) -> u32 {
+        self.slots.at_home(hash_of(self.slots.seed, word))
     }
 
-    fn find(&self, key: ByteKey<'_>) -> u32 {
-        let hash = self.hash(key);
-        if key.len > SHORT_LEN_MAX {
-            return self.find_long(key.long, hash);
-        }
-        let (low, high) = (key.words as u64, (key.words >> 64) as u64);
-        self.slots.find(hash, |slot| {
-            slot.low == low && slot.high == high && slot.len as usize == key.len
+    #[inline(always)]
+    fn is(&self, id: u32, word: Word) -> bool {
+        // Of a long string its bytes are to be looked at.
+        (self.words.get(id as usize) == Some(&word)) & !word.is_long()
+    }
+
+    fn find(&self, word: Word, key: ByteKey<'_>) -> u32 {
+        self.slots.find(hash_of(self.slots.seed, word), |id| {
+            self.words[id as usize] == word
+                && match key {
+                    ByteKey::Short(_) => true,
+                    ByteKey::Long(bytes) => self.long(id) == bytes,
+                }
         })
     }
 
     fn insert(&mut self, key: ByteKey<'_>, id: u32) -> Result<()> {
-        let len = (u32::try_from(key.len).ok())
-            .filter(|&len| len < NO_LEN)
-            .ok_or_else(|| {
-                Error::invalid(format!("a key of {} bytes is longer than 4 GiB", key.len))
-            })?;
-        let slot = if key.len > SHORT_LEN_MAX {
-            let start = self.arena.len() as u64;
-            self.arena.extend_from_slice(key.long);
-            ByteSlot {
-                low: self.slots.seed.bytes(key.long),
-                high: start,
-                len,
-                id,
+        let at = id as usize;
+        if let ByteKey::Long(bytes) = key {
+            if bytes.len() > KEY_LEN_MAX {
+                let len = bytes.len();
+                return Err(Error::invalid(format!(
+                    "a key of {len} bytes is longer than 4 GiB"
+                )));
             }
-        } else {
-            ByteSlot {
-                low: key.words as u64,
-                high: (key.words >> 64) as u64,
-                len,
-                id,
+            if self.starts.len() <= at {
+                self.starts.resize(at + 1, 0);
             }
-        };
-        self.slots.insert(slot);
-        if self.entries.len() <= id as usize {
-            self.entries.resize(id as usize + 1, ByteSlot::EMPTY);
+            self.starts[at] = self.arena.len();
+            self.arena.extend_from_slice(bytes);
         }
-        self.entries[id as usize] = slot;
+        if self.words.len() <= at {
+            self.words.resize(at + 1, Word::NONE);
+        }
+        self.words[at] = self.word(key);
+        let (seed, words) = (self.slots.seed, &self.words);
+        (self.slots).insert(id, |id| hash_of(seed, words[id as usize]));
         Ok(())
     }
 
     fn remove(&mut self, id: u32) {
-        let entry = std::mem::replace(&mut self.entries[id as usize], ByteSlot::EMPTY);
-        self.slots.remove(entry.hash(self.slots.seed), id);
-        if entry.len as usize > SHORT_LEN_MAX {
-            self.garbage += entry.len as usize;
+        let (seed, words) = (self.slots.seed, &self.words);
+        (self.slots).remove(id, |id| hash_of(seed, words[id as usize]));
+        let word = std::mem::replace(&mut self.words[id as usize], Word::NONE);
+        if word.is_long() {
+            self.garbage += word.len();
         }
     }
 
     fn shrink(&mut self, len: usize) {
         if len == 0 {
             *self = Self::new();
-        } else if self.garbage > GARBAGE_MIN && self.garbage * 2 > self.arena.len() {
-            self.compact();
-        } else {
-            self.slots.shrink();
+            return;
         }
+        if self.garbage > GARBAGE_MIN && self.garbage * 2 > self.arena.len() {
+            self.compact();
+        }
+        let (seed, words) = (self.slots.seed, &self.words);
+        (self.slots).shrink(|id| hash_of(seed, words[id as usize]));
     }
 
     fn bytes(&self) -> usize {
-        self.slots.bytes() + self.entries.capacity() * size_of::<ByteSlot>() + self.arena.capacity()
+        self.slots.bytes()
+            + self.words.capacity() * size_of::<Word>()
+            + self.starts.capacity() * size_of::<usize>()
+            + self.arena.capacity()
     }
 }

@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use super::hash::{NO_ID, Seed, Slot, Slots};
+use super::hash::{NO_ID, Seed, Slots};
 use super::table::{Column, Table};
 use crate::error::Result;
 
@@ -86,26 +86,6 @@ impl<F: Fn(usize) -> u64 + Sync> Column<CodeTable> for Codes<F> {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct CodeSlot {
-    code: u64,
-    id: u32,
-}
-
-impl Slot for CodeSlot {
-    const EMPTY: Self = Self { code: 0, id: NO_ID };
-
-    #[inline(always)]
-    fn id(&self) -> u32 {
-        self.id
-    }
-
-    #[inline(always)]
-    fn hash(&self, seed: Seed) -> u64 {
-        hash(seed, self.code)
-    }
-}
-
 #[inline(always)]
 fn hash(seed: Seed, code: u64) -> u64 {
     seed.mix(code, 0)
@@ -129,7 +109,7 @@ enum Map {
         first: u64,
         ids: Vec<u32>,
     },
-    Hashed(Slots<CodeSlot>),
+    Hashed(Slots),
 }
 
 impl CodeTable {
@@ -177,15 +157,11 @@ impl CodeTable {
             ids.splice(0..0, std::iter::repeat_n(NO_ID, more));
             *first = first.wrapping_sub(more as u64);
         } else {
-            let slots: Vec<CodeSlot> = (ids.iter().enumerate())
-                .filter(|&(_, &id)| id != NO_ID)
-                .map(|(i, &id)| CodeSlot {
-                    code: first.wrapping_add(i as u64),
-                    id,
-                })
-                .collect();
             let mut hashed = Slots::new();
-            hashed.refill(slots.into_iter());
+            let seed = hashed.seed;
+            for &id in ids.iter().filter(|id| **id != NO_ID) {
+                hashed.insert(id, |id| hash(seed, self.codes[id as usize]));
+            }
             self.map = Map::Hashed(hashed);
         }
     }
@@ -200,45 +176,52 @@ fn direct(first: u64, ids: &[u32], code: u64) -> u32 {
 
 impl Table for CodeTable {
     type Key<'k> = u64;
+    type Word = u64;
 
     #[inline(always)]
-    fn hash(&self, code: u64) -> u64 {
+    fn word(&self, code: u64) -> u64 {
+        code
+    }
+
+    #[inline(always)]
+    fn likely(&self, code: u64) -> u32 {
         match &self.map {
-            Map::Direct { .. } => 0,
-            Map::Hashed(slots) => hash(slots.seed, code),
+            Map::Direct { first, ids } => direct(*first, ids, code),
+            Map::Hashed(slots) => slots.at_home(hash(slots.seed, code)),
         }
     }
 
     #[inline(always)]
-    fn find_at_once(&self, code: u64, hash: u64) -> u32 {
+    fn is(&self, id: u32, code: u64) -> bool {
+        match &self.map {
+            Map::Direct { .. } => id != NO_ID,
+            Map::Hashed(_) => self.codes.get(id as usize) == Some(&code),
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, _: u64, code: u64) -> u32 {
         match &self.map {
             Map::Direct { first, ids } => direct(*first, ids, code),
             Map::Hashed(slots) => {
-                slots.find_at_home(hash, |slot| (slot.code == code) & (slot.id != NO_ID))
+                slots.find(hash(slots.seed, code), |id| self.codes[id as usize] == code)
             }
-        }
-    }
-
-    #[inline(always)]
-    fn find(&self, code: u64) -> u32 {
-        match &self.map {
-            Map::Direct { first, ids } => direct(*first, ids, code),
-            Map::Hashed(slots) => slots.find(hash(slots.seed, code), |slot| {
-                slot.code == code && slot.id != NO_ID
-            }),
         }
     }
 
     fn insert(&mut self, code: u64, id: u32) -> Result<()> {
         self.make_room(code);
-        match &mut self.map {
-            Map::Direct { first, ids } => ids[code.wrapping_sub(*first) as usize] = id,
-            Map::Hashed(slots) => slots.insert(CodeSlot { code, id }),
-        }
         if self.codes.len() <= id as usize {
             self.codes.resize(id as usize + 1, 0);
         }
         self.codes[id as usize] = code;
+        match &mut self.map {
+            Map::Direct { first, ids } => ids[code.wrapping_sub(*first) as usize] = id,
+            Map::Hashed(slots) => {
+                let seed = slots.seed;
+                slots.insert(id, |id| hash(seed, self.codes[id as usize]));
+            }
+        }
         Ok(())
     }
 
@@ -246,7 +229,10 @@ impl Table for CodeTable {
         let code = self.code(id);
         match &mut self.map {
             Map::Direct { first, ids } => ids[code.wrapping_sub(*first) as usize] = NO_ID,
-            Map::Hashed(slots) => slots.remove(hash(slots.seed, code), id),
+            Map::Hashed(slots) => {
+                let seed = slots.seed;
+                slots.remove(id, |id| hash(seed, self.codes[id as usize]));
+            }
         }
     }
 
@@ -254,7 +240,8 @@ impl Table for CodeTable {
         if len == 0 {
             *self = Self::new();
         } else if let Map::Hashed(slots) = &mut self.map {
-            slots.shrink();
+            let seed = slots.seed;
+            slots.shrink(|id| hash(seed, self.codes[id as usize]));
         }
     }
 

@@ -4,18 +4,16 @@
 //!  hash ──top bits──▶ slot → next → next → empty     (linear probing, at most half full)
 //! ```
 //!
-//! The table keeps what is compared inside the slot, so that a hit touches one
-//! place. A removal shifts the slots behind it back: no tombstones, so a table whose
-//! keys come and go for years is as fast as on its first day.
+//! A slot is four bytes: a table of a thousand keys and the keys themselves lie in the
+//! first-level cache. A removal shifts the slots behind it back: no tombstones, so a
+//! table whose keys come and go for years is as fast as on its first day.
 //!
 //! Source: Knuth, The Art of Computer Programming 3, 6.4, algorithm R (removal); the
 //! multiplication whose halves are folded is that of wyhash.
 //!
 //! This module knows no column and no key type.
 
-use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::hint::select_unpredictable;
 
 /// The id of no key. Greater than every id that is given out.
 pub(super) const NO_ID: u32 = u32::MAX;
@@ -61,22 +59,11 @@ impl Seed {
     }
 }
 
-/// What a table keeps of one key.
-pub(super) trait Slot: Copy + Debug + Send + Sync {
-    /// A slot without key.
-    const EMPTY: Self;
-
-    /// Its key's id; [`NO_ID`] if it is empty.
-    fn id(&self) -> u32;
-
-    /// Its key's hash.
-    fn hash(&self, seed: Seed) -> u64;
-}
-
-/// An open-addressing table, a power of two in size and at most half full.
+/// An open-addressing table of ids, a power of two in size and at most half full. What
+/// an id stands for is known to the caller, who compares keys and tells their hashes.
 #[derive(Debug)]
-pub(super) struct Slots<S> {
-    slots: Vec<S>,
+pub(super) struct Slots {
+    ids: Vec<u32>,
     len: usize,
     shift: u32,
     pub(super) seed: Seed,
@@ -99,116 +86,106 @@ fn size_for(len: usize) -> usize {
     }
 }
 
-impl<S: Slot> Slots<S> {
+impl Slots {
     pub(super) fn new() -> Self {
-        Self {
-            slots: vec![S::EMPTY; SLOTS_MIN],
+        let mut slots = Self {
+            ids: Vec::new(),
             len: 0,
-            shift: u64::BITS - SLOTS_MIN.trailing_zeros(),
+            shift: 0,
             seed: Seed::random(),
-        }
+        };
+        slots.allocate(SLOTS_MIN);
+        slots
     }
 
-    /// The id of the slot that `matches`, or [`NO_ID`].
+    /// The id that `matches`, or [`NO_ID`].
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, matches: impl Fn(&S) -> bool) -> u32 {
-        let mask = self.slots.len() - 1;
+    pub(super) fn find(&self, hash: u64, matches: impl Fn(u32) -> bool) -> u32 {
+        let mask = self.ids.len() - 1;
         let mut at = (hash >> self.shift) as usize;
         loop {
-            let slot = &self.slots[at & mask];
-            if matches(slot) || slot.id() == NO_ID {
-                return slot.id();
+            let id = self.ids[at & mask];
+            if id == NO_ID || matches(id) {
+                return id;
             }
             at += 1;
         }
     }
 
-    /// The id of the first slot for this hash if it `matches`, else [`NO_ID`]: the
-    /// answer for most keys of a table at most half full, without a branch.
+    /// The id in the first slot for this hash: that of most keys in the table.
     #[inline(always)]
-    pub(super) fn find_at_home(&self, hash: u64, matches: impl Fn(&S) -> bool) -> u32 {
-        let mask = self.slots.len() - 1;
-        let slot = &self.slots[(hash >> self.shift) as usize & mask];
-        select_unpredictable(matches(slot), slot.id(), NO_ID)
+    pub(super) fn at_home(&self, hash: u64) -> u32 {
+        let mask = self.ids.len() - 1;
+        self.ids[(hash >> self.shift) as usize & mask]
     }
 
-    /// Adds a slot whose key is not in the table.
-    pub(super) fn insert(&mut self, slot: S) {
+    /// Adds an id that is not in the table. `hash_of` gives the hash of every id in it.
+    pub(super) fn insert(&mut self, id: u32, hash_of: impl Fn(u32) -> u64) {
         let size = size_for(self.len + 1);
-        if size > self.slots.len() {
-            self.resize(size);
+        if size > self.ids.len() {
+            self.resize(size, &hash_of);
         }
-        self.place(slot);
+        self.place(id, hash_of(id));
         self.len += 1;
     }
 
-    /// Removes the slot of `id`, which is in the table with this hash.
-    pub(super) fn remove(&mut self, hash: u64, id: u32) {
-        let mask = self.slots.len() - 1;
-        let mut hole = (hash >> self.shift) as usize & mask;
-        while self.slots[hole].id() != id {
-            assert!(self.slots[hole].id() != NO_ID, "the id is in the table");
+    /// Removes an id that is in the table.
+    pub(super) fn remove(&mut self, id: u32, hash_of: impl Fn(u32) -> u64) {
+        let mask = self.ids.len() - 1;
+        let mut hole = (hash_of(id) >> self.shift) as usize & mask;
+        while self.ids[hole] != id {
+            assert!(self.ids[hole] != NO_ID, "the id is in the table");
             hole = (hole + 1) & mask;
         }
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
-            let slot = self.slots[at];
-            if slot.id() == NO_ID {
+            let other = self.ids[at];
+            if other == NO_ID {
                 break;
             }
-            // A slot may move back into the hole unless its home lies behind the hole.
-            let home = (slot.hash(self.seed) >> self.shift) as usize & mask;
+            // An id may move back into the hole unless its home lies behind the hole.
+            let home = (hash_of(other) >> self.shift) as usize & mask;
             if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
-                self.slots[hole] = slot;
+                self.ids[hole] = other;
                 hole = at;
             }
         }
-        self.slots[hole] = S::EMPTY;
+        self.ids[hole] = NO_ID;
         self.len -= 1;
     }
 
-    /// Empties the table and sizes it for `slots`, then fills it.
-    pub(super) fn refill(&mut self, slots: impl ExactSizeIterator<Item = S>) {
-        self.len = slots.len();
-        self.slots = Vec::new();
-        self.allocate(size_for(self.len));
-        for slot in slots {
-            self.place(slot);
-        }
-    }
-
     /// Gives memory back if the table is four times as large as it needs to be.
-    pub(super) fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self, hash_of: impl Fn(u32) -> u64) {
         let size = size_for(self.len);
-        if size * 4 <= self.slots.len() {
-            self.resize(size);
+        if size * 4 <= self.ids.len() {
+            self.resize(size, hash_of);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<S>()
+        self.ids.capacity() * size_of::<u32>()
     }
 
     fn allocate(&mut self, size: usize) {
-        self.slots = vec![S::EMPTY; size];
+        self.ids = vec![NO_ID; size];
         self.shift = u64::BITS - size.trailing_zeros();
     }
 
-    fn resize(&mut self, size: usize) {
-        let old = std::mem::take(&mut self.slots);
+    fn resize(&mut self, size: usize, hash_of: impl Fn(u32) -> u64) {
+        let old = std::mem::take(&mut self.ids);
         self.allocate(size);
-        for slot in old.into_iter().filter(|slot| slot.id() != NO_ID) {
-            self.place(slot);
+        for id in old.into_iter().filter(|id| *id != NO_ID) {
+            self.place(id, hash_of(id));
         }
     }
 
-    fn place(&mut self, slot: S) {
-        let mask = self.slots.len() - 1;
-        let mut at = (slot.hash(self.seed) >> self.shift) as usize & mask;
-        while self.slots[at].id() != NO_ID {
+    fn place(&mut self, id: u32, hash: u64) {
+        let mask = self.ids.len() - 1;
+        let mut at = (hash >> self.shift) as usize & mask;
+        while self.ids[at] != NO_ID {
             at = (at + 1) & mask;
         }
-        self.slots[at] = slot;
+        self.ids[at] = id;
     }
 }

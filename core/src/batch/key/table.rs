@@ -37,14 +37,22 @@ pub(super) trait Table: Send + Sync + Debug {
     /// A key, borrowed from a column.
     type Key<'k>: Copy;
 
-    /// The key's id, or [`NO_ID`].
-    fn find(&self, key: Self::Key<'_>) -> u32;
+    /// What is compared of a key.
+    type Word: Copy + Default;
 
-    /// The key's hash.
-    fn hash(&self, key: Self::Key<'_>) -> u64;
+    /// A key's word.
+    fn word(&self, key: Self::Key<'_>) -> Self::Word;
 
-    /// The id of the key with this hash, or [`NO_ID`] if it is not found at once.
-    fn find_at_once(&self, key: Self::Key<'_>, hash: u64) -> u32;
+    /// The id that a key with this word most likely has; [`NO_ID`] or another key's if
+    /// it has not.
+    fn likely(&self, word: Self::Word) -> u32;
+
+    /// Whether what [`Table::likely`] gave for a word is the id of its key. False where
+    /// the word does not tell: then [`Table::find`] does.
+    fn is(&self, id: u32, word: Self::Word) -> bool;
+
+    /// The id of the key, whose word this is, or [`NO_ID`].
+    fn find(&self, word: Self::Word, key: Self::Key<'_>) -> u32;
 
     /// Takes in a key that is not there.
     fn insert(&mut self, key: Self::Key<'_>, id: u32) -> Result<()>;
@@ -138,48 +146,44 @@ impl<T: Table> Keyed<T> {
         ids: &mut [u32],
     ) -> bool {
         // Whether a key is found at once is a coin toss that the processor cannot
-        // foresee: a first pass takes no branch on it and lists those that were not,
-        // for a second pass that looks further.
+        // foresee: short loops take no branch on it and list those that were not, for
+        // another that looks further.
         let mut missed = false;
         let mut further = [0_u32; BLOCK_ROWS];
+        let mut words = [T::Word::default(); BLOCK_ROWS];
         for (block, ids) in ids.chunks_mut(BLOCK_ROWS).enumerate() {
             let first = first + block * BLOCK_ROWS;
+            let words = &mut words[..ids.len()];
             let mut count = 0;
-            let mut note = |i: usize, id: u32| {
-                further[count & (BLOCK_ROWS - 1)] = i as u32;
-                count += usize::from(id == NO_ID);
-            };
             match nulls {
                 None => {
-                    // Two short loops keep more keys in flight than one long one.
-                    let mut hashes = [0_u64; BLOCK_ROWS];
-                    let keys = || column.keys(first..first + ids.len());
-                    for (hash, key) in hashes.iter_mut().zip(keys()) {
-                        *hash = self.table.hash(key);
+                    let keys = column.keys(first..first + ids.len());
+                    for ((word, id), key) in words.iter_mut().zip(&mut *ids).zip(keys) {
+                        *word = self.table.word(key);
+                        *id = self.table.likely(*word);
                     }
-                    for (i, (key, hash)) in keys().zip(hashes).enumerate() {
-                        let id = self.table.find_at_once(key, hash);
-                        ids[i] = id;
-                        note(i, id);
+                    for (i, (word, id)) in words.iter().zip(&mut *ids).enumerate() {
+                        further[count & (BLOCK_ROWS - 1)] = i as u32;
+                        count += usize::from(!self.table.is(*id, *word));
                     }
                 }
                 Some(nulls) => {
-                    for (i, id) in ids.iter_mut().enumerate() {
-                        *id = if nulls.is_valid(first + i) {
-                            let key = column.key(first + i);
-                            self.table.find_at_once(key, self.table.hash(key))
-                        } else {
-                            self.null
-                        };
-                        note(i, *id);
+                    for (i, (word, id)) in words.iter_mut().zip(&mut *ids).enumerate() {
+                        if nulls.is_null(first + i) {
+                            *id = self.null;
+                            missed |= *id == NO_ID;
+                            continue;
+                        }
+                        *word = self.table.word(column.key(first + i));
+                        *id = self.table.likely(*word);
+                        further[count & (BLOCK_ROWS - 1)] = i as u32;
+                        count += usize::from(!self.table.is(*id, *word));
                     }
                 }
             }
             for &i in &further[..count] {
                 let i = i as usize;
-                if nulls.is_none_or(|nulls| nulls.is_valid(first + i)) {
-                    ids[i] = self.table.find(column.key(first + i));
-                }
+                ids[i] = self.table.find(words[i], column.key(first + i));
                 missed |= ids[i] == NO_ID;
             }
         }
@@ -208,7 +212,7 @@ impl<T: Table> Keyed<T> {
                 continue;
             }
             let key = column.key(first + i);
-            *id = self.table.find(key);
+            *id = self.table.find(self.table.word(key), key);
             if *id == NO_ID {
                 *id = self.ids.take()?;
                 self.table.insert(key, *id)?;

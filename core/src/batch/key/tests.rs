@@ -45,6 +45,8 @@ impl Pool {
             prefix[..15].to_owned(),
             prefix.to_owned(),
             format!("{}\0", &prefix[..15]),
+            format!("{}\u{f}", &prefix[..15]),
+            format!("{}\u{10}", &prefix[..15]),
             format!("{prefix}\0"),
             format!("{prefix}\0\0"),
             format!("{prefix}x"),
@@ -508,6 +510,32 @@ fn entries_without_rows_are_no_keys() {
     interner.intern(&[column], 3, &mut ids).expect("interns");
     assert_eq!(ids, [0, 1, 0]);
     assert_eq!(interner.len(), 2);
+}
+
+#[test]
+fn every_last_byte_of_sixteen_makes_another_key() {
+    let values: Vec<[u8; 16]> = (0..=u8::MAX)
+        .map(|last| u128::from(last) << 120 | 7)
+        .map(u128::to_le_bytes)
+        .collect();
+    let sixteen = values.iter().map(|value| &value[..]);
+    // Fifteen of the bytes are another key, though the last counts them.
+    let keys: ArrayRef = Arc::new(BinaryArray::from_iter_values(
+        sixteen.chain([&values[0][..15]]),
+    ));
+    let mut interner = KeyInterner::new(&[DataType::Binary]).expect("bytes");
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for ids in [&mut first, &mut again] {
+        (interner.intern(std::slice::from_ref(&keys), 257, ids)).expect("few keys");
+    }
+    assert_eq!(first, (0..257).collect::<Vec<u32>>());
+    assert_eq!(again, first);
+    assert_eq!(&interner.keys(&first).expect("they are in use")[0], &keys);
+    interner.release(&first[..256]);
+    assert_eq!(
+        &interner.keys(&[256]).expect("it is in use")[0],
+        &keys.slice(256, 1)
+    );
 }
 
 #[test]
