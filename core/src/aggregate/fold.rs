@@ -16,7 +16,7 @@ use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::saved::Saved;
-use super::select::{Run, for_each_run, selected};
+use super::select::{Run, for_each_run, selected, two_runs};
 use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::Result;
 
@@ -176,6 +176,10 @@ impl<F: Fold> AggregateState for FoldState<F> {
         }
     }
 
+    fn clear_block(&mut self, first: u32, len: u32) {
+        self.slots[first as usize..(first + len) as usize].fill(F::EMPTY);
+    }
+
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
         let columns = self.fold.columns(&rows);
         let selection = self.fold.selection(&rows);
@@ -195,6 +199,14 @@ impl<F: Fold> AggregateState for FoldState<F> {
         for (into, from) in into.iter().zip(from) {
             let from = slots[*from as usize];
             F::merge(&mut slots[*into as usize], from);
+        }
+        Ok(())
+    }
+
+    fn merge_block(&mut self, into: u32, from: u32, len: u32) -> Result<()> {
+        let (into, from) = two_runs(&mut self.slots, into, from, len);
+        for (into, from) in into.iter_mut().zip(from) {
+            F::merge(into, *from);
         }
         Ok(())
     }

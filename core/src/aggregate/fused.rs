@@ -2,7 +2,7 @@
 //!
 //! `count(*)`, `count(x)`, `sum(x)`, `avg(x)`, `min(x)`, `max(x)` have four numbers in
 //! common. Apart they are up to six passes over the rows and six places of memory for
-//! each slot; fused they are two of each, totals and extremes, side by side:
+//! each slot; fused they are one of each:
 //!
 //! ```text
 //!   calls     count(*)  sum(x)  last(y)  max(x)        fuse()
@@ -17,12 +17,13 @@
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StructArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Type, UInt64Type};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::fold::{column, fold_rows};
 use super::min_max::FloatKey;
 use super::saved::Saved;
-use super::select::{filtered, for_each_row, selected};
+use super::select::{filtered, for_each_row, selected, two_runs};
 use super::{AggregateCall, AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::Result;
 
@@ -143,17 +144,34 @@ fn fields(outputs: &[Output]) -> Fields {
 
 impl AggregateFactory for FusedFactory {
     fn create(&self) -> Result<Box<dyn AggregateState>> {
-        Ok(Box::new(FusedState {
-            outputs: self.0.clone(),
-            totals: vec![],
-            extremes: vec![],
-            nulls: vec![],
-        }))
+        let is_extreme =
+            |output: &Output| matches!(output, Output::Shared(Shared::Min | Shared::Max));
+        Ok(if self.0.iter().any(is_extreme) {
+            Box::new(FusedState::<Whole>::new(self.0.clone()))
+        } else {
+            Box::new(FusedState::<Total>::new(self.0.clone()))
+        })
     }
 
     fn return_type(&self) -> DataType {
         DataType::Struct(fields(&self.0))
     }
+}
+
+/// The numbers of one slot.
+trait Record: Copy + Debug + Send + 'static {
+    const EMPTY: Self;
+
+    fn add(&mut self, value: f64);
+
+    /// Adds those of later rows.
+    fn merge(&mut self, later: Self);
+
+    fn total(&self) -> Total;
+
+    fn extremes(&self) -> Extremes;
+
+    fn of(total: Total, extremes: Extremes) -> Self;
 }
 
 /// What `count`, `sum` and `avg` have in common.
@@ -164,9 +182,9 @@ struct Total {
     count: u64,
 }
 
-const NO_TOTAL: Total = Total { sum: 0.0, count: 0 };
+impl Record for Total {
+    const EMPTY: Self = Self { sum: 0.0, count: 0 };
 
-impl Total {
     #[inline(always)]
     fn add(&mut self, value: f64) {
         self.sum += value;
@@ -174,9 +192,21 @@ impl Total {
     }
 
     #[inline(always)]
-    fn merge(&mut self, other: Self) {
-        self.sum += other.sum;
-        self.count += other.count;
+    fn merge(&mut self, later: Self) {
+        self.sum += later.sum;
+        self.count += later.count;
+    }
+
+    fn total(&self) -> Total {
+        *self
+    }
+
+    fn extremes(&self) -> Extremes {
+        Extremes::EMPTY
+    }
+
+    fn of(total: Total, _: Extremes) -> Self {
+        total
     }
 }
 
@@ -187,44 +217,70 @@ struct Extremes {
     max: i64,
 }
 
-const NO_EXTREMES: Extremes = Extremes {
-    min: i64::MAX,
-    max: i64::MIN,
-};
-
 impl Extremes {
+    const EMPTY: Self = Self {
+        min: i64::MAX,
+        max: i64::MIN,
+    };
+}
+
+/// Totals and extremes.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    total: Total,
+    extremes: Extremes,
+}
+
+impl Record for Whole {
+    const EMPTY: Self = Self {
+        total: Total::EMPTY,
+        extremes: Extremes::EMPTY,
+    };
+
     #[inline(always)]
     fn add(&mut self, value: f64) {
+        self.total.add(value);
         let key = Float64Type::key(value);
-        self.min = self.min.min(key);
-        self.max = self.max.max(key);
+        self.extremes.min = self.extremes.min.min(key);
+        self.extremes.max = self.extremes.max.max(key);
     }
 
     #[inline(always)]
-    fn merge(&mut self, other: Self) {
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
+    fn merge(&mut self, later: Self) {
+        self.total.merge(later.total);
+        self.extremes.min = self.extremes.min.min(later.extremes.min);
+        self.extremes.max = self.extremes.max.max(later.extremes.max);
+    }
+
+    fn total(&self) -> Total {
+        self.total
+    }
+
+    fn extremes(&self) -> Extremes {
+        self.extremes
+    }
+
+    fn of(total: Total, extremes: Extremes) -> Self {
+        Self { total, extremes }
     }
 }
 
-/// From so many rows on, totals and extremes are found side by side.
-const PARALLEL_ROWS_MIN: usize = 16 * 1024;
-
 #[derive(Debug)]
-struct FusedState {
+struct FusedState<R> {
     outputs: Arc<[Output]>,
-    totals: Vec<Total>,
-    /// `[slots]`, or empty where nobody asks for them.
-    extremes: Vec<Extremes>,
+    records: Vec<R>,
     /// `[slots]`: rows whose value is NULL; empty as long as none was and all that is
     /// asked needs it.
     nulls: Vec<u64>,
 }
 
-impl FusedState {
-    fn has_extremes(&self) -> bool {
-        let is_one = |output: &Output| matches!(output, Output::Shared(Shared::Min | Shared::Max));
-        self.outputs.iter().any(is_one)
+impl<R: Record> FusedState<R> {
+    fn new(outputs: Arc<[Output]>) -> Self {
+        Self {
+            outputs,
+            records: vec![],
+            nulls: vec![],
+        }
     }
 
     fn nulls_of(&self, slot: u32) -> u64 {
@@ -236,7 +292,7 @@ impl FusedState {
         let Some(valid) = rows.args[0].nulls().filter(|nulls| nulls.null_count() > 0) else {
             return;
         };
-        self.nulls.resize(self.totals.len(), 0);
+        self.nulls.resize(self.records.len(), 0);
         let selection = match filtered(rows) {
             Some(filter) => &filter & &!valid.inner(),
             None => !valid.inner(),
@@ -247,8 +303,8 @@ impl FusedState {
     }
 
     fn output(&self, output: Output, slots: &[u32]) -> ArrayRef {
-        let totals = || slots.iter().map(|slot| self.totals[*slot as usize]);
-        let extremes = || slots.iter().map(|slot| self.extremes[*slot as usize]);
+        let totals = || (slots.iter()).map(|slot| self.records[*slot as usize].total());
+        let extremes = || (slots.iter()).map(|slot| self.records[*slot as usize].extremes());
         let floats = |values: ScalarBuffer<f64>| {
             // A window mostly has a value of every key that is in it.
             let nulls = (totals().any(|total| total.count == 0))
@@ -283,24 +339,16 @@ impl FusedState {
     }
 }
 
-impl AggregateState for FusedState {
+impl<R: Record> AggregateState for FusedState<R> {
     fn resize(&mut self, slots: usize) {
-        if slots > self.totals.len() {
-            self.totals.resize(slots, NO_TOTAL);
-            if self.has_extremes() {
-                self.extremes.resize(slots, NO_EXTREMES);
-            }
+        if slots > self.records.len() {
+            self.records.resize(slots, R::EMPTY);
         }
     }
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            self.totals[*slot as usize] = NO_TOTAL;
-        }
-        if !self.extremes.is_empty() {
-            for slot in slots {
-                self.extremes[*slot as usize] = NO_EXTREMES;
-            }
+            self.records[*slot as usize] = R::EMPTY;
         }
         if !self.nulls.is_empty() {
             for slot in slots {
@@ -311,24 +359,25 @@ impl AggregateState for FusedState {
         }
     }
 
+    fn clear_block(&mut self, first: u32, len: u32) {
+        let run = first as usize..(first + len) as usize;
+        self.records[run.clone()].fill(R::EMPTY);
+        if !self.nulls.is_empty() {
+            self.nulls.resize(self.records.len(), 0);
+            self.nulls[run].fill(0);
+        }
+    }
+
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
         let values: &[f64] = rows.args[0].as_primitive::<Float64Type>().values();
         let selection = selected(&rows, &rows.args[..1]);
-        let (totals, extremes) = (&mut self.totals, &mut self.extremes);
-        let mut total = || fold_rows(totals, rows.slots, &values, selection.as_ref(), Total::add);
-        if extremes.is_empty() {
-            total();
-        } else {
-            let selection = selection.as_ref();
-            let mut extreme = || fold_rows(extremes, rows.slots, &values, selection, Extremes::add);
-            // Each keeps the order of the rows, so that the values do not depend on it.
-            if rows.slots.len() >= PARALLEL_ROWS_MIN && rayon::current_num_threads() > 1 {
-                rayon::join(total, extreme);
-            } else {
-                total();
-                extreme();
-            }
-        }
+        fold_rows(
+            &mut self.records,
+            rows.slots,
+            &values,
+            selection.as_ref(),
+            R::add,
+        );
         if self.outputs.contains(&Output::Rows) {
             self.count_nulls(&rows);
         }
@@ -337,22 +386,30 @@ impl AggregateState for FusedState {
 
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
         assert_eq!(into.len(), from.len(), "slots are merged in pairs");
-        let totals = self.totals.as_mut_slice();
+        let records = self.records.as_mut_slice();
         for (into, from) in into.iter().zip(from) {
-            let from = totals[*from as usize];
-            totals[*into as usize].merge(from);
-        }
-        let extremes = self.extremes.as_mut_slice();
-        if !extremes.is_empty() {
-            for (into, from) in into.iter().zip(from) {
-                let from = extremes[*from as usize];
-                extremes[*into as usize].merge(from);
-            }
+            let from = records[*from as usize];
+            records[*into as usize].merge(from);
         }
         if !self.nulls.is_empty() {
-            self.nulls.resize(self.totals.len(), 0);
+            self.nulls.resize(self.records.len(), 0);
             for (into, from) in into.iter().zip(from) {
                 self.nulls[*into as usize] += self.nulls[*from as usize];
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_block(&mut self, into: u32, from: u32, len: u32) -> Result<()> {
+        let (earlier, later) = two_runs(&mut self.records, into, from, len);
+        for (earlier, later) in earlier.iter_mut().zip(later) {
+            earlier.merge(*later);
+        }
+        if !self.nulls.is_empty() {
+            self.nulls.resize(self.records.len(), 0);
+            let (earlier, later) = two_runs(&mut self.nulls, into, from, len);
+            for (earlier, later) in earlier.iter_mut().zip(later) {
+                *earlier += later;
             }
         }
         Ok(())
@@ -370,11 +427,8 @@ impl AggregateState for FusedState {
     }
 
     fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let totals = || slots.iter().map(|slot| self.totals[*slot as usize]);
-        let extremes = || {
-            let of_slot = |slot: &u32| self.extremes.get(*slot as usize).copied();
-            (slots.iter()).map(move |slot| of_slot(slot).unwrap_or(NO_EXTREMES))
-        };
+        let totals = || (slots.iter()).map(|slot| self.records[*slot as usize].total());
+        let extremes = || (slots.iter()).map(|slot| self.records[*slot as usize].extremes());
         Ok(vec![
             column::<Float64Type>(totals().map(|total| total.sum)),
             column::<UInt64Type>(totals().map(|total| total.count)),
@@ -392,19 +446,18 @@ impl AggregateState for FusedState {
         let max = saved.values::<Int64Type>(3)?;
         let nulls = saved.values::<UInt64Type>(4)?;
         if nulls.iter().any(|nulls| *nulls > 0) {
-            self.nulls.resize(self.totals.len(), 0);
+            self.nulls.resize(self.records.len(), 0);
         }
         for (row, slot) in slots.iter().enumerate() {
-            self.totals[*slot as usize] = Total {
+            let total = Total {
                 sum: sum[row],
                 count: count[row],
             };
-            if let Some(extremes) = self.extremes.get_mut(*slot as usize) {
-                *extremes = Extremes {
-                    min: min[row],
-                    max: max[row],
-                };
-            }
+            let extremes = Extremes {
+                min: min[row],
+                max: max[row],
+            };
+            self.records[*slot as usize] = R::of(total, extremes);
             if let Some(of_slot) = self.nulls.get_mut(*slot as usize) {
                 *of_slot = nulls[row];
             }
@@ -413,8 +466,6 @@ impl AggregateState for FusedState {
     }
 
     fn state_bytes(&self) -> usize {
-        self.totals.capacity() * size_of::<Total>()
-            + self.extremes.capacity() * size_of::<Extremes>()
-            + self.nulls.capacity() * size_of::<u64>()
+        self.records.capacity() * size_of::<R>() + self.nulls.capacity() * size_of::<u64>()
     }
 }

@@ -86,6 +86,11 @@ pub trait AggregateState: Send + Debug {
     /// Makes slots empty again, so that they can serve another (pane, key).
     fn clear(&mut self, slots: &[u32]);
 
+    /// As [`AggregateState::clear`], for `len` neighbouring slots.
+    fn clear_block(&mut self, first: u32, len: u32) {
+        self.clear(&(first..first + len).collect::<Vec<_>>());
+    }
+
     /// Adds rows to their slots, in row order.
     ///
     /// # Errors
@@ -101,6 +106,19 @@ pub trait AggregateState: Send + Debug {
     /// # Panics
     /// If the lengths disagree.
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()>;
+
+    /// As [`AggregateState::merge`], for neighbouring slots: `len` of them from `from` on
+    /// into those from `into` on. The two runs share no slot.
+    ///
+    /// # Errors
+    /// As [`AggregateState::merge`].
+    ///
+    /// # Panics
+    /// If the runs share a slot.
+    fn merge_block(&mut self, into: u32, from: u32, len: u32) -> Result<()> {
+        let run = |first: u32| (first..first + len).collect::<Vec<_>>();
+        self.merge(&run(into), &run(from))
+    }
 
     /// The values of slots, `[slots]`, of the factory's return type. States stay as
     /// they are.

@@ -86,6 +86,18 @@ pub(super) fn two<T>(slots: &mut [T], into: u32, from: u32) -> (&mut T, &T) {
     (into, from)
 }
 
+/// Two runs of a column of states: the one that changes, and the one that stays.
+///
+/// # Panics
+/// If they overlap: a caller's bug.
+pub(super) fn two_runs<T>(slots: &mut [T], into: u32, from: u32, len: u32) -> (&mut [T], &[T]) {
+    let run = |first: u32| first as usize..(first + len) as usize;
+    let [into, from] = slots
+        .get_disjoint_mut([run(into), run(from)])
+        .expect("two different runs are merged");
+    (into, from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

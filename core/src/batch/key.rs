@@ -37,7 +37,7 @@ use arrow::datatypes::DataType;
 use crate::error::{Error, Result};
 use bytes::ByteTable;
 use code::CodeTable;
-use column::{byte_keys, code_keys, intern_bytes, intern_codes, is_bytes, is_code};
+use column::{Find, Intern, byte_keys, code_keys, is_bytes, is_code, with_bytes, with_codes};
 use dictionary::{Dictionaries, dictionary_keys};
 use ids::Ids;
 use pair::Pairs;
@@ -155,10 +155,10 @@ impl KeyInterner {
                 ids.resize(rows, 0);
             }
             Kind::Codes(keyed) => {
-                intern_codes(keyed, &columns[0], ids)?;
+                with_codes(&columns[0], Intern { keyed, ids })?;
             }
             Kind::Bytes(keyed) => {
-                intern_bytes(keyed, &columns[0], ids)?;
+                with_bytes(&columns[0], Intern { keyed, ids })?;
             }
             Kind::Rows(keys) => keys.intern(&columns[0], ids)?,
             Kind::Dictionary {
@@ -178,6 +178,39 @@ impl KeyInterner {
             }
         }
         Ok(())
+    }
+
+    /// Fills `ids` with those of the keys of the rows from `first` on, if all of them are
+    /// known; else false, and what is in `ids` means nothing. Any number of threads may
+    /// ask at a time.
+    ///
+    /// - `columns`: as [`KeyInterner::intern`] takes them.
+    ///
+    /// # Panics
+    /// If the columns are not of the interner's types, or too short.
+    pub fn find(&self, columns: &[ArrayRef], first: usize, ids: &mut [u32]) -> bool {
+        match &self.kind {
+            Kind::Single(single) => {
+                ids.fill(0);
+                single.len() > 0
+            }
+            Kind::Codes(keyed) => {
+                with_codes(&columns[0], Find { keyed, first, ids }).is_ok_and(|missed| !missed)
+            }
+            Kind::Bytes(keyed) => {
+                with_bytes(&columns[0], Find { keyed, first, ids }).is_ok_and(|missed| !missed)
+            }
+            Kind::Rows(keys) => keys.find(&columns[0], first, ids),
+            Kind::Dictionary { dictionaries, .. } => dictionaries.find(&columns[0], first, ids),
+            Kind::Pairs(pair) => {
+                let (mut left_ids, mut right_ids) = (vec![0; ids.len()], vec![0; ids.len()]);
+                columns.split_last().is_some_and(|(right, left)| {
+                    pair.left.find(left, first, &mut left_ids)
+                        && (pair.right).find(std::slice::from_ref(right), first, &mut right_ids)
+                        && pair.pairs.find(&left_ids, &right_ids, ids)
+                })
+            }
+        }
     }
 
     /// The keys of ids as columns of the interner's types, each `[ids]`.

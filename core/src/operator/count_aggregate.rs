@@ -127,7 +127,8 @@ impl CountAggregate {
             if partition.taken % self.slide == 0 {
                 partition.starts.push_back((time, row.1));
             }
-            let place = partition.rollover.seat(self.grid.pane(partition.taken));
+            let pane = self.grid.pane(partition.taken);
+            let place = partition.rollover.seat(pane, &mut self.store);
             (partition.rollover).place(place, &[key], &mut self.store, &mut slots);
             partition.taken += 1;
             partition.last = time;

@@ -34,6 +34,7 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, span, ticks};
 use crate::window::WindowKind;
 use crate::window::grid::Grid;
+use crate::window::lift::{Lifter, Run};
 use crate::window::rollover::{Placed, Rollover, Window};
 use crate::window::store::{Arena, Columns, Keys, Store, column, table};
 
@@ -69,7 +70,7 @@ struct WindowAggregate {
     outbox: Outbox,
     late: Late,
     counters: Counters,
-    ids: Vec<u32>,
+    lifter: Lifter,
     slots: Vec<u32>,
 }
 
@@ -96,41 +97,46 @@ impl WindowAggregate {
             target: i64::MIN,
             late: Late::default(),
             counters: Counters::default(),
-            ids: Vec::new(),
+            lifter: Lifter::default(),
             slots: Vec::new(),
         })
     }
 
     /// Adds rows whose windows are all open.
-    fn lift(&mut self, records: &RecordBatch) -> Result<()> {
+    ///
+    /// - `all_in`: the pane that all of them are in, where that is known.
+    fn lift(&mut self, records: &RecordBatch, all_in: Option<i64>) -> Result<()> {
         let (times, _) = ticks(records.column(self.frame.time))?;
-        self.store.keys.intern(records, &mut self.ids)?;
-        self.slots.clear();
+        let mut runs = Vec::new();
+        if let Some(pane) = all_in {
+            runs.push(Run {
+                place: self.rollover.seat(pane, &mut self.store),
+                end: times.len(),
+            });
+        }
         // (first tick, first tick after, pane, its place)
         let mut recent = [(0, 0, i64::MIN, 0); RECENT_PANES];
-        let mut row = 0;
+        let mut row = runs.last().map_or(0, |run| run.end);
         while row < times.len() {
             let pane = self.grid.pane(times[row]);
             let entry = &mut recent[pane.rem_euclid(RECENT_PANES as i64) as usize];
             if entry.2 != pane || entry.0 == entry.1 {
-                let place = self.rollover.seat(pane);
+                let place = self.rollover.seat(pane, &mut self.store);
                 let (start, end) = (self.grid.start(pane), self.grid.start(pane + 1));
                 *entry = (start, end, pane, place);
             }
             let (start, end, _, place) = *entry;
-            let after = row + 1 + run_within(&times[row + 1..], start, end);
-            let ids = &self.ids[row..after];
-            (self.rollover).place(place, ids, &mut self.store, &mut self.slots);
-            row = after;
+            row += 1 + run_within(&times[row + 1..], start, end);
+            runs.push(Run { place, end: row });
         }
-        self.store.arena.update(records, times, &self.slots)
+        (self.lifter).lift(records, times, &runs, &mut self.rollover, &mut self.store)
     }
 
     /// Adds rows some of whose windows are closed: each goes to all that its pane has
     /// been combined into.
     fn lift_behind(&mut self, records: &RecordBatch) -> Result<()> {
         let (times, _) = ticks(records.column(self.frame.time))?;
-        let mut ids = std::mem::take(&mut self.ids);
+        let mut ids = Vec::new();
         self.store.keys.intern(records, &mut ids)?;
         let mut rows = Vec::new();
         self.slots.clear();
@@ -152,7 +158,6 @@ impl WindowAggregate {
             }
             rows.resize(self.slots.len(), row as u32);
         }
-        self.ids = ids;
         self.lift_repeated(records, &mut rows)
     }
 
@@ -224,7 +229,7 @@ impl WindowAggregate {
     ) -> Result<()> {
         self.counters.in_window += (open.len() + part.len()) as u64;
         if !open.is_empty() {
-            self.lift(&select(records, open)?)?;
+            self.lift(&select(records, open)?, None)?;
             open.clear();
         }
         if !part.is_empty() {
@@ -332,7 +337,12 @@ impl Operator for WindowAggregate {
             self.sort_out(&batch)
         } else {
             self.counters.in_window += batch.num_rows() as u64;
-            self.lift(&batch.records)
+            if times.is_empty() {
+                return Ok(());
+            }
+            let pane = self.grid.pane(least);
+            let all_in = (greatest < self.grid.start(pane + 1)).then_some(pane);
+            self.lift(&batch.records, all_in)
         }
     }
 

@@ -9,9 +9,12 @@ pub(crate) mod grid;
 pub(crate) mod held;
 pub(crate) mod key_slots;
 pub(crate) mod session;
+pub(crate) mod stages;
 pub(crate) mod store;
 
 pub(crate) mod rollover;
+
+pub(crate) mod lift;
 
 pub use held::COUNT_WINDOW_ROWS_MAX;
 

@@ -31,12 +31,16 @@
 use std::collections::BTreeMap;
 
 use super::grid::Panes;
-use super::key_slots::KeySlots;
+use super::key_slots::{Block, KeySlots};
 use super::store::{Arena, Store};
 use crate::error::{Error, Result};
 
 /// From so many keys on, an emptied pane keeps its table only if it was full.
 const SPARE_KEYS_MAX: usize = 4_096;
+
+/// So many panes before a new one tell how many keys it will hold; the last of them may
+/// still be filling.
+const PANES_ASKED: usize = 2;
 
 /// How many emptied panes are kept for use.
 const SPARE_PANES_MAX: usize = 4;
@@ -68,6 +72,7 @@ pub(crate) struct Window {
     pub(crate) slots: Vec<u32>,
     /// Slots made for it alone.
     scratch: Vec<u32>,
+    block: Option<Block>,
 }
 
 /// Where a row goes whose pane has been combined into others.
@@ -130,16 +135,46 @@ impl Rollover {
 
     /// The place of a pane, which is made if it is not there. It stays the same while
     /// no window is opened, finished or advanced over.
-    pub(crate) fn seat(&mut self, pane: i64) -> u32 {
+    pub(crate) fn seat(&mut self, pane: i64, store: &mut Store) -> u32 {
         if let Some(&place) = self.live.get(&pane) {
             return place;
         }
+        let mut before = self.live.range(..pane).rev().take(PANES_ASKED);
+        let is_full = before.any(|(_, &place)| {
+            let pane = &self.pool[place as usize];
+            // Rows of one batch are on their way to both.
+            let is_expected = pane.is_empty() && pane.block().is_some();
+            is_expected || pane.is_full(store.keys.bound())
+        });
         let place = self.spare.pop().unwrap_or_else(|| {
             self.pool.push(KeySlots::default());
             (self.pool.len() - 1) as u32
         });
         self.live.insert(pane, place);
+        if is_full {
+            store.reserve(&mut self.pool[place as usize]);
+        }
         place
+    }
+
+    /// The keys and slots of a pane, by its place.
+    pub(crate) fn pane(&self, place: u32) -> &KeySlots {
+        &self.pool[place as usize]
+    }
+
+    pub(crate) fn pane_mut(&mut self, place: u32) -> &mut KeySlots {
+        &mut self.pool[place as usize]
+    }
+
+    /// As [`KeySlots::give_back_held`].
+    pub(crate) fn give_back_held(
+        &mut self,
+        place: u32,
+        held: Vec<bool>,
+        new: &[u32],
+        store: &mut Store,
+    ) {
+        self.pool[place as usize].give_back_held(held, new, store);
     }
 
     /// Appends the slots of rows of one pane, not before `closed`, by its place.
@@ -168,7 +203,7 @@ impl Rollover {
     ) -> Result<Placed> {
         debug_assert!(pane < self.closed && self.closed < self.panes.last_end(pane));
         if !self.folds {
-            let place = self.seat(pane);
+            let place = self.seat(pane, store);
             store.find(&mut self.pool[place as usize], &[key], slots);
             return Ok(Placed::Slots);
         }
@@ -177,7 +212,7 @@ impl Rollover {
             self.seat_prefix(store);
             store.find(&mut self.prefix, &[key], slots);
             if let Panes::Hop { .. } = self.panes {
-                let place = self.seat(pane);
+                let place = self.seat(pane, store);
                 store.find(&mut self.pool[place as usize], &[key], slots);
             }
             return Ok(Placed::Slots);
@@ -190,7 +225,7 @@ impl Rollover {
             if next.is_some() && !lifted {
                 return Ok(Placed::LiftFirst);
             }
-            let place = self.seat(pane);
+            let place = self.seat(pane, store);
             if let Some(next) = next {
                 self.merge_panes(place, next, store)?;
             }
@@ -276,6 +311,9 @@ impl Rollover {
     /// Lets go what the window that was opened last was the last to need.
     pub(crate) fn finish(&mut self, window: Window, store: &mut Store) {
         store.arena.release(&window.scratch);
+        if let Some(block) = window.block {
+            store.arena.release_block(block);
+        }
         self.settle(store);
     }
 
@@ -360,9 +398,7 @@ impl Rollover {
     /// Combines the later pane `from` into the earlier `into`, key by key.
     fn merge_panes(&mut self, into: u32, from: u32, store: &mut Store) -> Result<()> {
         let later = std::mem::take(&mut self.pool[from as usize]);
-        let mut slots = Vec::with_capacity(later.len());
-        store.find(&mut self.pool[into as usize], later.keys(), &mut slots);
-        let merged = store.arena.merge(&slots, later.slots());
+        let merged = store.merge(&mut self.pool[into as usize], &later);
         self.pool[from as usize] = later;
         merged
     }
@@ -375,12 +411,12 @@ impl Rollover {
         let panes: Vec<(i64, u32)> = (self.live.range(from..end))
             .map(|(&pane, &place)| (pane, place))
             .collect();
-        let mut slots = Vec::new();
         for (pane, place) in panes {
             let from = &self.pool[place as usize];
-            slots.clear();
-            store.find(&mut self.prefix, from.keys(), &mut slots);
-            store.arena.merge(&slots, from.slots())?;
+            if self.prefix.is_empty() && self.prefix.block().is_none() && from.block().is_some() {
+                store.reserve(&mut self.prefix);
+            }
+            store.merge(&mut self.prefix, from)?;
             if let Panes::Cumulate { .. } = self.panes {
                 self.live.remove(&pane);
                 self.vacate(place, store);
@@ -401,6 +437,17 @@ impl Rollover {
         window.slots.extend_from_slice(suffix.slots());
         if self.prefix.is_empty() {
             return Ok(());
+        }
+        if let (Some(first), Some(second)) = (suffix.block(), self.prefix.block()) {
+            let later = self.prefix.keys().iter().copied();
+            (window.keys).extend(later.filter(|key| suffix.get(*key).is_none()));
+            let len = first.len.max(second.len);
+            let block = store.arena.allocate_block(len as usize);
+            window.block = Some(block);
+            window.slots.clear();
+            (window.slots).extend(window.keys.iter().map(|key| block.first + key));
+            store.arena.merge_block(block, first, first.len)?;
+            return store.arena.merge_block(block, second, second.len);
         }
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for (&key, slot) in suffix.keys().iter().zip(&mut window.slots) {
@@ -479,16 +526,17 @@ impl Rollover {
         key: u32,
         store: &mut Store,
     ) -> Result<u32> {
-        let mut slots = Vec::new();
-        let before = store.arena.used();
-        match pane {
+        let held = match pane {
             Some(pane) => {
-                let place = self.seat(pane);
-                store.find(&mut self.pool[place as usize], &[key], &mut slots);
+                let place = self.seat(pane, store);
+                &mut self.pool[place as usize]
             }
-            None => store.find(&mut self.prefix, &[key], &mut slots),
-        }
-        if store.arena.used() == before {
+            None => &mut self.prefix,
+        };
+        let mut slots = Vec::new();
+        let before = held.len();
+        store.find(held, &[key], &mut slots);
+        if held.len() == before {
             return Err(Error::Snapshot("a pane in it holds a key twice".into()));
         }
         Ok(slots[0])

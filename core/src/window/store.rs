@@ -5,13 +5,14 @@
 //! keys it touches. Slots and key ids that nothing refers to any longer are used
 //! again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use rayon::prelude::*;
 
-use super::key_slots::KeySlots;
+use super::key_slots::{Block, KeySlots, Owner};
 use crate::aggregate::fused::{FusedCall, fuse};
 use crate::aggregate::{AggregateCall, AggregateState, Rows};
 use crate::batch::key::KeyInterner;
@@ -34,8 +35,20 @@ pub(crate) struct Arena {
     /// What the states have room for.
     room: usize,
     free: Vec<u32>,
+    /// Blocks that nobody has, by their length.
+    free_blocks: BTreeMap<u32, Vec<u32>>,
+    /// How many slots they have.
+    free_in_blocks: usize,
     /// How many rows were lifted: the next row's place in the order of arrival.
     ordinal: u64,
+}
+
+/// The length of a block for so many keys, with room for a few more: of four lengths
+/// between a power of two and the next, so that panes of a growing number of keys have
+/// the blocks of earlier ones.
+fn block_len(keys: usize) -> u32 {
+    let step = (keys.next_power_of_two() / 8).max(1);
+    u32::try_from(keys.next_multiple_of(step)).expect("key ids have 32 bits")
 }
 
 impl Arena {
@@ -50,6 +63,8 @@ impl Arena {
             bound: 0,
             room: 0,
             free: Vec::new(),
+            free_blocks: BTreeMap::new(),
+            free_in_blocks: 0,
             ordinal: 0,
         })
     }
@@ -79,6 +94,50 @@ impl Arena {
         self.free.extend(slots.iter().rev());
     }
 
+    /// Neighbouring empty slots, one for each of so many keys at least.
+    pub(crate) fn allocate_block(&mut self, keys: usize) -> Block {
+        let len = block_len(keys);
+        if let Some(first) = self.free_blocks.get_mut(&len).and_then(Vec::pop) {
+            self.free_in_blocks -= len as usize;
+            return Block { first, len };
+        }
+        // Smaller blocks are too small from now on: their slots serve one by one.
+        let smaller = self.free_blocks.range_mut(..len);
+        for (&len, firsts) in smaller {
+            for first in std::mem::take(firsts) {
+                self.free.extend((first..first + len).rev());
+                self.free_in_blocks -= len as usize;
+            }
+        }
+        let first = u32::try_from(self.bound).expect("2^32 states do not fit into memory");
+        self.bound += len as usize;
+        Block { first, len }
+    }
+
+    /// Takes a block back.
+    pub(crate) fn release_block(&mut self, block: Block) {
+        self.make_room();
+        for state in &mut self.states {
+            state.clear_block(block.first, block.len);
+        }
+        (self.free_blocks.entry(block.len).or_default()).push(block.first);
+        self.free_in_blocks += block.len as usize;
+    }
+
+    /// Combines the first `len` slots of `from` into those of `into`, which hold the
+    /// earlier rows.
+    pub(crate) fn merge_block(&mut self, into: Block, from: Block, len: u32) -> Result<()> {
+        debug_assert!(len <= into.len && len <= from.len);
+        self.make_room();
+        let merge =
+            |state: &mut Box<dyn AggregateState>| state.merge_block(into.first, from.first, len);
+        if len as usize >= PARALLEL_ROWS_MIN && self.states.len() > 1 {
+            self.states.par_iter_mut().try_for_each(merge)
+        } else {
+            self.states.iter_mut().try_for_each(merge)
+        }
+    }
+
     fn make_room(&mut self) {
         if self.room < self.bound {
             self.room = self.bound.next_power_of_two();
@@ -95,29 +154,49 @@ impl Arena {
         times: &[i64],
         slots: &[u32],
     ) -> Result<()> {
-        self.make_room();
+        let lifted = self.number(times);
+        self.update_part(records, &lifted, 0, slots)
+    }
+
+    /// Numbers the rows of a batch in the order of arrival.
+    pub(crate) fn number<'a>(&mut self, times: &'a [i64]) -> Lifted<'a> {
         let first_ordinal = self.ordinal;
-        self.ordinal += slots.len() as u64;
-        let update = |(state, call): (&mut Box<dyn AggregateState>, &FusedCall)| {
-            let args: Vec<ArrayRef> = (call.args.iter())
-                .map(|&column| records.column(column).clone())
-                .collect();
-            let filter = (call.filter).map(|column| records.column(column).as_boolean());
-            state.update(Rows {
-                slots,
-                args: &args,
-                filter,
-                times,
-                first_ordinal,
-            })
-        };
-        if slots.len() >= PARALLEL_ROWS_MIN && self.states.len() > 1 {
-            (self.states.par_iter_mut())
-                .zip(self.calls.par_iter())
-                .try_for_each(update)
-        } else {
-            self.states.iter_mut().zip(&self.calls).try_for_each(update)
+        self.ordinal += times.len() as u64;
+        Lifted {
+            times,
+            first_ordinal,
         }
+    }
+
+    /// Lifts the rows from `first` on into their slots.
+    pub(crate) fn update_part(
+        &mut self,
+        records: &RecordBatch,
+        lifted: &Lifted<'_>,
+        first: usize,
+        slots: &[u32],
+    ) -> Result<()> {
+        let mut lines = self.lines(records);
+        let update = |line: &mut Line<'_>| line.update(lifted, first, slots);
+        if slots.len() >= PARALLEL_ROWS_MIN && lines.len() > 1 {
+            lines.par_iter_mut().try_for_each(update)
+        } else {
+            lines.iter_mut().try_for_each(update)
+        }
+    }
+
+    /// The states, each with what it takes of a batch.
+    pub(crate) fn lines<'a>(&'a mut self, records: &'a RecordBatch) -> Vec<Line<'a>> {
+        self.make_room();
+        (self.states.iter_mut().zip(&self.calls))
+            .map(|(state, call)| Line {
+                state,
+                args: (call.args.iter())
+                    .map(|&column| records.column(column).clone())
+                    .collect(),
+                filter: (call.filter).map(|column| records.column(column).as_boolean()),
+            })
+            .collect()
     }
 
     /// Combines `from[i]` into `into[i]`, which holds the earlier rows.
@@ -157,7 +236,7 @@ impl Arena {
 
     /// How many slots are in use.
     pub(crate) fn used(&self) -> usize {
-        self.bound - self.free.len()
+        self.bound - self.free.len() - self.free_in_blocks
     }
 
     /// How many rows were lifted.
@@ -195,7 +274,53 @@ impl Arena {
 
     pub(crate) fn bytes(&self) -> usize {
         let states: usize = self.states.iter().map(|state| state.state_bytes()).sum();
-        states + self.free.capacity() * size_of::<u32>()
+        let free_blocks: usize = self.free_blocks.values().map(Vec::capacity).sum();
+        states + (self.free.capacity() + free_blocks) * size_of::<u32>()
+    }
+}
+
+/// An aggregate's states and what they take of a batch.
+pub(crate) struct Line<'a> {
+    state: &'a mut Box<dyn AggregateState>,
+    args: Vec<ArrayRef>,
+    filter: Option<&'a BooleanArray>,
+}
+
+/// The rows of a batch on their way into states.
+pub(crate) struct Lifted<'a> {
+    times: &'a [i64],
+    first_ordinal: u64,
+}
+
+impl Lifted<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+}
+
+impl Line<'_> {
+    /// Adds the rows from `first` on to their slots.
+    pub(crate) fn update(&mut self, rows: &Lifted<'_>, first: usize, slots: &[u32]) -> Result<()> {
+        if slots.len() == rows.times.len() {
+            return self.state.update(Rows {
+                slots,
+                args: &self.args,
+                filter: self.filter,
+                times: rows.times,
+                first_ordinal: rows.first_ordinal,
+            });
+        }
+        let args: Vec<ArrayRef> = (self.args.iter())
+            .map(|arg| arg.slice(first, slots.len()))
+            .collect();
+        let filter = self.filter.map(|filter| filter.slice(first, slots.len()));
+        self.state.update(Rows {
+            slots,
+            args: &args,
+            filter: filter.as_ref(),
+            times: &rows.times[first..first + slots.len()],
+            first_ordinal: rows.first_ordinal + first as u64,
+        })
     }
 }
 
@@ -222,13 +347,23 @@ impl Keys {
     /// The ids of the rows' keys. An id that nothing comes to refer to is to be given
     /// to [`Keys::sweep`].
     pub(crate) fn intern(&mut self, records: &RecordBatch, ids: &mut Vec<u32>) -> Result<()> {
-        let columns: Vec<ArrayRef> = (self.columns.iter())
-            .map(|&column| records.column(column).clone())
-            .collect();
-        self.intern_columns(&columns, records.num_rows(), ids)
+        self.intern_columns(&self.columns(records), records.num_rows(), ids)
     }
 
-    fn intern_columns(
+    /// The key columns of the operator's input.
+    pub(crate) fn columns(&self, records: &RecordBatch) -> Vec<ArrayRef> {
+        (self.columns.iter())
+            .map(|&column| records.column(column).clone())
+            .collect()
+    }
+
+    /// As [`KeyInterner::find`].
+    pub(crate) fn find(&self, columns: &[ArrayRef], first: usize, ids: &mut [u32]) -> bool {
+        self.interner.find(columns, first, ids)
+    }
+
+    /// As [`Keys::intern`], of key columns.
+    pub(crate) fn intern_columns(
         &mut self,
         columns: &[ArrayRef],
         rows: usize,
@@ -242,6 +377,11 @@ impl Keys {
     /// One more than the greatest id.
     pub(crate) fn bound(&self) -> usize {
         self.references.len()
+    }
+
+    /// How many keys have an id.
+    pub(crate) fn known(&self) -> usize {
+        self.interner.len()
     }
 
     /// How many keys something refers to.
@@ -339,22 +479,55 @@ pub(crate) struct Store {
     pub(crate) keys: Keys,
 }
 
+impl Owner for Store {
+    fn hold(&mut self, key: u32) {
+        self.keys.refer(key);
+    }
+
+    fn allocate(&mut self) -> u32 {
+        self.arena.allocate()
+    }
+
+    fn bound(&self) -> usize {
+        self.keys.bound()
+    }
+}
+
 impl Store {
     /// Appends the slots of rows' keys in a pane; keys that it does not hold yet get one.
     pub(crate) fn find(&mut self, pane: &mut KeySlots, keys: &[u32], slots: &mut Vec<u32>) {
-        let (ids, arena) = (&mut self.keys, &mut self.arena);
-        pane.find(keys, ids.bound(), slots, |key| {
-            ids.refer(key);
-            arena.allocate()
-        });
+        pane.find(keys, slots, self);
+    }
+
+    /// Gives an empty pane a block for all keys.
+    pub(crate) fn reserve(&mut self, pane: &mut KeySlots) {
+        pane.reserve(self.arena.allocate_block(self.keys.bound()));
+    }
+
+    /// Combines the later pane `from` into the earlier `into`, key by key.
+    pub(crate) fn merge(&mut self, into: &mut KeySlots, from: &KeySlots) -> Result<()> {
+        match (into.block(), from.block()) {
+            (Some(first), Some(second)) if second.len <= first.len => {
+                into.hold_all(from.keys(), self);
+                self.arena.merge_block(first, second, second.len)
+            }
+            _ => {
+                let mut slots = Vec::with_capacity(from.len());
+                self.find(into, from.keys(), &mut slots);
+                self.arena.merge(&slots, from.slots())
+            }
+        }
     }
 
     /// Takes back all that a pane holds.
     pub(crate) fn release(&mut self, pane: &mut KeySlots) {
-        if pane.is_empty() {
+        if pane.is_empty() && pane.block().is_none() {
             return;
         }
-        let (keys, slots) = pane.take();
+        let (keys, slots, block) = pane.take();
+        if let Some(block) = block {
+            self.arena.release_block(block);
+        }
         self.arena.release(&slots);
         self.keys.release(&keys);
     }

@@ -38,26 +38,54 @@ pub(super) fn is_bytes(data_type: &DataType) -> bool {
     )
 }
 
-/// Interns a column for which [`is_code`] holds; gives the ids of new keys.
-pub(super) fn intern_codes(
-    keyed: &mut Keyed<CodeTable>,
-    column: &dyn Array,
-    ids: &mut Vec<u32>,
-) -> Result<Vec<u32>> {
+/// What is done with a column of keys, whatever its type.
+pub(super) trait Task<T: Table> {
+    /// Whether a row is left without an id.
+    fn run(self, column: &impl Column<T>, nulls: Option<&NullBuffer>, rows: usize) -> Result<bool>;
+}
+
+/// Gives ids to all rows.
+pub(super) struct Intern<'a, T> {
+    pub(super) keyed: &'a mut Keyed<T>,
+    pub(super) ids: &'a mut Vec<u32>,
+}
+
+impl<T: Table> Task<T> for Intern<'_, T> {
+    fn run(self, column: &impl Column<T>, nulls: Option<&NullBuffer>, rows: usize) -> Result<bool> {
+        self.keyed.intern(column, nulls, rows, self.ids)?;
+        Ok(false)
+    }
+}
+
+/// Looks up the ids of rows from `first` on.
+pub(super) struct Find<'a, T> {
+    pub(super) keyed: &'a Keyed<T>,
+    pub(super) first: usize,
+    pub(super) ids: &'a mut [u32],
+}
+
+impl<T: Table> Task<T> for Find<'_, T> {
+    fn run(self, column: &impl Column<T>, nulls: Option<&NullBuffer>, _: usize) -> Result<bool> {
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        Ok((self.keyed).find_morsel(column, nulls, self.first, self.ids))
+    }
+}
+
+/// Runs a task on a column for which [`is_code`] holds.
+pub(super) fn with_codes(column: &dyn Array, task: impl Task<CodeTable>) -> Result<bool> {
     fn of<T: ArrowPrimitiveType<Native: Code>>(
-        keyed: &mut Keyed<CodeTable>,
         column: &dyn Array,
-        ids: &mut Vec<u32>,
-    ) -> Result<Vec<u32>> {
+        task: impl Task<CodeTable>,
+    ) -> Result<bool> {
         let column = column.as_primitive::<T>();
-        keyed.intern(&Numbers(column.values()), column.nulls(), column.len(), ids)
+        task.run(&Numbers(column.values()), column.nulls(), column.len())
     }
     if let Some(column) = column.as_boolean_opt() {
         let values = column.values();
         let codes = Codes(|row| u64::from(values.value(row)));
-        return keyed.intern(&codes, column.nulls(), column.len(), ids);
+        return task.run(&codes, column.nulls(), column.len());
     }
-    with_numbers!(column.data_type(), of(keyed, column, ids), else unreachable!("is_code holds"))
+    with_numbers!(column.data_type(), of(column, task), else unreachable!("is_code holds"))
 }
 
 /// The keys of ids, as a column of `data_type`.
@@ -144,53 +172,41 @@ impl Column<ByteTable> for Fixed<'_> {
     }
 }
 
-/// Interns a column for which [`is_bytes`] holds; gives the ids of new keys.
-pub(super) fn intern_bytes(
-    keyed: &mut Keyed<ByteTable>,
-    column: &dyn Array,
-    ids: &mut Vec<u32>,
-) -> Result<Vec<u32>> {
-    fn strings<T: ByteArrayType>(
-        keyed: &mut Keyed<ByteTable>,
-        column: &dyn Array,
-        ids: &mut Vec<u32>,
-    ) -> Result<Vec<u32>> {
+/// Runs a task on a column for which [`is_bytes`] holds.
+pub(super) fn with_bytes(column: &dyn Array, task: impl Task<ByteTable>) -> Result<bool> {
+    fn strings<T: ByteArrayType>(column: &dyn Array, task: impl Task<ByteTable>) -> Result<bool> {
         let column = column.as_bytes::<T>();
         let strings = Strings {
             offsets: column.value_offsets(),
             values: column.value_data(),
         };
-        keyed.intern(&strings, column.nulls(), column.len(), ids)
+        task.run(&strings, column.nulls(), column.len())
     }
-    fn views<T: ByteViewType>(
-        keyed: &mut Keyed<ByteTable>,
-        column: &dyn Array,
-        ids: &mut Vec<u32>,
-    ) -> Result<Vec<u32>> {
+    fn views<T: ByteViewType>(column: &dyn Array, task: impl Task<ByteTable>) -> Result<bool> {
         let column = column.as_byte_view::<T>();
         let views = Views {
             views: column.views(),
             buffers: column.data_buffers(),
         };
-        keyed.intern(&views, column.nulls(), column.len(), ids)
+        task.run(&views, column.nulls(), column.len())
     }
     use arrow::datatypes::{
         BinaryType, BinaryViewType, LargeBinaryType, LargeUtf8Type, StringViewType, Utf8Type,
     };
     match column.data_type() {
-        DataType::Utf8 => strings::<Utf8Type>(keyed, column, ids),
-        DataType::LargeUtf8 => strings::<LargeUtf8Type>(keyed, column, ids),
-        DataType::Binary => strings::<BinaryType>(keyed, column, ids),
-        DataType::LargeBinary => strings::<LargeBinaryType>(keyed, column, ids),
-        DataType::Utf8View => views::<StringViewType>(keyed, column, ids),
-        DataType::BinaryView => views::<BinaryViewType>(keyed, column, ids),
+        DataType::Utf8 => strings::<Utf8Type>(column, task),
+        DataType::LargeUtf8 => strings::<LargeUtf8Type>(column, task),
+        DataType::Binary => strings::<BinaryType>(column, task),
+        DataType::LargeBinary => strings::<LargeBinaryType>(column, task),
+        DataType::Utf8View => views::<StringViewType>(column, task),
+        DataType::BinaryView => views::<BinaryViewType>(column, task),
         DataType::FixedSizeBinary(_) => {
             let column = column.as_fixed_size_binary();
             let fixed = Fixed {
                 len: column.value_length() as usize,
                 values: column.value_data(),
             };
-            keyed.intern(&fixed, column.nulls(), column.len(), ids)
+            task.run(&fixed, column.nulls(), column.len())
         }
         _ => unreachable!("is_bytes holds"),
     }

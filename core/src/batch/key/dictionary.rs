@@ -94,6 +94,30 @@ impl Dictionaries {
         with_dictionary_key!(key_type.as_ref(), of(self, column, ids, intern))
     }
 
+    /// Fills `ids` with those of the rows from `first` on; whether the dictionary has been
+    /// seen, and with it all of these rows' entries.
+    pub(super) fn find(&self, column: &dyn Array, first: usize, ids: &mut [u32]) -> bool {
+        fn of<K: ArrowDictionaryKeyType>(
+            this: &Dictionaries,
+            column: &dyn Array,
+            first: usize,
+            ids: &mut [u32],
+        ) -> Result<bool> {
+            let column = column.as_dictionary::<K>();
+            let values = column.values().to_data();
+            let mut seen = this.seen.iter().rev();
+            let seen = seen.find(|seen| seen.values.ptr_eq(&values));
+            let keys = column.keys();
+            Ok(seen.is_some_and(|seen| !seen.gather(keys.values(), keys.nulls(), first, ids)))
+        }
+        let DataType::Dictionary(key_type, _) = column.data_type() else {
+            return false;
+        };
+        let found: Result<bool> =
+            with_dictionary_key!(key_type.as_ref(), of(self, column, first, ids));
+        found.unwrap_or(false)
+    }
+
     /// Forgets the ids of entries, since some of them are given back.
     pub(super) fn forget_ids(&mut self) {
         for seen in &mut self.seen {
@@ -129,7 +153,38 @@ impl Dictionaries {
     }
 }
 
+/// The entry of a row. Under a NULL the key may be any number.
+#[inline(always)]
+fn entry<N: ArrowNativeType>(
+    keys: &[N],
+    nulls: Option<&NullBuffer>,
+    null_entry: usize,
+    row: usize,
+) -> usize {
+    match nulls {
+        Some(nulls) if nulls.is_null(row) => null_entry,
+        _ => keys[row].as_usize(),
+    }
+}
+
 impl Seen {
+    /// Fills `ids` with those of the rows from `first` on; whether one was missed.
+    fn gather<N: ArrowNativeType>(
+        &self,
+        keys: &[N],
+        nulls: Option<&NullBuffer>,
+        first: usize,
+        ids: &mut [u32],
+    ) -> bool {
+        let null_entry = self.ids.len() - 1;
+        let mut missed = false;
+        for (i, id) in ids.iter_mut().enumerate() {
+            *id = self.ids[entry(keys, nulls, null_entry, first + i)];
+            missed |= *id >= PENDING;
+        }
+        missed
+    }
+
     fn intern<N: ArrowNativeType>(
         &mut self,
         keys: &[N],
@@ -138,33 +193,23 @@ impl Seen {
         mut intern: impl FnMut(ArrayRef, &mut Vec<u32>) -> Result<()>,
     ) -> Result<()> {
         let null_entry = self.ids.len() - 1;
-        // Under a NULL the key may be any number.
-        let entry = |row: usize| match nulls {
-            Some(nulls) if nulls.is_null(row) => null_entry,
-            _ => keys[row].as_usize(),
-        };
+        let entry = |row: usize| entry(keys, nulls, null_entry, row);
         ids.clear();
         ids.resize(keys.len(), NO_ID);
-        let gather = |entry_ids: &[u32], morsel: usize, ids: &mut [u32]| {
-            let mut missed = false;
-            for (i, id) in ids.iter_mut().enumerate() {
-                *id = entry_ids[entry(morsel * MORSEL_ROWS + i)];
-                missed |= *id == NO_ID;
-            }
-            missed
-        };
-        let gather_all = |entry_ids: &[u32], ids: &mut [u32]| {
+        let gather_all = |this: &Self, ids: &mut [u32]| {
+            let gather = |(morsel, ids): (usize, &mut [u32])| {
+                this.gather(keys, nulls, morsel * MORSEL_ROWS, ids)
+            };
             if in_parallel(keys.len()) {
                 (ids.par_chunks_mut(MORSEL_ROWS).enumerate())
-                    .map(|(morsel, ids)| gather(entry_ids, morsel, ids))
+                    .map(gather)
                     .reduce(|| false, |a, b| a | b)
             } else {
-                (ids.chunks_mut(MORSEL_ROWS).enumerate()).fold(false, |missed, (morsel, ids)| {
-                    gather(entry_ids, morsel, ids) | missed
-                })
+                (ids.chunks_mut(MORSEL_ROWS).enumerate())
+                    .fold(false, |missed, morsel| gather(morsel) | missed)
             }
         };
-        if !gather_all(&self.ids, ids) {
+        if !gather_all(self, ids) {
             return Ok(());
         }
 
@@ -188,7 +233,7 @@ impl Seen {
             self.ids[entry] = found.get(i).copied().unwrap_or(NO_ID);
         }
         result?;
-        gather_all(&self.ids, ids);
+        gather_all(self, ids);
         Ok(())
     }
 }

@@ -71,14 +71,14 @@ pub(super) struct Slots {
 
 const SLOTS_MIN: usize = 16;
 
-/// A table of so many slots lies in the second-level cache: in a larger one an empty
-/// slot costs more than a second look.
+/// A table of so many slots lies in the caches next to the processor: in a larger one an
+/// empty slot costs more than a second look.
 const ROOMY_SLOTS_MAX: usize = 1 << 14;
 
-/// How many slots a table of `len` keys has: a quarter of a small table, half of a
+/// How many slots a table of `len` keys has: an eighth of a small table, half of a
 /// large one is full at most.
 fn size_for(len: usize) -> usize {
-    let roomy = (len * 4).next_power_of_two();
+    let roomy = (len * 8).next_power_of_two();
     if roomy <= ROOMY_SLOTS_MAX {
         roomy.max(SLOTS_MIN)
     } else {

@@ -21,6 +21,10 @@ pub(super) struct Pairs {
     right_uses: Vec<u32>,
 }
 
+fn code(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
 /// The ids of both parts of a pair.
 fn parts(code: u64) -> (u32, u32) {
     ((code >> 32) as u32, code as u32)
@@ -37,7 +41,7 @@ impl Pairs {
 
     /// Fills `ids` with the id of each pair.
     pub(super) fn intern(&mut self, left: &[u32], right: &[u32], ids: &mut Vec<u32>) -> Result<()> {
-        let code = |row: usize| u64::from(left[row]) << 32 | u64::from(right[row]);
+        let code = |row: usize| code(left[row], right[row]);
         let created = self.keyed.intern(&Codes(code), None, left.len(), ids)?;
         for &id in &created {
             let (left, right) = parts(self.keyed.table.code(id));
@@ -45,6 +49,12 @@ impl Pairs {
             hold(&mut self.right_uses, right);
         }
         Ok(())
+    }
+
+    /// Fills `ids` with the id of each pair; whether all are known.
+    pub(super) fn find(&self, left: &[u32], right: &[u32], ids: &mut [u32]) -> bool {
+        let code = |row: usize| code(left[row], right[row]);
+        !self.keyed.find_morsel(&Codes(code), None, 0, ids)
     }
 
     /// The ids of both parts.

@@ -57,13 +57,7 @@ impl RowKeys {
         ids.resize(rows, 0);
         // Looks one morsel up; gives back its keys if one was missed.
         let look_up = |this: &Self, (morsel, ids): (usize, &mut [u32])| -> Result<Option<Rows>> {
-            let column = column.slice(morsel * MORSEL_ROWS, ids.len());
-            let column = if this.has_floats {
-                make_array(canonical(column.to_data())?)
-            } else {
-                column
-            };
-            let keys = this.converter.convert_columns(&[column])?;
+            let keys = this.rows(&column.slice(morsel * MORSEL_ROWS, ids.len()))?;
             let missed = this.keyed.find_morsel(&keys, None, 0, ids);
             Ok(missed.then_some(keys))
         };
@@ -84,6 +78,22 @@ impl RowKeys {
             }
         }
         Ok(())
+    }
+
+    /// Fills `ids` with those of the rows from `first` on; whether all are known.
+    pub(super) fn find(&self, column: &ArrayRef, first: usize, ids: &mut [u32]) -> bool {
+        let keys = self.rows(&column.slice(first, ids.len()));
+        keys.is_ok_and(|keys| !self.keyed.find_morsel(&keys, None, 0, ids))
+    }
+
+    /// A column in the row format.
+    fn rows(&self, column: &ArrayRef) -> Result<Rows> {
+        let column = if self.has_floats {
+            make_array(canonical(column.to_data())?)
+        } else {
+            column.clone()
+        };
+        Ok(self.converter.convert_columns(&[column])?)
     }
 
     pub(super) fn keys(&self, data_type: &DataType, ids: &[u32]) -> Result<ArrayRef> {

@@ -1,0 +1,243 @@
+//! Rows of a batch into panes.
+//!
+//! ```text
+//!  part of a batch ─▶ ids of keys ─▶ slots in panes  │ any thread, nothing changes
+//!                                         │
+//!         ┌───────────────┬───────────────┤          │ in order
+//!         ▼               ▼               ▼
+//!   which keys came   aggregate 1 …   aggregate n
+//! ```
+//!
+//! Where a part has a key that is new to the interner or to a pane, it is taken in by one
+//! thread before the rest goes on. While most parts have such keys, whole batches go one
+//! step after the other.
+//!
+//! Slots are those that the rows would be given one by one: what comes out depends neither
+//! on the number of threads nor on how the stream was cut into batches.
+
+use std::ops::Range;
+
+use arrow::array::{ArrayRef, RecordBatch};
+
+use super::key_slots::{Block, KeySlots};
+use super::rollover::Rollover;
+use super::stages::in_stages;
+use super::store::{Lifted, Line, Store};
+use crate::error::Result;
+
+/// Rows that one thread looks up at a time.
+const PART_ROWS: usize = 4 * 1024;
+
+/// From so many rows on, sharing the work costs less than it gains.
+const PARALLEL_ROWS_MIN: usize = 16 * 1024;
+
+/// A batch with a new slot for one row in so many goes step by step, and the next one.
+const GROWING_SHARE: usize = 8;
+
+/// Rows of one pane, from the end of the run before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// The pane's place.
+    pub(crate) place: u32,
+    /// The first row after it.
+    pub(crate) end: usize,
+}
+
+/// Lifts rows; keeps what is worth keeping from batch to batch.
+#[derive(Debug, Default)]
+pub(crate) struct Lifter {
+    ids: Vec<u32>,
+    slots: Vec<u32>,
+    /// Whether the last batch made many slots.
+    is_growing: bool,
+}
+
+/// The keys that have come to a pane with a block.
+struct Arrivals {
+    place: u32,
+    block: Block,
+    /// `[block]`
+    held: Vec<bool>,
+    new: Vec<u32>,
+    /// How many keys may come yet.
+    missing: usize,
+}
+
+/// What is done with the parts in order.
+enum Fold<'a> {
+    Arrivals(Vec<Arrivals>),
+    State(Line<'a>),
+}
+
+impl Lifter {
+    /// Adds rows to their panes, not before `closed`.
+    ///
+    /// # Errors
+    /// On data that an aggregate refuses, or when a named limit is reached.
+    pub(crate) fn lift(
+        &mut self,
+        records: &RecordBatch,
+        times: &[i64],
+        runs: &[Run],
+        rollover: &mut Rollover,
+        store: &mut Store,
+    ) -> Result<()> {
+        let rows = times.len();
+        let lifted = store.arena.number(times);
+        let before = store.arena.used();
+        let columns = store.keys.columns(records);
+        let mut next = 0;
+        let mut alone = 0;
+        while next < rows {
+            if !self.is_growing {
+                next = staged(next, records, &columns, &lifted, runs, rollover, store)?;
+            }
+            if next < rows {
+                let end = match self.is_growing {
+                    true => rows,
+                    false => rows.min(next + PART_ROWS),
+                };
+                alone += end - next;
+                self.lift_alone(next..end, records, &columns, &lifted, runs, rollover, store)?;
+                next = end;
+            }
+        }
+        let made = store.arena.used().saturating_sub(before);
+        self.is_growing = alone * 2 > rows && made * GROWING_SHARE > rows;
+        Ok(())
+    }
+
+    /// Adds rows among which there may be new keys.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a part of a batch is many things"
+    )]
+    fn lift_alone(
+        &mut self,
+        rows: Range<usize>,
+        records: &RecordBatch,
+        columns: &[ArrayRef],
+        lifted: &Lifted<'_>,
+        runs: &[Run],
+        rollover: &mut Rollover,
+        store: &mut Store,
+    ) -> Result<()> {
+        let columns: Vec<ArrayRef> = (columns.iter())
+            .map(|column| column.slice(rows.start, rows.len()))
+            .collect();
+        (store.keys).intern_columns(&columns, rows.len(), &mut self.ids)?;
+        self.slots.clear();
+        for (place, part) in within(runs, &rows) {
+            rollover.place(place, &self.ids[part], store, &mut self.slots);
+        }
+        (store.arena).update_part(records, lifted, rows.start, &self.slots)
+    }
+}
+
+/// Adds the rows from `first` on by parts, as far as all keys are known. The first row
+/// that is left.
+fn staged(
+    first: usize,
+    records: &RecordBatch,
+    columns: &[ArrayRef],
+    lifted: &Lifted<'_>,
+    runs: &[Run],
+    rollover: &mut Rollover,
+    store: &mut Store,
+) -> Result<usize> {
+    let rows = lifted.len();
+    let arrivals = expect_arrivals(runs, rollover, store);
+    let part_rows = |part: usize| {
+        let start = first + part * PART_ROWS;
+        start..rows.min(start + PART_ROWS)
+    };
+    let (keys, panes) = (&store.keys, &*rollover);
+    let prepare = |part: usize| {
+        let rows = part_rows(part);
+        let mut slots = vec![0; rows.len()];
+        let is_known = keys.find(columns, rows.start, &mut slots)
+            && within(runs, &rows)
+                .all(|(place, range)| panes.pane(place).look_up(&mut slots[range]));
+        is_known.then_some(slots)
+    };
+    let fold = |fold: &mut Fold<'_>, part: usize, slots: &Vec<u32>| {
+        let rows = part_rows(part);
+        match fold {
+            Fold::State(line) => line.update(lifted, rows.start, slots)?,
+            Fold::Arrivals(arrivals) => {
+                for (place, range) in within(runs, &rows) {
+                    note(arrivals, place, &slots[range]);
+                }
+            }
+        }
+        Ok(())
+    };
+    let mut folds = vec![Fold::Arrivals(arrivals)];
+    folds.extend(store.arena.lines(records).into_iter().map(Fold::State));
+    let parts = (rows - first).div_ceil(PART_ROWS);
+    let threads = match rows - first >= PARALLEL_ROWS_MIN {
+        true => rayon::current_num_threads(),
+        false => 1,
+    };
+    let folded = in_stages(0..parts, threads, prepare, &mut folds, fold);
+    if let Some(Fold::Arrivals(arrivals)) = folds.into_iter().next() {
+        for Arrivals {
+            place, held, new, ..
+        } in arrivals
+        {
+            rollover.give_back_held(place, held, &new, store);
+        }
+    }
+    Ok(rows.min(first + folded? * PART_ROWS))
+}
+
+/// What is known of the panes with blocks that rows go to.
+fn expect_arrivals(runs: &[Run], rollover: &mut Rollover, store: &Store) -> Vec<Arrivals> {
+    let mut arrivals: Vec<Arrivals> = Vec::new();
+    for run in runs {
+        if arrivals.iter().any(|known| known.place == run.place) {
+            continue;
+        }
+        let pane: &mut KeySlots = rollover.pane_mut(run.place);
+        if let Some((block, held)) = pane.lend_held() {
+            arrivals.push(Arrivals {
+                place: run.place,
+                block,
+                held,
+                new: Vec::new(),
+                missing: store.keys.known() - pane.len(),
+            });
+        }
+    }
+    arrivals
+}
+
+/// Notes which keys come to a pane for the first time.
+fn note(arrivals: &mut [Arrivals], place: u32, slots: &[u32]) {
+    let arrivals = arrivals.iter_mut().find(|pane| pane.place == place);
+    let Some(pane) = arrivals.filter(|pane| pane.missing > 0) else {
+        return;
+    };
+    for slot in slots {
+        let key = slot - pane.block.first;
+        if !std::mem::replace(&mut pane.held[key as usize], true) {
+            pane.new.push(key);
+            pane.missing -= 1;
+        }
+    }
+}
+
+/// The runs within `rows`: the place of the pane, and the rows counted from the first.
+fn within(runs: &[Run], rows: &Range<usize>) -> impl Iterator<Item = (u32, Range<usize>)> {
+    let skipped = runs.partition_point(|run| run.end <= rows.start);
+    let (first, last) = (rows.start, rows.end);
+    let mut start = first;
+    (runs[skipped..].iter()).map_while(move |run| {
+        let end = run.end.min(last);
+        (start < end).then(|| {
+            let range = start - first..end - first;
+            start = end;
+            (run.place, range)
+        })
+    })
+}
