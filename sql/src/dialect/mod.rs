@@ -15,6 +15,8 @@
 //! form. This module knows no catalogue and plans nothing: whether a stream or a
 //! column exists is not its business.
 
+mod window_call;
+
 mod syntax;
 
 mod positions;
@@ -28,8 +30,6 @@ mod data_type;
 mod message;
 
 mod clauses;
-
-mod window_call;
 
 mod grouping;
 
