@@ -339,23 +339,27 @@ fn batch_steps(plan: &LogicalPlan, steps: &mut Vec<String>) {
 
 fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String>) {
     let planned = &graph.steps[step];
-    lines.push(format!("{}{}", "  ".repeat(depth), planned.text));
+    let is_own = !planned.text.is_empty();
+    if is_own {
+        lines.push(format!("{}{}", "  ".repeat(depth), planned.text));
+    }
+    let below = depth + usize::from(is_own);
     for input in &planned.inputs {
         match input {
-            PlannedInput::Step(step) => explain_step(graph, *step, depth + 1, lines),
+            PlannedInput::Step(step) => explain_step(graph, *step, below, lines),
             PlannedInput::Stream(name) => {
-                lines.push(format!("{}Stream: {name}", "  ".repeat(depth + 1)));
+                lines.push(format!("{}Stream: {name}", "  ".repeat(below)));
             }
             PlannedInput::View(name) => {
-                lines.push(format!("{}View: {name}", "  ".repeat(depth + 1)));
+                lines.push(format!("{}View: {name}", "  ".repeat(below)));
             }
             PlannedInput::Table(table) => {
                 let table = &graph.tables[*table];
                 match &table.rows {
                     TableRows::Now(_) => {
-                        lines.push(format!("{}Table: {}", "  ".repeat(depth + 1), table.name));
+                        lines.push(format!("{}Table: {}", "  ".repeat(below), table.name));
                     }
-                    TableRows::Computed(batch) => explain_batch(batch, depth + 1, lines),
+                    TableRows::Computed(batch) => explain_batch(batch, below, lines),
                 }
             }
         }

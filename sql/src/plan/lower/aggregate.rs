@@ -481,10 +481,11 @@ impl Lowering<'_> {
             [] => String::new(),
             keys => format!(" by {}", texts(keys)),
         };
-        let text = format!(
-            "WindowAggregate: {text}{by}: {}",
-            texts(&aggregate.aggr_expr)
-        );
+        let of = match aggregate.aggr_expr.as_slice() {
+            [] => String::new(),
+            aggregates => format!(": {}", texts(aggregates)),
+        };
+        let text = format!("WindowAggregate: {text}{by}{of}");
         let is_window = true;
         let operator_schema = operator.schema();
         let windowed = self.step(operator, vec![input.input], is_window, text, timing.clone());
@@ -526,8 +527,8 @@ impl Lowering<'_> {
             .collect::<Result<Vec<_>>>()?;
         let schema = arrow_schema(&aggregate.schema);
         let text = match above_conditions.as_slice() {
-            [] => "Project: groups and aggregates".to_string(),
-            conditions => format!("Project: groups and aggregates where {}", texts(conditions)),
+            [] => String::new(),
+            conditions => format!("Filter: {}", texts(conditions)),
         };
         let stretch = Stretch::new("Project", conditions, columns, schema);
         let stretch = Box::new(Stateless::new(Box::new(stretch)));

@@ -60,7 +60,8 @@ pub struct PlannedStep {
     pub inputs: Vec<PlannedInput>,
     /// Whether it puts rows into windows.
     pub is_window: bool,
-    /// What it does, as `EXPLAIN` prints it.
+    /// What it does, as `EXPLAIN` prints it; empty if that is a part of what the step below
+    /// it does.
     pub text: String,
 }
 
@@ -258,7 +259,7 @@ impl Lowering<'_> {
                 let condition =
                     (self.compiler).compile(&filter.predicate, filter.input.schema())?;
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
-                let text = format!("Filter: {}", filter.predicate.human_display());
+                let text = format!("Filter: {}", texts(std::slice::from_ref(&filter.predicate)));
                 let stretch =
                     Stretch::new("Filter", vec![condition], columns, input.schema.clone());
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
@@ -564,12 +565,16 @@ fn united(a: &Timing, b: &Timing) -> Timing {
     }
 }
 
+/// Expressions as `EXPLAIN` prints them.
 fn texts(exprs: &[Expr]) -> String {
     let texts: Vec<String> = exprs
         .iter()
         .map(|expr| expr.human_display().to_string())
         .collect();
-    texts.join(", ")
+    // The planner counts rows by counting a constant.
+    (texts.join(", "))
+        .replace("count(Int64(1))", "count(*)")
+        .replace("count(1)", "count(*)")
 }
 
 /// For callers that hold a DataFusion result.
