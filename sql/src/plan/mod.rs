@@ -12,6 +12,8 @@ mod words;
 
 mod widen;
 
+mod fields;
+
 mod operators;
 
 mod node;
@@ -137,6 +139,7 @@ pub fn logical(state: &SessionState, query: &Query, names: &Names) -> Result<Log
     let plan = planned
         .ok_or_else(|| Error::new(ErrorKind::Internal, "a name is still being looked up"))?
         .and_then(widen::widened_plan)
+        .and_then(fields::named)
         .map_err(|error| context.tell(error))?;
     match depth(&plan) {
         0..=PLAN_DEPTH_MAX => Ok(plan),
