@@ -27,6 +27,8 @@ mod interval;
 
 mod data_type;
 
+mod risks;
+
 mod message;
 
 mod clauses;
@@ -55,6 +57,7 @@ mod tests;
 pub use interval::{FixedInterval, interval};
 pub use parser::parse_script;
 pub use positions::Positions;
+pub use risks::{Cast, Division, bare_type};
 pub use statement::{
     AlterAction, Check, ColumnDef, CreateSink, CreateStream, CreateView, DropKind, Emit, Insert,
     Name, OptionValue, Options, Query, Show, Statement, StatementKind, Watermark,

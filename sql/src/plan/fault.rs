@@ -8,9 +8,9 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME};
 
 use super::fault_calls;
-use super::words::in_sql_words;
 use crate::dialect::Positions;
 use crate::error::{Error, ErrorKind, nearest};
+use crate::words::in_sql_words;
 
 /// What is known where an error is told.
 pub struct Context<'a> {
@@ -119,6 +119,9 @@ impl Context<'_> {
             };
         }
         if let Some(error) = self.ungrouped(&sentence, diagnostic) {
+            return error;
+        }
+        if let Some(error) = crate::exec::misfit(&sentence, self.positions, &self.span) {
             return error;
         }
         if let Some(error) = fault_calls::misfit(&sentence, self.positions, &self.span) {

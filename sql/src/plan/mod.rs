@@ -8,8 +8,6 @@
 //!
 //! This module opens nothing and runs nothing.
 
-mod words;
-
 mod widen;
 
 mod fields;
@@ -45,7 +43,9 @@ use futures::FutureExt;
 
 use crate::dialect::{Emit, Query};
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Blame;
 
+pub use crate::words::sql_type;
 pub use fault::Context;
 pub use leaf::{Leaf, LeafSource};
 pub use lower::{BatchPlan, Graph, Mode, PlannedInput, PlannedStep, PlannedTable, TableRows};
@@ -53,7 +53,6 @@ pub use operators::OperatorPlanner;
 pub use refuse::{clock_function, not_of_one_row};
 pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing, relations};
 pub use widen::widened;
-pub use words::sql_type;
 
 /// A planned query, and what it reads.
 #[derive(Debug)]
@@ -248,7 +247,8 @@ fn how(
     }
     let optimised = optimise(state, logical).map_err(|error| context.tell(error))?;
     let props = state.execution_props();
-    if let Some(graph) = lower::lower(&optimised, mode, props).map_err(place)? {
+    let blame = Arc::new(Blame::of(query));
+    if let Some(graph) = lower::lower(&optimised, mode, props, &blame).map_err(place)? {
         let needed = mode == Mode::Continuous || streams.any || node::has_window(&optimised);
         if needed {
             return Ok(Planned::Graph(graph));
@@ -258,7 +258,7 @@ fn how(
         return Err(place(refuse::unbounded(&optimised, query)));
     }
 
-    let plan = lower::parts(optimised, mode, props).map_err(place)?;
+    let plan = lower::parts(optimised, mode, props, &blame).map_err(place)?;
     Ok(Planned::Batch(plan))
 }
 

@@ -457,7 +457,8 @@ impl Lowering<'_> {
             .collect::<Result<Vec<_>>>()?;
         let prepared = Arc::new(Schema::new(fields));
         let stretch_text = format!("Project: {}{conditions_text}", texts(&below));
-        let stretch = Stretch::new("Project", conditions, columns, prepared.clone());
+        let stretch =
+            Stretch::new("Project", conditions, columns, prepared.clone()).of(self.compiler.blame);
         let stretch = Box::new(Stateless::new(Box::new(stretch)));
         let timing = input.timing.clone();
         let input = self.step(
@@ -530,7 +531,7 @@ impl Lowering<'_> {
             [] => String::new(),
             conditions => format!("Filter: {}", texts(conditions)),
         };
-        let stretch = Stretch::new("Project", conditions, columns, schema);
+        let stretch = Stretch::new("Project", conditions, columns, schema).of(self.compiler.blame);
         let stretch = Box::new(Stateless::new(Box::new(stretch)));
         Ok(Some(self.step(
             stretch,

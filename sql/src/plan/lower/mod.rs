@@ -33,7 +33,7 @@ use super::node::WindowNode;
 use super::refuse;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::Stretch;
+use crate::exec::{Blame, Stretch};
 use expr::{Compiler, plan_fault};
 pub use parts::{BatchPlan, parts};
 
@@ -111,9 +111,14 @@ pub enum Mode {
 ///
 /// # Errors
 /// If the plan cannot be run in either way.
-pub fn lower(plan: &LogicalPlan, mode: Mode, props: &ExecutionProps) -> Result<Option<Graph>> {
+pub fn lower(
+    plan: &LogicalPlan,
+    mode: Mode,
+    props: &ExecutionProps,
+    blame: &Arc<Blame>,
+) -> Result<Option<Graph>> {
     let mut lowering = Lowering {
-        compiler: Compiler { props },
+        compiler: Compiler { props, blame },
         mode,
         steps: Vec::new(),
         tables: Vec::new(),
@@ -239,7 +244,8 @@ impl Lowering<'_> {
                 let timing = carried(&input.timing, origins);
                 let schema = arrow_schema(&projection.schema);
                 let text = format!("Project: {}", texts(&projection.expr));
-                let stretch = Stretch::new("Project", Vec::new(), columns, schema);
+                let stretch =
+                    Stretch::new("Project", Vec::new(), columns, schema).of(self.compiler.blame);
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
                 Ok(Some(self.step(
                     operator,
@@ -261,7 +267,8 @@ impl Lowering<'_> {
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
                 let text = format!("Filter: {}", texts(std::slice::from_ref(&filter.predicate)));
                 let stretch =
-                    Stretch::new("Filter", vec![condition], columns, input.schema.clone());
+                    Stretch::new("Filter", vec![condition], columns, input.schema.clone())
+                        .of(self.compiler.blame);
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
                 Ok(Some(self.step(
                     operator,
@@ -383,7 +390,12 @@ impl Lowering<'_> {
         if refuse::Streams::of(plan).any_live {
             return Ok(None);
         }
-        let batch = parts(plan.clone(), self.mode, self.compiler.props)?;
+        let batch = parts(
+            plan.clone(),
+            self.mode,
+            self.compiler.props,
+            self.compiler.blame,
+        )?;
         let schema = batch.schema.clone();
         self.tables.push(PlannedTable {
             name: "a subquery".into(),
