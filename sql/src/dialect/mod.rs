@@ -39,6 +39,8 @@ mod windows;
 
 mod statement;
 
+mod rows;
+
 mod names;
 
 mod cursor;
@@ -58,6 +60,7 @@ pub use interval::{FixedInterval, interval};
 pub use parser::parse_script;
 pub use positions::Positions;
 pub use risks::{Cast, Division, bare_type};
+pub use rows::rows_as_texts;
 pub use statement::{
     AlterAction, Check, ColumnDef, CreateSink, CreateStream, CreateView, DropKind, Emit, Insert,
     Name, OptionValue, Options, Query, Show, Statement, StatementKind, Watermark,

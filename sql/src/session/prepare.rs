@@ -20,7 +20,7 @@ use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
 use super::{Session, show};
 use crate::dialect::{
     AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
-    Statement, StatementKind, parse_script,
+    Statement, StatementKind, parse_script, rows_as_texts,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::plan::{self, Mode, Names, Planned, PlannedQuery};
@@ -514,7 +514,9 @@ impl<'a> Preparing<'a> {
                     let fields = source.fields().iter();
                     fields.map(|field| field.name().clone()).collect()
                 });
-                let planned = self.plan(&insert.source, Mode::Once)?;
+                let as_texts = rows_as_texts(&insert.source);
+                let rows = as_texts.as_ref().unwrap_or(&insert.source);
+                let planned = self.plan(rows, Mode::Once)?;
                 self.refuse_live(insert, &planned.reads)?;
                 let rows = self.once_planned(planned)?;
                 let width = match &rows.query {
