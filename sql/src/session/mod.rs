@@ -62,6 +62,8 @@ mod sink_fit;
 
 mod sinks;
 
+mod no_rows;
+
 mod prepare;
 
 mod script;

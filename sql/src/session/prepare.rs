@@ -17,7 +17,7 @@ use super::shared::{PLANNING_STACK_BYTES, Shared};
 use super::sink_fit::listed_names;
 use super::sinks::{self, Writer};
 use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
-use super::{Session, show};
+use super::{Session, no_rows, show};
 use crate::dialect::{
     AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
     Statement, StatementKind, parse_script, rows_as_texts,
@@ -176,7 +176,8 @@ impl<'a> Preparing<'a> {
 
     fn plan(&self, query: &Query, mode: Mode) -> Result<PlannedQuery> {
         let state = self.shared.state();
-        let mut planned = plan::plan(&state, query, &self.names(), mode)?;
+        let mut planned = (plan::plan(&state, query, &self.names(), mode))
+            .map_err(|error| no_rows::explained(error, &self.named(query)))?;
         planned.reads.extend(self.views_named(query));
         Ok(planned)
     }
@@ -187,6 +188,12 @@ impl<'a> Preparing<'a> {
         let catalog = self.shared.catalog();
         names.retain(|name| matches!(catalog.entries.get(name), Some(Entry::View(_))));
         names
+    }
+
+    /// What a query names.
+    fn named(&self, query: &Query) -> Vec<Entry> {
+        let names = plan::names(&self.shared.state(), query);
+        self.resolve(&names).entries
     }
 
     /// What names stand for now.
@@ -412,7 +419,8 @@ impl<'a> Preparing<'a> {
                 plan: None,
             }
         } else {
-            let plan = plan::logical(&self.shared.state(), &create.query, &self.names())?;
+            let plan = plan::logical(&self.shared.state(), &create.query, &self.names())
+                .map_err(|error| no_rows::explained(error, &self.named(&create.query)))?;
             let relations = plan::relations(&plan);
             let relations = relations.iter().map(|relation| relation.name.clone());
             let reads: Vec<String> = relations.chain(self.views_named(&create.query)).collect();
