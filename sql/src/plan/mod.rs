@@ -28,11 +28,15 @@ mod fault;
 
 mod refuse;
 
+mod constants;
+
 mod lower;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -189,7 +193,11 @@ fn context<'a>(query: &'a Query, names: &'a Names) -> fault::Context<'a> {
     }
 }
 
-/// Plans a query that goes on, or answers once.
+/// Computes the value of a subquery that ends; NULL if it gives no row.
+pub type ValueOf<'a> = &'a dyn Fn(BatchPlan) -> Result<ScalarValue>;
+
+/// Plans a query that goes on, or answers once. `value` computes what a query over live
+/// streams compares with.
 ///
 /// # Errors
 /// If it does not fit, or would need state without bound.
@@ -198,12 +206,14 @@ pub fn plan(
     query: &Query,
     names: &Names,
     mode: Mode,
+    value: ValueOf<'_>,
 ) -> Result<PlannedQuery> {
     let mut state = state.clone();
     // The moment that now() and its kin stand for in a query that answers once.
     state.mark_start_execution();
     let state = &state;
     let logical = logical(state, query, names)?;
+    let logical = with_values(state, query, names, logical, value)?;
     let relations = relations(&logical);
     let reads = relations
         .iter()
@@ -226,6 +236,24 @@ pub fn plan(
         reads,
         settles,
     })
+}
+
+/// The plan with the values of subqueries that end, if it reads live streams.
+fn with_values(
+    state: &SessionState,
+    query: &Query,
+    names: &Names,
+    logical: LogicalPlan,
+    value: ValueOf<'_>,
+) -> Result<LogicalPlan> {
+    let external = |error: Error| DataFusionError::External(Box::new(error));
+    let blame = Arc::new(Blame::of(query));
+    let computed = constants::computed(logical, &|subquery| {
+        let optimised = optimise(state, subquery)?;
+        let plan = lower::parts(optimised, Mode::Once, state.execution_props(), &blame);
+        plan.and_then(value).map_err(external)
+    });
+    computed.map_err(|error| context(query, names).tell(error))
 }
 
 fn how(

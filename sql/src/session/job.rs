@@ -418,7 +418,7 @@ impl RunningBatch {
     }
 
     /// The next rows, `Some(None)` after the last, or `None` if none come within `wait`.
-    fn look(&self, wait: Duration) -> Result<Option<Option<RecordBatch>>> {
+    pub(super) fn look(&self, wait: Duration) -> Result<Option<Option<RecordBatch>>> {
         match self.receiver.recv_timeout(wait) {
             Ok(Ok(Some(batch))) if batch.num_rows() == 0 => Ok(None),
             Ok(Ok(Some(batch))) => Ok(Some(Some(renamed(&batch, &self.schema)?))),

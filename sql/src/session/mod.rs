@@ -64,6 +64,8 @@ mod sinks;
 
 mod no_rows;
 
+mod constant;
+
 mod prepare;
 
 mod script;

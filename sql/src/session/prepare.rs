@@ -17,7 +17,7 @@ use super::shared::{PLANNING_STACK_BYTES, Shared};
 use super::sink_fit::listed_names;
 use super::sinks::{self, Writer};
 use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
-use super::{Session, no_rows, show};
+use super::{Session, constant, no_rows, show};
 use crate::dialect::{
     AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
     Statement, StatementKind, parse_script, rows_as_texts,
@@ -56,7 +56,7 @@ fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> 
 
 fn prepare_here(session: &Session, script: &Arc<Script>) -> Result<Vec<Prepared>> {
     let statements = parse_script(script)?;
-    let preparing = Preparing::new(session, script);
+    let preparing = Preparing::new(session, script, true);
     let prepared: Result<Vec<_>> = (statements.iter())
         .map(|statement| preparing.placed(statement))
         .collect();
@@ -78,7 +78,7 @@ fn check_here(session: &Session, script: &Arc<Script>) -> Vec<Error> {
         Ok(statements) => statements,
         Err(error) => return vec![error],
     };
-    let preparing = Preparing::new(session, script);
+    let preparing = Preparing::new(session, script, false);
     let mut errors = Vec::new();
     let mut missing: Vec<&str> = Vec::new();
     for statement in &statements {
@@ -106,14 +106,17 @@ struct Preparing<'a> {
     script: &'a Arc<Script>,
     /// Queries whose sinks are to be opened.
     writers: RefCell<Vec<Writer>>,
+    /// Whether what is planned is going to run.
+    runs: bool,
 }
 
 impl<'a> Preparing<'a> {
-    fn new(session: &'a Session, script: &'a Arc<Script>) -> Self {
+    fn new(session: &'a Session, script: &'a Arc<Script>, runs: bool) -> Self {
         Self {
             shared: &session.shared,
             script,
             writers: RefCell::default(),
+            runs,
         }
     }
 
@@ -176,7 +179,11 @@ impl<'a> Preparing<'a> {
 
     fn plan(&self, query: &Query, mode: Mode) -> Result<PlannedQuery> {
         let state = self.shared.state();
-        let mut planned = (plan::plan(&state, query, &self.names(), mode))
+        let value = |plan| match self.runs {
+            true => constant::value(self.shared, plan),
+            false => constant::any(&plan),
+        };
+        let mut planned = (plan::plan(&state, query, &self.names(), mode, &value))
             .map_err(|error| no_rows::explained(error, &self.named(query)))?;
         planned.reads.extend(self.views_named(query));
         Ok(planned)
