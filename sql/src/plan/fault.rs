@@ -188,8 +188,8 @@ impl Context<'_> {
     /// A column's name without that of its table, which is written in the query and may be
     /// a path with dots of its own.
     fn without_table<'p>(&self, path: &'p str) -> &'p str {
-        let dots = path.match_indices('.').map(|(at, _)| at);
-        let table = dots.filter(|at| self.word(&path[..*at]).is_some()).last();
+        let mut dots = path.rmatch_indices('.').map(|(at, _)| at);
+        let table = dots.find(|at| self.word(&path[..*at]).is_some());
         table.map_or(path, |at| &path[at + 1..])
     }
 

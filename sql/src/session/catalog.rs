@@ -131,7 +131,7 @@ impl StreamEntry {
             rules: self.rules.clone(),
             event_time: self.event_time,
             watermark: self.watermark.clone(),
-            live: self.live.clone(),
+            live: self.live,
             on_error: self.on_error,
             connector: self.connector.clone(),
             connector_name: self.connector_name.clone(),
