@@ -198,6 +198,25 @@ fn a_view_sees_all_rows_that_its_script_inserts() {
 }
 
 #[test]
+fn a_check_computes_no_subquery() {
+    let file = File::of(3);
+    let text = format!(
+        "{} {PUSHED} CREATE MATERIALIZED VIEW m AS \
+         SELECT v FROM s WHERE v > (SELECT v FROM w WHERE v > 0)",
+        file.stream("w")
+    );
+    let name = "sql".into();
+    let checked = Arc::new(Script {
+        name,
+        text: text.clone(),
+    });
+    // That there is more than one row is found by running it.
+    assert!(session().check(&checked).is_ok());
+    let error = script(&session(), &text).expect_err("three rows");
+    assert!(error.message().contains("more than one row"), "{error}");
+}
+
+#[test]
 fn a_view_is_read_before_a_later_statement_drops_it() {
     let (session, file) = (session(), File::of(90));
     let text = format!(
