@@ -5,6 +5,8 @@
 
 pub mod error;
 
+mod words;
+
 pub mod format;
 
 pub mod connector;

@@ -15,6 +15,8 @@
 //! form. This module knows no catalogue and plans nothing: whether a stream or a
 //! column exists is not its business.
 
+mod window_call;
+
 mod syntax;
 
 mod positions;
@@ -25,17 +27,19 @@ mod interval;
 
 mod data_type;
 
+mod risks;
+
 mod message;
 
 mod clauses;
-
-mod window_call;
 
 mod grouping;
 
 mod windows;
 
 mod statement;
+
+mod rows;
 
 mod names;
 
@@ -55,6 +59,8 @@ mod tests;
 pub use interval::{FixedInterval, interval};
 pub use parser::parse_script;
 pub use positions::Positions;
+pub use risks::{Cast, Division, bare_type};
+pub use rows::rows_as_texts;
 pub use statement::{
     AlterAction, Check, ColumnDef, CreateSink, CreateStream, CreateView, DropKind, Emit, Insert,
     Name, OptionValue, Options, Query, Show, Statement, StatementKind, Watermark,

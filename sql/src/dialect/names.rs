@@ -4,6 +4,10 @@
 //! SELECT k, count(*),  v  + 1 FROM r    ─▶   SELECT k, count(*) AS "count(*)", v + 1 AS "v + 1" FROM r
 //! ```
 //!
+//! `TUMBLE_START(…)` and its like are named as they are written, too; `tumble(…)` is called
+//! `window`, as in Arroyo. A field of a struct, `a.b.c`, looks like a column of a table here:
+//! the plan tells them apart (`plan::fields`).
+//!
 //! Only the outermost list is seen by a reader; the planner's own names serve within.
 
 use std::ops::Range;
@@ -15,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::positions::Positions;
+use super::window_call::WindowKind;
 
 /// The words that end a select list.
 const AFTER_LIST: [&str; 14] = [
@@ -81,6 +86,7 @@ fn has_own_name(expr: &Expr) -> bool {
                 _ => &[],
             };
             name == "unnest"
+                || WindowKind::of(&name).is_some()
                 || args.iter().any(|arg| {
                     matches!(
                         arg,

@@ -105,6 +105,22 @@ impl Positions {
         self.call(called?.1[0].span)
     }
 
+    /// The bytes of the first `*` among some bytes that stands for all columns.
+    pub fn star(&self, within: &Range<usize>) -> Option<Range<usize>> {
+        let star = (self.tokens.windows(2).enumerate()).find(|(index, pair)| {
+            let is_item = match &pair[0].token {
+                Token::Comma | Token::Period => true,
+                Token::Word(word) => matches!(
+                    word.keyword,
+                    Keyword::SELECT | Keyword::DISTINCT | Keyword::ALL
+                ),
+                _ => false,
+            };
+            is_item && pair[1].token == Token::Mul && within.contains(&self.bytes[index + 1].start)
+        });
+        self.bytes.get(star?.0 + 1).cloned()
+    }
+
     /// The text of some bytes.
     pub fn text(&self, bytes: &Range<usize>) -> &str {
         &self.script.text[bytes.clone()]

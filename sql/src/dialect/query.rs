@@ -41,8 +41,9 @@ impl Cursor<'_> {
         let (emit, allow_lateness) = self.tail()?;
         let positions = self.positions();
         clauses::expand(&mut ast, positions)?;
-        let windows = windows::canonical(&mut ast, positions)?;
+        // Before a function of a window becomes a column of it, which has a name.
         names::name_columns(&mut ast, positions, &(rest.start..cut));
+        let windows = windows::canonical(&mut ast, positions)?;
         Ok(Query {
             ast,
             windows,

@@ -7,17 +7,22 @@
 //!
 //! Neither means anything elsewhere: where they stand outside a window function,
 //! planning fails on an unknown function or operator.
+//!
+//! - `(VALUES …)` and `(VALUES …) AS t(ts, v)` are subqueries wherever an expression may
+//!   stand; sqlparser would take VALUES for a function.
 
 use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName,
+    FunctionArguments, Ident, ObjectName, TableFactor,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::window_call::select_all;
 
 /// The name of the operator between a window's source and its keys.
 pub(super) const PARTITION_BY: &str = "PARTITION BY";
@@ -57,6 +62,13 @@ impl Dialect for WindrowDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let [open, values, row] = parser.peek_tokens_ref::<3>();
+        if open.token == Token::LParen
+            && is_keyword(&values.token, Keyword::VALUES)
+            && row.token == Token::LParen
+        {
+            return Some(rows(parser));
+        }
         let starts_argument = matches!(
             parser.get_current_token().token,
             Token::LParen | Token::Comma | Token::RArrow
@@ -183,6 +195,34 @@ impl Dialect for WindrowDialect {
 
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
+}
+
+/// `(VALUES …)`, and `[AS] t(a, b)` behind it: a name without columns would be the alias
+/// of an expression.
+fn rows(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    parser.expect_token(&Token::LParen)?;
+    let query = parser.parse_query()?;
+    parser.expect_token(&Token::RParen)?;
+    let named = {
+        let [first, second, third] = parser.peek_tokens_ref::<3>();
+        let (name, columns) = match is_keyword(&first.token, Keyword::AS) {
+            true => (&second.token, &third.token),
+            false => (&first.token, &second.token),
+        };
+        matches!(name, Token::Word(word) if word.keyword == Keyword::NoKeyword)
+            && *columns == Token::LParen
+    };
+    if !named {
+        return Ok(Expr::Subquery(query));
+    }
+    let alias = parser.maybe_parse_table_alias()?;
+    let rows = TableFactor::Derived {
+        lateral: false,
+        subquery: query,
+        alias,
+        sample: None,
+    };
+    Ok(Expr::Subquery(Box::new(select_all(rows, None))))
 }
 
 /// `name(argument)`.

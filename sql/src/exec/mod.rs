@@ -3,6 +3,8 @@
 
 mod fault;
 
+mod blame;
+
 mod rows;
 
 mod rules;
@@ -11,6 +13,7 @@ mod foreign;
 
 mod times;
 
+pub use blame::{Blame, misfit};
 pub use fault::data_fault;
 pub(crate) use fault::{is_dump, sentence};
 pub use foreign::ForeignAggregate;

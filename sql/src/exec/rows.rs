@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Result as DfResult;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use windrow_core::batch::Batch;
 use windrow_core::error::{Error, Result};
 use windrow_core::operator::RowFunction;
 
+use super::blame::Blame;
 use super::fault::data_fault;
 
 /// An expression over a batch's columns.
@@ -24,6 +26,7 @@ pub struct Stretch {
     /// The input's columns by place, where nothing has to be computed.
     places: Option<Vec<usize>>,
     schema: SchemaRef,
+    blame: Option<Arc<Blame>>,
 }
 
 impl Stretch {
@@ -43,7 +46,24 @@ impl Stretch {
             columns,
             places,
             schema,
+            blame: None,
         }
+    }
+
+    /// The same, with the query that its expressions stand in.
+    #[must_use]
+    pub fn of(mut self, query: &Arc<Blame>) -> Self {
+        self.blame = Some(query.clone());
+        self
+    }
+
+    fn evaluate(&self, expr: &ColumnExpr, records: &RecordBatch) -> Result<ArrayRef> {
+        computed(expr, records).map_err(|error| {
+            Error::from(match &self.blame {
+                Some(query) => query.fault(error),
+                None => data_fault(error),
+            })
+        })
     }
 }
 
@@ -59,10 +79,11 @@ impl fmt::Debug for Stretch {
 }
 
 pub(super) fn evaluate(expr: &ColumnExpr, records: &RecordBatch) -> Result<ArrayRef> {
-    let fault = |error| Error::from(data_fault(error));
-    (expr.evaluate(records).map_err(fault)?)
-        .into_array(records.num_rows())
-        .map_err(fault)
+    computed(expr, records).map_err(|error| Error::from(data_fault(error)))
+}
+
+fn computed(expr: &ColumnExpr, records: &RecordBatch) -> DfResult<ArrayRef> {
+    expr.evaluate(records)?.into_array(records.num_rows())
 }
 
 impl RowFunction for Stretch {
@@ -76,7 +97,7 @@ impl RowFunction for Stretch {
 
     fn apply(&mut self, mut batch: Batch) -> Result<Batch> {
         for condition in &self.conditions {
-            let mask = evaluate(condition, &batch.records)?;
+            let mask = self.evaluate(condition, &batch.records)?;
             let mask = (mask.as_boolean_opt())
                 .ok_or_else(|| Error::invalid("a condition is no BOOLEAN"))?;
             if mask.true_count() < mask.len() {
@@ -88,7 +109,7 @@ impl RowFunction for Stretch {
                 .map(|place| batch.records.column(*place).clone())
                 .collect(),
             None => (self.columns.iter())
-                .map(|column| evaluate(column, &batch.records))
+                .map(|column| self.evaluate(column, &batch.records))
                 .collect::<Result<Vec<_>>>()?,
         };
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -64,7 +64,7 @@ fn evaluate_each(
         .map(|row| match evaluate(expr, &records.slice(row, 1)) {
             Ok(value) => value,
             Err(error) => {
-                failed(row, error.to_string());
+                failed(row, crate::Error::from(error).message().to_owned());
                 new_null_array(&data_type, 1)
             }
         })

@@ -5,11 +5,12 @@ use std::ops::Range;
 use datafusion::common::{Column, Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
+use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME};
 
 use super::fault_calls;
-use super::words::in_sql_words;
 use crate::dialect::Positions;
 use crate::error::{Error, ErrorKind, nearest};
+use crate::words::in_sql_words;
 
 /// What is known where an error is told.
 pub struct Context<'a> {
@@ -74,11 +75,7 @@ impl Context<'_> {
 
     /// The place of a name in quotation marks that a message speaks of.
     fn find(&self, error: &Error) -> Option<Range<usize>> {
-        let name = error.message().split('"').nth(1)?;
-        let text = self.positions.script().text.get(self.span.clone())?;
-        let at = find_word(text, name)?;
-        let start = self.span.start + at;
-        Some(start..start + name.len())
+        self.word(error.message().split('"').nth(1)?)
     }
 
     fn translate(&self, error: &DataFusionError, diagnostic: Option<&Diagnostic>) -> Error {
@@ -121,6 +118,12 @@ impl Context<'_> {
                 ),
             };
         }
+        if let Some(error) = self.ungrouped(&sentence, diagnostic) {
+            return error;
+        }
+        if let Some(error) = crate::exec::misfit(&sentence, self.positions, &self.span) {
+            return error;
+        }
         if let Some(error) = fault_calls::misfit(&sentence, self.positions, &self.span) {
             return error;
         }
@@ -148,6 +151,55 @@ impl Context<'_> {
         }
     }
 
+    /// A column that has many values in a group, and stands where one is needed.
+    fn ungrouped(&self, sentence: &str, diagnostic: Option<&Diagnostic>) -> Option<Error> {
+        if sentence.starts_with("HAVING clause references") {
+            let error = Error::new(
+                ErrorKind::Plan,
+                "HAVING is about groups, and there are none",
+            );
+            let help = "write WHERE to choose rows, or add GROUP BY";
+            return Some(error.help(help).at(self.word("HAVING")?));
+        }
+        let path = between(sentence, "column \"", "\" must appear in the group by")?;
+        let span = diagnostic.and_then(|diagnostic| self.range(diagnostic));
+        let written = span.as_ref().map(|span| self.positions.text(span));
+        let name = match written {
+            Some(written) => written.to_owned(),
+            None => quoted(self.without_table(path)),
+        };
+        let message = format!("column {name} is neither grouped nor aggregated");
+        let grouped = match self.word("GROUP") {
+            Some(_) => format!("add {name} to GROUP BY"),
+            None => format!("add GROUP BY {name}"),
+        };
+        let help = match WINDOW_COLUMNS.contains(&name.as_str()) {
+            true => grouped,
+            false => format!("{grouped}, or aggregate it: max({name}), first_value({name})"),
+        };
+        let error = Error::new(ErrorKind::Plan, message).help(help);
+        let star = || self.positions.star(&self.span);
+        Some(match span.or_else(star).or_else(|| self.word(&name)) {
+            Some(span) => error.at(span),
+            None => error,
+        })
+    }
+
+    /// A column's name without that of its table, which is written in the query and may be
+    /// a path with dots of its own.
+    fn without_table<'p>(&self, path: &'p str) -> &'p str {
+        let mut dots = path.rmatch_indices('.').map(|(at, _)| at);
+        let table = dots.find(|at| self.word(&path[..*at]).is_some());
+        table.map_or(path, |at| &path[at + 1..])
+    }
+
+    /// The first place in the query where a word stands.
+    fn word(&self, word: &str) -> Option<Range<usize>> {
+        let text = self.positions.script().text.get(self.span.clone())?;
+        let start = self.span.start + find_word(text, word)?;
+        Some(start..start + word.len())
+    }
+
     fn no_table(&self, name: &str) -> Error {
         let error = Error::new(
             ErrorKind::Plan,
@@ -167,8 +219,19 @@ impl Context<'_> {
     }
 }
 
+/// The columns that a window adds.
+const WINDOW_COLUMNS: [&str; 3] = [WINDOW_START, WINDOW_END, WINDOW_TIME];
+
 /// Sentences that say it in the planner's own words.
 fn known_fault(sentence: &str) -> Option<Error> {
+    if sentence.contains("across values list") {
+        let was = in_sql_words(between(sentence, "was ", " but found")?);
+        let found = in_sql_words(sentence.rsplit("found ").next()?);
+        let message = format!("the rows of VALUES mix {was} and {found} in one column");
+        return Some(Error::new(ErrorKind::Plan, message).help(format!(
+            "write all of them in one form, or convert them: CAST(… AS {was})"
+        )));
+    }
     if sentence.contains("unique expression names") {
         let name = sentence.split(" AS ").nth(1)?.split('"').next()?.trim();
         let error = Error::new(ErrorKind::Plan, format!("two columns are called {name}"));

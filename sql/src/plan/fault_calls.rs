@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::words::in_sql_words;
 use crate::dialect::Positions;
 use crate::error::{Error, ErrorKind};
+use crate::words::in_sql_words;
 
 /// The error of a call that fits no signature, if `sentence` is about one.
 pub(super) fn misfit(

@@ -8,9 +8,9 @@
 //!
 //! This module opens nothing and runs nothing.
 
-mod words;
-
 mod widen;
+
+mod fields;
 
 mod operators;
 
@@ -28,11 +28,15 @@ mod fault;
 
 mod refuse;
 
+mod constants;
+
 mod lower;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -43,7 +47,9 @@ use futures::FutureExt;
 
 use crate::dialect::{Emit, Query};
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Blame;
 
+pub use crate::words::sql_type;
 pub use fault::Context;
 pub use leaf::{Leaf, LeafSource};
 pub use lower::{BatchPlan, Graph, Mode, PlannedInput, PlannedStep, PlannedTable, TableRows};
@@ -51,7 +57,6 @@ pub use operators::OperatorPlanner;
 pub use refuse::{clock_function, not_of_one_row};
 pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing, relations};
 pub use widen::widened;
-pub use words::sql_type;
 
 /// A planned query, and what it reads.
 #[derive(Debug)]
@@ -137,6 +142,7 @@ pub fn logical(state: &SessionState, query: &Query, names: &Names) -> Result<Log
     let plan = planned
         .ok_or_else(|| Error::new(ErrorKind::Internal, "a name is still being looked up"))?
         .and_then(widen::widened_plan)
+        .and_then(fields::named)
         .map_err(|error| context.tell(error))?;
     match depth(&plan) {
         0..=PLAN_DEPTH_MAX => Ok(plan),
@@ -187,7 +193,11 @@ fn context<'a>(query: &'a Query, names: &'a Names) -> fault::Context<'a> {
     }
 }
 
-/// Plans a query that goes on, or answers once.
+/// Computes the value of a subquery that ends; NULL if it gives no row.
+pub type ValueOf<'a> = &'a dyn Fn(BatchPlan) -> Result<ScalarValue>;
+
+/// Plans a query that goes on, or answers once. `value` computes what a query over live
+/// streams compares with.
 ///
 /// # Errors
 /// If it does not fit, or would need state without bound.
@@ -196,12 +206,14 @@ pub fn plan(
     query: &Query,
     names: &Names,
     mode: Mode,
+    value: ValueOf<'_>,
 ) -> Result<PlannedQuery> {
     let mut state = state.clone();
     // The moment that now() and its kin stand for in a query that answers once.
     state.mark_start_execution();
     let state = &state;
     let logical = logical(state, query, names)?;
+    let logical = with_values(state, query, names, logical, value)?;
     let relations = relations(&logical);
     let reads = relations
         .iter()
@@ -226,6 +238,24 @@ pub fn plan(
     })
 }
 
+/// The plan with the values of subqueries that end, if it reads live streams.
+fn with_values(
+    state: &SessionState,
+    query: &Query,
+    names: &Names,
+    logical: LogicalPlan,
+    value: ValueOf<'_>,
+) -> Result<LogicalPlan> {
+    let external = |error: Error| DataFusionError::External(Box::new(error));
+    let blame = Arc::new(Blame::of(query));
+    let computed = constants::computed(logical, &|subquery| {
+        let optimised = optimise(state, subquery)?;
+        let plan = lower::parts(optimised, Mode::Once, state.execution_props(), &blame);
+        plan.and_then(value).map_err(external)
+    });
+    computed.map_err(|error| context(query, names).tell(error))
+}
+
 fn how(
     state: &SessionState,
     query: &Query,
@@ -245,7 +275,8 @@ fn how(
     }
     let optimised = optimise(state, logical).map_err(|error| context.tell(error))?;
     let props = state.execution_props();
-    if let Some(graph) = lower::lower(&optimised, mode, props).map_err(place)? {
+    let blame = Arc::new(Blame::of(query));
+    if let Some(graph) = lower::lower(&optimised, mode, props, &blame).map_err(place)? {
         let needed = mode == Mode::Continuous || streams.any || node::has_window(&optimised);
         if needed {
             return Ok(Planned::Graph(graph));
@@ -255,7 +286,7 @@ fn how(
         return Err(place(refuse::unbounded(&optimised, query)));
     }
 
-    let plan = lower::parts(optimised, mode, props).map_err(place)?;
+    let plan = lower::parts(optimised, mode, props, &blame).map_err(place)?;
     Ok(Planned::Batch(plan))
 }
 
@@ -339,23 +370,27 @@ fn batch_steps(plan: &LogicalPlan, steps: &mut Vec<String>) {
 
 fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String>) {
     let planned = &graph.steps[step];
-    lines.push(format!("{}{}", "  ".repeat(depth), planned.text));
+    let is_own = !planned.text.is_empty();
+    if is_own {
+        lines.push(format!("{}{}", "  ".repeat(depth), planned.text));
+    }
+    let below = depth + usize::from(is_own);
     for input in &planned.inputs {
         match input {
-            PlannedInput::Step(step) => explain_step(graph, *step, depth + 1, lines),
+            PlannedInput::Step(step) => explain_step(graph, *step, below, lines),
             PlannedInput::Stream(name) => {
-                lines.push(format!("{}Stream: {name}", "  ".repeat(depth + 1)));
+                lines.push(format!("{}Stream: {name}", "  ".repeat(below)));
             }
             PlannedInput::View(name) => {
-                lines.push(format!("{}View: {name}", "  ".repeat(depth + 1)));
+                lines.push(format!("{}View: {name}", "  ".repeat(below)));
             }
             PlannedInput::Table(table) => {
                 let table = &graph.tables[*table];
                 match &table.rows {
                     TableRows::Now(_) => {
-                        lines.push(format!("{}Table: {}", "  ".repeat(depth + 1), table.name));
+                        lines.push(format!("{}Table: {}", "  ".repeat(below), table.name));
                     }
-                    TableRows::Computed(batch) => explain_batch(batch, depth + 1, lines),
+                    TableRows::Computed(batch) => explain_batch(batch, below, lines),
                 }
             }
         }

@@ -10,8 +10,8 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use arrow::datatypes::DataType;
 
 use super::widen;
-use super::words::sql_type;
 use crate::error::{Error, ErrorKind};
+use crate::words::sql_type;
 
 /// Plans operators before DataFusion does.
 #[derive(Debug)]

@@ -16,9 +16,9 @@ use windrow_core::window::{Alignment, Span, WindowKind};
 
 use super::node::WindowNode;
 use super::relations::event_time_column;
-use super::words::sql_type;
 use crate::dialect::{WINDOW_FUNCTION, WindowCall, WindowKind as Written, interval};
 use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::words::sql_type;
 
 /// Plans the calls of one query.
 #[derive(Debug)]

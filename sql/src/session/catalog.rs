@@ -124,6 +124,22 @@ pub(super) struct Reading {
 }
 
 impl StreamEntry {
+    /// The same stream, of which nothing has been read.
+    pub(super) fn afresh(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            rules: self.rules.clone(),
+            event_time: self.event_time,
+            watermark: self.watermark.clone(),
+            live: self.live,
+            on_error: self.on_error,
+            connector: self.connector.clone(),
+            connector_name: self.connector_name.clone(),
+            implicit: self.implicit,
+            readings: Mutex::default(),
+        }
+    }
+
     pub(super) fn schema(&self) -> SchemaRef {
         self.rules.schema.clone()
     }

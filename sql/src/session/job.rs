@@ -21,7 +21,7 @@ use super::rows_source::RowsSource;
 use super::settle::Inputs;
 use super::shared::{Job, STEP_WAIT, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::data_fault;
+use crate::exec::Blame;
 use crate::plan::{BatchPlan, Graph, LeafSource, RowsNow, TableRows};
 
 /// Batches that DataFusion may be ahead of their reader.
@@ -309,6 +309,7 @@ pub(super) struct BatchQuery {
     pub(super) queries: Vec<QueryId>,
     tables: Vec<ReadyTable>,
     waits: bool,
+    blame: Arc<Blame>,
 }
 
 impl BatchQuery {
@@ -347,6 +348,7 @@ impl BatchQuery {
             queries,
             tables,
             waits,
+            blame: plan.blame,
         })
     }
 
@@ -354,7 +356,7 @@ impl BatchQuery {
     pub(super) fn start(self, shared: &Shared) -> Result<RunningBatch> {
         start_tables(shared, self.tables);
         let state = shared.state();
-        let plan = self.plan;
+        let (plan, blame) = (self.plan, self.blame);
         let (sender, receiver) = sync_channel(AHEAD_BATCHES);
         let task = shared.runtime()?.spawn(async move {
             let physical = state
@@ -366,13 +368,14 @@ impl BatchQuery {
                 Ok(stream) => stream,
                 Err(error) => {
                     // Nobody may be left who wants to know.
-                    let _ = sender.send(Err(data_fault(error)));
+                    let _ = sender.send(Err(blame.fault(error)));
                     return;
                 }
             };
             while let Some(batch) = stream.next().await {
                 let failed = batch.is_err();
-                if sender.send(batch.map(Some).map_err(data_fault)).is_err() || failed {
+                let batch = batch.map(Some).map_err(|error| blame.fault(error));
+                if sender.send(batch).is_err() || failed {
                     return;
                 }
             }
@@ -415,7 +418,7 @@ impl RunningBatch {
     }
 
     /// The next rows, `Some(None)` after the last, or `None` if none come within `wait`.
-    fn look(&self, wait: Duration) -> Result<Option<Option<RecordBatch>>> {
+    pub(super) fn look(&self, wait: Duration) -> Result<Option<Option<RecordBatch>>> {
         match self.receiver.recv_timeout(wait) {
             Ok(Ok(Some(batch))) if batch.num_rows() == 0 => Ok(None),
             Ok(Ok(Some(batch))) => Ok(Some(Some(renamed(&batch, &self.schema)?))),

@@ -62,6 +62,10 @@ mod sink_fit;
 
 mod sinks;
 
+mod no_rows;
+
+mod constant;
+
 mod prepare;
 
 mod script;

@@ -17,10 +17,10 @@ use super::shared::{PLANNING_STACK_BYTES, Shared};
 use super::sink_fit::listed_names;
 use super::sinks::{self, Writer};
 use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
-use super::{Session, show};
+use super::{Session, constant, no_rows, show};
 use crate::dialect::{
     AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
-    Statement, StatementKind, parse_script,
+    Statement, StatementKind, parse_script, rows_as_texts,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::plan::{self, Mode, Names, Planned, PlannedQuery};
@@ -56,7 +56,7 @@ fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> 
 
 fn prepare_here(session: &Session, script: &Arc<Script>) -> Result<Vec<Prepared>> {
     let statements = parse_script(script)?;
-    let preparing = Preparing::new(session, script);
+    let preparing = Preparing::new(session, script, true);
     let prepared: Result<Vec<_>> = (statements.iter())
         .map(|statement| preparing.placed(statement))
         .collect();
@@ -78,7 +78,7 @@ fn check_here(session: &Session, script: &Arc<Script>) -> Vec<Error> {
         Ok(statements) => statements,
         Err(error) => return vec![error],
     };
-    let preparing = Preparing::new(session, script);
+    let preparing = Preparing::new(session, script, false);
     let mut errors = Vec::new();
     let mut missing: Vec<&str> = Vec::new();
     for statement in &statements {
@@ -106,14 +106,17 @@ struct Preparing<'a> {
     script: &'a Arc<Script>,
     /// Queries whose sinks are to be opened.
     writers: RefCell<Vec<Writer>>,
+    /// Whether what is planned is going to run.
+    runs: bool,
 }
 
 impl<'a> Preparing<'a> {
-    fn new(session: &'a Session, script: &'a Arc<Script>) -> Self {
+    fn new(session: &'a Session, script: &'a Arc<Script>, runs: bool) -> Self {
         Self {
             shared: &session.shared,
             script,
             writers: RefCell::default(),
+            runs,
         }
     }
 
@@ -176,7 +179,12 @@ impl<'a> Preparing<'a> {
 
     fn plan(&self, query: &Query, mode: Mode) -> Result<PlannedQuery> {
         let state = self.shared.state();
-        let mut planned = plan::plan(&state, query, &self.names(), mode)?;
+        let value = |plan| match self.runs {
+            true => constant::value(self.shared, plan),
+            false => constant::any(&plan),
+        };
+        let mut planned = (plan::plan(&state, query, &self.names(), mode, &value))
+            .map_err(|error| no_rows::explained(error, &self.named(query)))?;
         planned.reads.extend(self.views_named(query));
         Ok(planned)
     }
@@ -187,6 +195,12 @@ impl<'a> Preparing<'a> {
         let catalog = self.shared.catalog();
         names.retain(|name| matches!(catalog.entries.get(name), Some(Entry::View(_))));
         names
+    }
+
+    /// What a query names.
+    fn named(&self, query: &Query) -> Vec<Entry> {
+        let names = plan::names(&self.shared.state(), query);
+        self.resolve(&names).entries
     }
 
     /// What names stand for now.
@@ -412,7 +426,8 @@ impl<'a> Preparing<'a> {
                 plan: None,
             }
         } else {
-            let plan = plan::logical(&self.shared.state(), &create.query, &self.names())?;
+            let plan = plan::logical(&self.shared.state(), &create.query, &self.names())
+                .map_err(|error| no_rows::explained(error, &self.named(&create.query)))?;
             let relations = plan::relations(&plan);
             let relations = relations.iter().map(|relation| relation.name.clone());
             let reads: Vec<String> = relations.chain(self.views_named(&create.query)).collect();
@@ -514,7 +529,9 @@ impl<'a> Preparing<'a> {
                     let fields = source.fields().iter();
                     fields.map(|field| field.name().clone()).collect()
                 });
-                let planned = self.plan(&insert.source, Mode::Once)?;
+                let as_texts = rows_as_texts(&insert.source);
+                let rows = as_texts.as_ref().unwrap_or(&insert.source);
+                let planned = self.plan(rows, Mode::Once)?;
                 self.refuse_live(insert, &planned.reads)?;
                 let rows = self.once_planned(planned)?;
                 let width = match &rows.query {

@@ -10,7 +10,7 @@ use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamStats};
 use super::catalog::{Entry, StreamEntry};
 use super::progress::watermark_micros;
 use super::settings::Settings;
-use super::shared::Shared;
+use super::shared::{Shared, shared_error};
 use crate::dialect::Show;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::column::declared_type;
@@ -131,7 +131,7 @@ pub(super) fn query_stats(shared: &Shared) -> Result<RecordBatch> {
         Some(match &stats.status {
             QueryStatus::Running => "running".to_string(),
             QueryStatus::Ended => "ended".to_string(),
-            QueryStatus::Failed(error) => format!("failed: {error}"),
+            QueryStatus::Failed(error) => format!("failed: {}", shared_error(error).message()),
         })
     });
     table(vec![

@@ -177,6 +177,46 @@ fn rows_are_inserted_before_a_later_statement_drops_their_stream() {
 }
 
 #[test]
+fn a_view_sees_all_rows_that_its_script_inserts() {
+    let insert = |v: u8| format!("INSERT INTO s VALUES (TIMESTAMP '2026-01-01 00:00:0{v}', {v})");
+    let create = "CREATE MATERIALIZED VIEW m AS SELECT v FROM s";
+    // A script is planned whole: the view is there when the first INSERT is carried out.
+    // What is in it follows the order of the statements.
+    let text = format!(
+        "{PUSHED} {}; {create}; SELECT v FROM m; {}; SELECT v FROM m",
+        insert(1),
+        insert(2)
+    );
+    let together = session();
+    assert_eq!(script(&together, &text).expect("it runs"), ["1", "1", "2"]);
+    // One by one, it joins a stream that is pushed from now on.
+    let apart = session();
+    for statement in [PUSHED, &insert(1), create, &insert(2)] {
+        script(&apart, statement).expect("it runs");
+    }
+    assert_eq!(rows(&apart, "SELECT v FROM m"), ["2"]);
+}
+
+#[test]
+fn a_check_computes_no_subquery() {
+    let file = File::of(3);
+    let text = format!(
+        "{} {PUSHED} CREATE MATERIALIZED VIEW m AS \
+         SELECT v FROM s WHERE v > (SELECT v FROM w WHERE v > 0)",
+        file.stream("w")
+    );
+    let name = "sql".into();
+    let checked = Arc::new(Script {
+        name,
+        text: text.clone(),
+    });
+    // That there is more than one row is found by running it.
+    assert!(session().check(&checked).is_ok());
+    let error = script(&session(), &text).expect_err("three rows");
+    assert!(error.message().contains("more than one row"), "{error}");
+}
+
+#[test]
 fn a_view_is_read_before_a_later_statement_drops_it() {
     let (session, file) = (session(), File::of(90));
     let text = format!(

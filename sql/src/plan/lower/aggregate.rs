@@ -457,7 +457,8 @@ impl Lowering<'_> {
             .collect::<Result<Vec<_>>>()?;
         let prepared = Arc::new(Schema::new(fields));
         let stretch_text = format!("Project: {}{conditions_text}", texts(&below));
-        let stretch = Stretch::new("Project", conditions, columns, prepared.clone());
+        let stretch =
+            Stretch::new("Project", conditions, columns, prepared.clone()).of(self.compiler.blame);
         let stretch = Box::new(Stateless::new(Box::new(stretch)));
         let timing = input.timing.clone();
         let input = self.step(
@@ -481,10 +482,11 @@ impl Lowering<'_> {
             [] => String::new(),
             keys => format!(" by {}", texts(keys)),
         };
-        let text = format!(
-            "WindowAggregate: {text}{by}: {}",
-            texts(&aggregate.aggr_expr)
-        );
+        let of = match aggregate.aggr_expr.as_slice() {
+            [] => String::new(),
+            aggregates => format!(": {}", texts(aggregates)),
+        };
+        let text = format!("WindowAggregate: {text}{by}{of}");
         let is_window = true;
         let operator_schema = operator.schema();
         let windowed = self.step(operator, vec![input.input], is_window, text, timing.clone());
@@ -526,10 +528,10 @@ impl Lowering<'_> {
             .collect::<Result<Vec<_>>>()?;
         let schema = arrow_schema(&aggregate.schema);
         let text = match above_conditions.as_slice() {
-            [] => "Project: groups and aggregates".to_string(),
-            conditions => format!("Project: groups and aggregates where {}", texts(conditions)),
+            [] => String::new(),
+            conditions => format!("Filter: {}", texts(conditions)),
         };
-        let stretch = Stretch::new("Project", conditions, columns, schema);
+        let stretch = Stretch::new("Project", conditions, columns, schema).of(self.compiler.blame);
         let stretch = Box::new(Stateless::new(Box::new(stretch)));
         Ok(Some(self.step(
             stretch,

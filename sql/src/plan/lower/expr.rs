@@ -13,12 +13,14 @@ use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_expr::expressions::Column;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::ColumnExpr;
+use crate::exec::{Blame, ColumnExpr};
 
 /// Turns logical expressions into ones that can be evaluated.
 #[derive(Clone, Copy)]
 pub(super) struct Compiler<'a> {
     pub(super) props: &'a ExecutionProps,
+    /// The query that is compiled.
+    pub(super) blame: &'a Arc<Blame>,
 }
 
 impl Compiler<'_> {

@@ -33,7 +33,7 @@ use super::node::WindowNode;
 use super::refuse;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::Stretch;
+use crate::exec::{Blame, Stretch};
 use expr::{Compiler, plan_fault};
 pub use parts::{BatchPlan, parts};
 
@@ -60,7 +60,8 @@ pub struct PlannedStep {
     pub inputs: Vec<PlannedInput>,
     /// Whether it puts rows into windows.
     pub is_window: bool,
-    /// What it does, as `EXPLAIN` prints it.
+    /// What it does, as `EXPLAIN` prints it; empty if that is a part of what the step below
+    /// it does.
     pub text: String,
 }
 
@@ -110,9 +111,14 @@ pub enum Mode {
 ///
 /// # Errors
 /// If the plan cannot be run in either way.
-pub fn lower(plan: &LogicalPlan, mode: Mode, props: &ExecutionProps) -> Result<Option<Graph>> {
+pub fn lower(
+    plan: &LogicalPlan,
+    mode: Mode,
+    props: &ExecutionProps,
+    blame: &Arc<Blame>,
+) -> Result<Option<Graph>> {
     let mut lowering = Lowering {
-        compiler: Compiler { props },
+        compiler: Compiler { props, blame },
         mode,
         steps: Vec::new(),
         tables: Vec::new(),
@@ -238,7 +244,8 @@ impl Lowering<'_> {
                 let timing = carried(&input.timing, origins);
                 let schema = arrow_schema(&projection.schema);
                 let text = format!("Project: {}", texts(&projection.expr));
-                let stretch = Stretch::new("Project", Vec::new(), columns, schema);
+                let stretch =
+                    Stretch::new("Project", Vec::new(), columns, schema).of(self.compiler.blame);
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
                 Ok(Some(self.step(
                     operator,
@@ -258,9 +265,10 @@ impl Lowering<'_> {
                 let condition =
                     (self.compiler).compile(&filter.predicate, filter.input.schema())?;
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
-                let text = format!("Filter: {}", filter.predicate.human_display());
+                let text = format!("Filter: {}", texts(std::slice::from_ref(&filter.predicate)));
                 let stretch =
-                    Stretch::new("Filter", vec![condition], columns, input.schema.clone());
+                    Stretch::new("Filter", vec![condition], columns, input.schema.clone())
+                        .of(self.compiler.blame);
                 let operator = Box::new(Stateless::new(Box::new(stretch)));
                 Ok(Some(self.step(
                     operator,
@@ -382,7 +390,12 @@ impl Lowering<'_> {
         if refuse::Streams::of(plan).any_live {
             return Ok(None);
         }
-        let batch = parts(plan.clone(), self.mode, self.compiler.props)?;
+        let batch = parts(
+            plan.clone(),
+            self.mode,
+            self.compiler.props,
+            self.compiler.blame,
+        )?;
         let schema = batch.schema.clone();
         self.tables.push(PlannedTable {
             name: "a subquery".into(),
@@ -564,12 +577,16 @@ fn united(a: &Timing, b: &Timing) -> Timing {
     }
 }
 
+/// Expressions as `EXPLAIN` prints them.
 fn texts(exprs: &[Expr]) -> String {
     let texts: Vec<String> = exprs
         .iter()
         .map(|expr| expr.human_display().to_string())
         .collect();
-    texts.join(", ")
+    // The planner counts rows by counting a constant.
+    (texts.join(", "))
+        .replace("count(Int64(1))", "count(*)")
+        .replace("count(1)", "count(*)")
 }
 
 /// For callers that hold a DataFusion result.

@@ -11,6 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use super::expr::plan_fault;
 use super::{Graph, Mode, arrow_schema, lower};
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Blame;
 use crate::plan::leaf::{self, Leaf};
 use crate::plan::node::has_window;
 use crate::plan::refuse;
@@ -24,13 +25,20 @@ pub struct BatchPlan {
     pub leaves: Vec<(Arc<Leaf>, Graph)>,
     /// The columns of the results.
     pub schema: SchemaRef,
+    /// The query that it is of.
+    pub blame: Arc<Blame>,
 }
 
 /// Cuts a plan over bounded inputs into parts that operators run and the rest.
 ///
 /// # Errors
 /// If a part cannot be run.
-pub fn parts(plan: LogicalPlan, mode: Mode, props: &ExecutionProps) -> Result<BatchPlan> {
+pub fn parts(
+    plan: LogicalPlan,
+    mode: Mode,
+    props: &ExecutionProps,
+    blame: &Arc<Blame>,
+) -> Result<BatchPlan> {
     let schema = arrow_schema(plan.schema());
     let mut leaves = Vec::new();
     let mut failed = None;
@@ -40,7 +48,7 @@ pub fn parts(plan: LogicalPlan, mode: Mode, props: &ExecutionProps) -> Result<Ba
         {
             return Ok(Transformed::no(plan));
         }
-        match lower(&plan, mode, props) {
+        match lower(&plan, mode, props, blame) {
             Ok(Some(graph)) => {
                 let (scan, leaf) = leaf::in_place_of(&plan)?;
                 leaves.push((leaf, graph));
@@ -68,5 +76,6 @@ pub fn parts(plan: LogicalPlan, mode: Mode, props: &ExecutionProps) -> Result<Ba
         plan,
         leaves,
         schema,
+        blame: blame.clone(),
     })
 }

@@ -57,7 +57,7 @@ pub fn sql_type(data_type: &DataType) -> String {
 }
 
 /// The planner's names of types, the longer before those that they begin with.
-const TYPES: [(&str, &str); 32] = [
+const TYPES: [(&str, &str); 37] = [
     ("Interval(MonthDayNano)", "INTERVAL"),
     ("Interval(DayTime)", "INTERVAL"),
     ("Interval(YearMonth)", "INTERVAL"),
@@ -90,10 +90,15 @@ const TYPES: [(&str, &str); 32] = [
     ("Date32", "DATE"),
     ("Date64", "DATE"),
     ("Decimal128", "DECIMAL"),
+    ("Decimal256", "DECIMAL"),
+    ("Time64(ns)", "TIME"),
+    ("Time64(µs)", "TIME"),
+    ("Time32(ms)", "TIME"),
+    ("Time32(s)", "TIME"),
 ];
 
 /// A sentence with the planner's types named as SQL does.
-pub(super) fn in_sql_words(sentence: &str) -> String {
+pub fn in_sql_words(sentence: &str) -> String {
     let mut told = String::with_capacity(sentence.len());
     let mut rest = sentence;
     let mut before = ' ';
