@@ -158,8 +158,10 @@ impl<T: Table> Keyed<T> {
             match nulls {
                 None => {
                     let keys = column.keys(first..first + ids.len());
-                    for ((word, id), key) in words.iter_mut().zip(&mut *ids).zip(keys) {
+                    for (word, key) in words.iter_mut().zip(keys) {
                         *word = self.table.word(key);
+                    }
+                    for (word, id) in words.iter().zip(&mut *ids) {
                         *id = self.table.likely(*word);
                     }
                     for (i, (word, id)) in words.iter().zip(&mut *ids).enumerate() {
