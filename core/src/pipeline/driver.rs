@@ -1,10 +1,17 @@
 //! The loop: polls sources and carries what they give into the engine.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::engine::{Engine, StreamId};
 use crate::stream::{Arrival, Source, SourceEvent};
+
+/// How long a step goes on while there is something to read and little to give out.
+const STEP_NS: i64 = 4_000_000;
+
+/// Result rows after which a step ends, so that whoever wants them comes to have them.
+const STEP_RESULTS: u64 = 32 * 1024;
 
 /// An engine with the sources that feed it.
 #[derive(Debug)]
@@ -64,11 +71,32 @@ impl Driver {
         .sum()
     }
 
-    /// Polls each source once and carries on what it gives, waiting at most `wait`
-    /// in all when none has anything. `clock` reads nanoseconds since the Unix epoch.
+    /// Polls the sources in turn and carries on what they give, for some milliseconds at
+    /// most; waits at most `wait` when none has anything. `clock` reads nanoseconds since
+    /// the Unix epoch.
     ///
     /// An error of a source fails the queries on its stream and ends the source.
-    pub fn step(&mut self, wait: Duration, clock: &dyn Fn() -> i64) -> Stepped {
+    pub fn step(&mut self, wait: Duration, clock: &(dyn Fn() -> i64 + Sync)) -> Stepped {
+        // The engine's threads stay awake from batch to batch.
+        let pool = self.engine.pool();
+        pool.install(|| {
+            let (start, given) = (clock(), self.engine.given_out());
+            let stepped = self.poll_all(wait, clock);
+            let is_due = |engine: &Engine| {
+                clock().saturating_sub(start) >= STEP_NS
+                    || engine.given_out().saturating_sub(given) >= STEP_RESULTS
+                    || engine.cancel.load(Ordering::Relaxed)
+            };
+            let mut more = stepped;
+            while more == Stepped::Progress && !is_due(&self.engine) {
+                more = self.poll_all(Duration::ZERO, clock);
+            }
+            stepped
+        })
+    }
+
+    /// Polls each source once.
+    fn poll_all(&mut self, wait: Duration, clock: &(dyn Fn() -> i64 + Sync)) -> Stepped {
         if self.running.is_empty() {
             return Stepped::NoSource;
         }

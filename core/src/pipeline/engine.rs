@@ -593,6 +593,16 @@ impl Engine {
         }
     }
 
+    /// The engine's own threads.
+    pub(super) fn pool(&self) -> Arc<rayon::ThreadPool> {
+        self.pool.clone()
+    }
+
+    /// How many rows the queries have given out.
+    pub(super) fn given_out(&self) -> u64 {
+        self.queries.values().map(|query| query.rows_out).sum()
+    }
+
     /// Runs `work` with the engine's own threads.
     pub(super) fn install<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
         let pool = self.pool.clone();

@@ -57,6 +57,32 @@ fn minus(time: i64, bound: i64) -> i64 {
     }
 }
 
+/// The greatest of `times` and `start`, and whether a row lies before the watermark that
+/// was in force when it came. `in_force` gives that of the greatest time before a row; it
+/// never falls, and lies `bound` behind at least.
+fn look_back(times: &[i64], start: i64, bound: i64, in_force: impl Fn(i64) -> i64) -> (i64, bool) {
+    // Most blocks are told by their bounds, without a step from row to row.
+    const BLOCK_ROWS: usize = 512;
+    let (mut max, mut any_behind) = (start, false);
+    for block in times.chunks(BLOCK_ROWS) {
+        let (least, greatest) = span(block);
+        let is_open = |least: i64, max: i64| least >= in_force(max);
+        if !is_open(least, max.max(greatest)) {
+            // In order, no row lies before the one that came before it.
+            let is_told = bound >= 0 && is_open(least, max) && block.is_sorted();
+            if !is_told {
+                let mut max = max;
+                for &time in block {
+                    any_behind |= time < in_force(max);
+                    max = max.max(time);
+                }
+            }
+        }
+        max = max.max(greatest);
+    }
+    (max, any_behind)
+}
+
 impl WatermarkTracker {
     pub(super) fn new(bound: i64, partitions: u32, now: i64) -> Self {
         Self {
@@ -98,20 +124,10 @@ impl WatermarkTracker {
         state.idle = false;
         state.heard_at = now;
         let start = state.max;
-        let (least, greatest) = span(times);
-        state.max = greatest.max(start);
-        self.current = in_force(state.max);
-        if least >= self.current && !always {
-            return None;
-        }
-
-        let mut max = start;
-        let mut any_behind = always;
-        for &time in times {
-            any_behind |= time < in_force(max);
-            max = max.max(time);
-        }
-        if !any_behind {
+        let (greatest, any_behind) = look_back(times, start, bound, in_force);
+        state.max = greatest;
+        self.current = in_force(greatest);
+        if !any_behind && !always {
             return None;
         }
         let mut max = start;
@@ -217,6 +233,37 @@ mod tests {
             .expect("4 and 14 are behind");
         assert_eq!(&watermarks[..], &[5, 5, 5, 15]);
         assert_eq!(tracker.current(), 15);
+    }
+
+    #[test]
+    fn long_batches_tell_the_same_as_single_rows() {
+        let mut seed = 7_u64;
+        let mut random = move |range: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((seed >> 33) % range) as i64
+        };
+        for (bound, disorder, step) in [(0, 1, 3), (0, 2, 3), (40, 30, 2), (40, 60, 2), (-5, 1, 3)]
+        {
+            let times: Vec<i64> = (0..5_000)
+                .map(|row| row / step - random(disorder) * i64::from(row % 700 > 600))
+                .collect();
+            let mut whole = WatermarkTracker::new(bound, 1, 0);
+            whole.advance(0, &[-100], 0);
+            let mut single = WatermarkTracker::new(bound, 1, 0);
+            single.advance(0, &[-100], 0);
+            let all = whole.advance(0, &times, 0);
+            let mut any_behind = false;
+            for (row, time) in times.iter().enumerate() {
+                let before = single.current();
+                any_behind |= *time < before;
+                if let Some(all) = &all {
+                    assert_eq!(all[row], before, "row {row}");
+                }
+                single.advance(0, &[*time], 0);
+            }
+            assert_eq!(all.is_some(), any_behind, "{bound} {disorder}");
+            assert_eq!(whole.current(), single.current());
+        }
     }
 
     #[test]
