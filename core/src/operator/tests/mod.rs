@@ -8,5 +8,6 @@ mod panes;
 
 mod by_hand;
 mod counts;
+mod parts;
 mod rows;
 mod sessions;
