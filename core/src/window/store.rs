@@ -331,6 +331,9 @@ pub(crate) struct Keys {
     columns: Vec<usize>,
     references: Vec<u32>,
     alive: usize,
+    /// The ids that were last asked for, and their columns: one window often has the keys
+    /// of the window before.
+    last: Option<(Vec<u32>, Vec<ArrayRef>)>,
 }
 
 impl Keys {
@@ -341,6 +344,7 @@ impl Keys {
             columns,
             references: Vec::new(),
             alive: 0,
+            last: None,
         })
     }
 
@@ -401,7 +405,14 @@ impl Keys {
         let dead: Vec<u32> = (keys.iter().copied())
             .filter(|&key| self.drop(key))
             .collect();
-        self.interner.release(&dead);
+        self.forget(&dead);
+    }
+
+    fn forget(&mut self, dead: &[u32]) {
+        if !dead.is_empty() {
+            self.last = None;
+            self.interner.release(dead);
+        }
     }
 
     /// Takes one reference from a key; its id stays until it is swept. Says whether it
@@ -422,17 +433,28 @@ impl Keys {
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|&id| self.references[id as usize] == 0);
-        self.interner.release(ids);
+        self.forget(ids);
         ids.clear();
     }
 
     /// The key columns of ids.
-    pub(crate) fn values(&self, ids: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.interner.keys(ids)
+    pub(crate) fn values(&mut self, ids: &[u32]) -> Result<Vec<ArrayRef>> {
+        if let Some((last, columns)) = &self.last
+            && last == ids
+        {
+            return Ok(columns.clone());
+        }
+        let columns = self.interner.keys(ids)?;
+        self.last = Some((ids.to_vec(), columns.clone()));
+        Ok(columns)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.interner.state_bytes() + self.references.capacity() * size_of::<u32>()
+        let last = self.last.as_ref().map_or(0, |(ids, columns)| {
+            let columns = columns.iter().map(|column| column.get_array_memory_size());
+            columns.sum::<usize>() + ids.capacity() * size_of::<u32>()
+        });
+        self.interner.state_bytes() + last + self.references.capacity() * size_of::<u32>()
     }
 
     /// The values of the keys in `ids`, each once, as named columns, and `ids` as
@@ -449,7 +471,7 @@ impl Keys {
             }
             found.push(*place);
         }
-        let values = self.values(&distinct)?.into_iter().enumerate();
+        let values = self.interner.keys(&distinct)?.into_iter().enumerate();
         let mut columns: Columns = values
             .map(|(number, column)| (format!("key_{number}"), column))
             .collect();
