@@ -265,16 +265,38 @@ pub(super) fn dictionary_keys(
             .collect::<Result<PrimitiveArray<K>>>()?;
         Ok(Arc::new(DictionaryArray::try_new(keys, values.clone())?))
     }
-    let mut entry_of_id = HashMap::new();
-    let mut distinct = Vec::new();
-    let entries: Vec<u32> = (ids.iter())
-        .map(|&id| {
-            *entry_of_id.entry(id).or_insert_with(|| {
-                distinct.push(id);
-                distinct.len() as u32 - 1
-            })
-        })
-        .collect();
+    let (distinct, entries) = numbered(ids);
     let values = keys(&distinct)?;
     with_dictionary_key!(key_type, of(&entries, values))
+}
+
+/// The distinct ids in order of first appearance, and the place of each id among them.
+fn numbered(ids: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    // A table by id, unless most of it would be empty.
+    const TABLE_SHARE: usize = 8;
+    fn with(ids: &[u32], mut place: impl FnMut(u32, u32) -> u32) -> (Vec<u32>, Vec<u32>) {
+        let mut distinct: Vec<u32> = Vec::new();
+        let places = (ids.iter())
+            .map(|&id| {
+                let next = distinct.len() as u32;
+                let place = place(id, next);
+                if place == next {
+                    distinct.push(id);
+                }
+                place
+            })
+            .collect();
+        (distinct, places)
+    }
+    let bound = ids.iter().max().map_or(0, |id| *id as usize + 1);
+    if bound > ids.len() * TABLE_SHARE {
+        let mut places = HashMap::new();
+        return with(ids, |id, next| *places.entry(id).or_insert(next));
+    }
+    let mut places = vec![NO_ID; bound];
+    with(ids, |id, next| {
+        let place = &mut places[id as usize];
+        *place = (*place).min(next);
+        *place
+    })
 }
