@@ -160,6 +160,12 @@ pub trait AggregateFactory: Send + Sync + Debug {
         false
     }
 
+    /// Whether rows may come in smaller parts than the batches that they came in: the
+    /// values do not depend on the cut, and an update costs little beside its rows.
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
     /// What it gives where it shares a record with others over one `Float64` column;
     /// `None` if it cannot.
     fn shared(&self) -> Option<Shared> {

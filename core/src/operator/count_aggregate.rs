@@ -127,8 +127,7 @@ impl CountAggregate {
             if partition.taken % self.slide == 0 {
                 partition.starts.push_back((time, row.1));
             }
-            let pane = self.grid.pane(partition.taken);
-            let place = partition.rollover.seat(pane, &mut self.store);
+            let place = partition.rollover.seat(self.grid.pane(partition.taken));
             (partition.rollover).place(place, &[key], &mut self.store, &mut slots);
             partition.taken += 1;
             partition.last = time;

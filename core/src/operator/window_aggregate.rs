@@ -34,6 +34,7 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, span, ticks};
 use crate::window::WindowKind;
 use crate::window::grid::Grid;
+use crate::window::key_slots::FULL_SHARE;
 use crate::window::lift::{Lifter, Run};
 use crate::window::rollover::{Placed, Rollover, Window};
 use crate::window::store::{Arena, Columns, Keys, Store, column, table};
@@ -108,9 +109,12 @@ impl WindowAggregate {
     fn lift(&mut self, records: &RecordBatch, all_in: Option<i64>) -> Result<()> {
         let (times, _) = ticks(records.column(self.frame.time))?;
         let mut runs = Vec::new();
+        // As many panes as so many rows can fill.
+        let mut slots = times.len() * FULL_SHARE + self.store.keys.bound();
+        let mut seat = |pane| (self.rollover).seat_block(pane, &mut slots, &mut self.store);
         if let Some(pane) = all_in {
             runs.push(Run {
-                place: self.rollover.seat(pane, &mut self.store),
+                place: seat(pane),
                 end: times.len(),
             });
         }
@@ -121,7 +125,7 @@ impl WindowAggregate {
             let pane = self.grid.pane(times[row]);
             let entry = &mut recent[pane.rem_euclid(RECENT_PANES as i64) as usize];
             if entry.2 != pane || entry.0 == entry.1 {
-                let place = self.rollover.seat(pane, &mut self.store);
+                let place = seat(pane);
                 let (start, end) = (self.grid.start(pane), self.grid.start(pane + 1));
                 *entry = (start, end, pane, place);
             }

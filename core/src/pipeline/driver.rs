@@ -10,6 +10,9 @@ use crate::stream::{Arrival, Source, SourceEvent};
 /// How long a step goes on while there is something to read and little to give out.
 const STEP_NS: i64 = 4_000_000;
 
+/// How often a step polls the sources at most.
+const STEP_POLLS: usize = 64;
+
 /// Result rows after which a step ends, so that whoever wants them comes to have them.
 const STEP_RESULTS: u64 = 32 * 1024;
 
@@ -83,13 +86,17 @@ impl Driver {
             let (start, given) = (clock(), self.engine.given_out());
             let stepped = self.poll_all(wait, clock);
             let is_due = |engine: &Engine| {
-                clock().saturating_sub(start) >= STEP_NS
+                // A clock may be set back.
+                !(start..start.saturating_add(STEP_NS)).contains(&clock())
                     || engine.given_out().saturating_sub(given) >= STEP_RESULTS
                     || engine.cancel.load(Ordering::Relaxed)
             };
-            let mut more = stepped;
-            while more == Stepped::Progress && !is_due(&self.engine) {
-                more = self.poll_all(Duration::ZERO, clock);
+            let mut last = stepped;
+            for _ in 1..STEP_POLLS {
+                if last != Stepped::Progress || is_due(&self.engine) {
+                    break;
+                }
+                last = self.poll_all(Duration::ZERO, clock);
             }
             stepped
         })

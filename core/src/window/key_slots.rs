@@ -20,7 +20,7 @@ const LISTED_KEYS_MAX: usize = 8;
 const DENSE_SHARE: usize = 8;
 
 /// From one key in so many on, the next pane is expected to hold most keys.
-const FULL_SHARE: usize = 2;
+pub(crate) const FULL_SHARE: usize = 2;
 
 /// Fewer keys are not worth a block.
 const BLOCK_KEYS_MIN: usize = 16;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Where a part has a key that is new to the interner or to a pane, it is taken in by one
-//! thread before the rest goes on. While most parts have such keys, whole batches go one
-//! step after the other.
+//! thread before the rest goes on. While most parts have such keys, or where an aggregate
+//! wants whole batches, these go one step after the other.
 //!
 //! Slots are those that the rows would be given one by one: what comes out depends neither
 //! on the number of threads nor on how the stream was cut into batches.
@@ -31,8 +31,9 @@ const PART_ROWS: usize = 4 * 1024;
 /// From so many rows on, sharing the work costs less than it gains.
 const PARALLEL_ROWS_MIN: usize = 16 * 1024;
 
-/// A batch with a new slot for one row in so many goes step by step, and the next one.
-const GROWING_SHARE: usize = 8;
+/// After a batch most of whose rows had to be taken in by one thread, so many others go step
+/// by step before parts are tried again.
+const STEPWISE_BATCHES: u32 = 4;
 
 /// Rows of one pane, from the end of the run before.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +49,8 @@ pub(crate) struct Run {
 pub(crate) struct Lifter {
     ids: Vec<u32>,
     slots: Vec<u32>,
-    /// Whether the last batch made many slots.
-    is_growing: bool,
+    /// How many batches are to go step by step.
+    stepwise: u32,
 }
 
 /// The keys that have come to a pane with a block.
@@ -63,9 +64,18 @@ struct Arrivals {
     missing: usize,
 }
 
+/// Those of all panes that rows of a batch go to.
+struct AllArrivals {
+    panes: Vec<Arrivals>,
+    /// `[places]`: the number of the pane among them, or [`NOT_EXPECTED`].
+    numbers: Vec<u32>,
+}
+
+const NOT_EXPECTED: u32 = u32::MAX;
+
 /// What is done with the parts in order.
 enum Fold<'a> {
-    Arrivals(Vec<Arrivals>),
+    Arrivals(AllArrivals),
     State(Line<'a>),
 }
 
@@ -84,16 +94,17 @@ impl Lifter {
     ) -> Result<()> {
         let rows = times.len();
         let lifted = store.arena.number(times);
-        let before = store.arena.used();
+        let is_stepwise = !store.arena.takes_parts() || self.stepwise > 0;
+        self.stepwise = self.stepwise.saturating_sub(1);
         let columns = store.keys.columns(records);
         let mut next = 0;
         let mut alone = 0;
         while next < rows {
-            if !self.is_growing {
+            if !is_stepwise {
                 next = staged(next, records, &columns, &lifted, runs, rollover, store)?;
             }
             if next < rows {
-                let end = match self.is_growing {
+                let end = match is_stepwise {
                     true => rows,
                     false => rows.min(next + PART_ROWS),
                 };
@@ -102,8 +113,9 @@ impl Lifter {
                 next = end;
             }
         }
-        let made = store.arena.used().saturating_sub(before);
-        self.is_growing = alone * 2 > rows && made * GROWING_SHARE > rows;
+        if !is_stepwise && rows > PART_ROWS && alone * 2 > rows {
+            self.stepwise = STEPWISE_BATCHES;
+        }
         Ok(())
     }
 
@@ -146,6 +158,7 @@ fn staged(
     store: &mut Store,
 ) -> Result<usize> {
     let rows = lifted.len();
+    let runs = &runs[runs.partition_point(|run| run.end <= first)..];
     let arrivals = expect_arrivals(runs, rollover, store);
     let part_rows = |part: usize| {
         let start = first + part * PART_ROWS;
@@ -183,7 +196,7 @@ fn staged(
     if let Some(Fold::Arrivals(arrivals)) = folds.into_iter().next() {
         for Arrivals {
             place, held, new, ..
-        } in arrivals
+        } in arrivals.panes
         {
             rollover.give_back_held(place, held, &new, store);
         }
@@ -192,15 +205,19 @@ fn staged(
 }
 
 /// What is known of the panes with blocks that rows go to.
-fn expect_arrivals(runs: &[Run], rollover: &mut Rollover, store: &Store) -> Vec<Arrivals> {
-    let mut arrivals: Vec<Arrivals> = Vec::new();
+fn expect_arrivals(runs: &[Run], rollover: &mut Rollover, store: &Store) -> AllArrivals {
+    let mut all = AllArrivals {
+        panes: Vec::new(),
+        numbers: vec![NOT_EXPECTED; rollover.places()],
+    };
     for run in runs {
-        if arrivals.iter().any(|known| known.place == run.place) {
+        if all.numbers[run.place as usize] != NOT_EXPECTED {
             continue;
         }
         let pane: &mut KeySlots = rollover.pane_mut(run.place);
         if let Some((block, held)) = pane.lend_held() {
-            arrivals.push(Arrivals {
+            all.numbers[run.place as usize] = all.panes.len() as u32;
+            all.panes.push(Arrivals {
                 place: run.place,
                 block,
                 held,
@@ -209,13 +226,14 @@ fn expect_arrivals(runs: &[Run], rollover: &mut Rollover, store: &Store) -> Vec<
             });
         }
     }
-    arrivals
+    all
 }
 
 /// Notes which keys come to a pane for the first time.
-fn note(arrivals: &mut [Arrivals], place: u32, slots: &[u32]) {
-    let arrivals = arrivals.iter_mut().find(|pane| pane.place == place);
-    let Some(pane) = arrivals.filter(|pane| pane.missing > 0) else {
+fn note(arrivals: &mut AllArrivals, place: u32, slots: &[u32]) {
+    let number = arrivals.numbers[place as usize];
+    let pane = arrivals.panes.get_mut(number as usize);
+    let Some(pane) = pane.filter(|pane| pane.missing > 0) else {
         return;
     };
     for slot in slots {

@@ -135,26 +135,43 @@ impl Rollover {
 
     /// The place of a pane, which is made if it is not there. It stays the same while
     /// no window is opened, finished or advanced over.
-    pub(crate) fn seat(&mut self, pane: i64, store: &mut Store) -> u32 {
+    pub(crate) fn seat(&mut self, pane: i64) -> u32 {
         if let Some(&place) = self.live.get(&pane) {
             return place;
+        }
+        let place = self.spare.pop().unwrap_or_else(|| {
+            self.pool.push(KeySlots::default());
+            (self.pool.len() - 1) as u32
+        });
+        self.live.insert(pane, place);
+        place
+    }
+
+    /// As [`Rollover::seat`], with a block for a new pane if the panes before it hold most
+    /// keys. `slots` is how many may be spent on blocks.
+    pub(crate) fn seat_block(&mut self, pane: i64, slots: &mut usize, store: &mut Store) -> u32 {
+        let bound = store.keys.bound();
+        if *slots < bound || self.live.contains_key(&pane) {
+            return self.seat(pane);
         }
         let mut before = self.live.range(..pane).rev().take(PANES_ASKED);
         let is_full = before.any(|(_, &place)| {
             let pane = &self.pool[place as usize];
             // Rows of one batch are on their way to both.
             let is_expected = pane.is_empty() && pane.block().is_some();
-            is_expected || pane.is_full(store.keys.bound())
+            is_expected || pane.is_full(bound)
         });
-        let place = self.spare.pop().unwrap_or_else(|| {
-            self.pool.push(KeySlots::default());
-            (self.pool.len() - 1) as u32
-        });
-        self.live.insert(pane, place);
+        let place = self.seat(pane);
         if is_full {
+            *slots -= bound;
             store.reserve(&mut self.pool[place as usize]);
         }
         place
+    }
+
+    /// One more than the greatest place of a pane.
+    pub(crate) fn places(&self) -> usize {
+        self.pool.len()
     }
 
     /// The keys and slots of a pane, by its place.
@@ -203,7 +220,7 @@ impl Rollover {
     ) -> Result<Placed> {
         debug_assert!(pane < self.closed && self.closed < self.panes.last_end(pane));
         if !self.folds {
-            let place = self.seat(pane, store);
+            let place = self.seat(pane);
             store.find(&mut self.pool[place as usize], &[key], slots);
             return Ok(Placed::Slots);
         }
@@ -212,7 +229,7 @@ impl Rollover {
             self.seat_prefix(store);
             store.find(&mut self.prefix, &[key], slots);
             if let Panes::Hop { .. } = self.panes {
-                let place = self.seat(pane, store);
+                let place = self.seat(pane);
                 store.find(&mut self.pool[place as usize], &[key], slots);
             }
             return Ok(Placed::Slots);
@@ -225,7 +242,7 @@ impl Rollover {
             if next.is_some() && !lifted {
                 return Ok(Placed::LiftFirst);
             }
-            let place = self.seat(pane, store);
+            let place = self.seat(pane);
             if let Some(next) = next {
                 self.merge_panes(place, next, store)?;
             }
@@ -528,7 +545,7 @@ impl Rollover {
     ) -> Result<u32> {
         let held = match pane {
             Some(pane) => {
-                let place = self.seat(pane, store);
+                let place = self.seat(pane);
                 &mut self.pool[place as usize]
             }
             None => &mut self.prefix,

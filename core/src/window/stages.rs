@@ -30,7 +30,7 @@ struct Line<'a, F> {
 /// The first part that was not folded, which is the end if all were.
 ///
 /// # Errors
-/// Those of `fold`: that of the first of `folds` that has one.
+/// Those of `fold`: that of the first part that has one, and of the first of `folds` there.
 pub(crate) fn in_stages<P: Send + Sync, F: Send>(
     parts: Range<usize>,
     threads: usize,
@@ -50,8 +50,9 @@ pub(crate) fn in_stages<P: Send + Sync, F: Send>(
     };
     let lines: Vec<Mutex<Line<'_, F>>> = folds.iter_mut().map(line).collect();
 
-    let go_on = |line: &mut Line<'_, F>| {
+    let go_on = |line: &mut Line<'_, F>, until: usize| {
         while line.failure.is_none()
+            && line.next < until
             && let Some(prepared) = ready.get(line.next - parts.start).and_then(OnceLock::get)
         {
             match fold(line.fold, line.next, prepared) {
@@ -64,16 +65,14 @@ pub(crate) fn in_stages<P: Send + Sync, F: Send>(
         }
     };
     let work = || {
-        loop {
+        while !is_over.load(Ordering::Relaxed) {
             for line in &lines {
                 match line.try_lock() {
-                    Ok(mut line) => go_on(&mut line),
+                    Ok(mut line) => go_on(&mut line, parts.end),
                     Err(TryLockError::WouldBlock) => {}
-                    Err(TryLockError::Poisoned(line)) => go_on(&mut line.into_inner()),
+                    // A fold has panicked, which ends the batch.
+                    Err(TryLockError::Poisoned(_)) => is_over.store(true, Ordering::Relaxed),
                 }
-            }
-            if is_over.load(Ordering::Relaxed) {
-                break;
             }
             let part = unclaimed.fetch_add(1, Ordering::Relaxed);
             if part >= parts.end {
@@ -84,10 +83,6 @@ pub(crate) fn in_stages<P: Send + Sync, F: Send>(
                 Some(prepared) => drop(ready[part - parts.start].set(prepared)),
                 None => is_over.store(true, Ordering::Relaxed),
             }
-        }
-        // A part that became ready while another thread held the line.
-        for line in &lines {
-            go_on(&mut line.lock().unwrap_or_else(PoisonError::into_inner));
         }
     };
     if threads.min(parts.len()) > 1 {
@@ -101,15 +96,26 @@ pub(crate) fn in_stages<P: Send + Sync, F: Send>(
         work();
     }
 
-    let mut folded = parts.end;
-    for line in lines {
-        let line = line.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = line.failure {
-            return Err(error);
-        }
-        folded = folded.min(line.next);
+    // What became ready while another thread held the line; where one has failed, as far
+    // as there, so that the error does not depend on the threads.
+    let mut lines: Vec<Line<'_, F>> = (lines.into_iter())
+        .map(|line| line.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect();
+    let failed = |line: &Line<'_, F>| line.failure.is_some().then_some(line.next + 1);
+    let mut until = lines.iter().filter_map(failed).min().unwrap_or(parts.end);
+    for line in &mut lines {
+        go_on(line, until);
+        until = failed(line).map_or(until, |after| until.min(after));
     }
-    Ok(folded)
+    let folded = lines.iter().map(|line| line.next).min();
+    let failures = lines.into_iter().filter(|line| line.failure.is_some());
+    match failures.min_by_key(|line| line.next) {
+        Some(Line {
+            failure: Some(error),
+            ..
+        }) => Err(error),
+        _ => Ok(folded.unwrap_or(parts.end)),
+    }
 }
 
 #[cfg(test)]

@@ -37,18 +37,14 @@ pub(crate) struct Arena {
     free: Vec<u32>,
     /// Blocks that nobody has, by their length.
     free_blocks: BTreeMap<u32, Vec<u32>>,
-    /// How many slots they have.
-    free_in_blocks: usize,
     /// How many rows were lifted: the next row's place in the order of arrival.
     ordinal: u64,
 }
 
-/// The length of a block for so many keys, with room for a few more: of four lengths
-/// between a power of two and the next, so that panes of a growing number of keys have
-/// the blocks of earlier ones.
+/// The length of a block for so many keys: a power of two, so that those of a growing
+/// number of keys, kept for when it falls again, are no more than the greatest of them.
 fn block_len(keys: usize) -> u32 {
-    let step = (keys.next_power_of_two() / 8).max(1);
-    u32::try_from(keys.next_multiple_of(step)).expect("key ids have 32 bits")
+    u32::try_from(keys.next_power_of_two()).expect("key ids have 32 bits")
 }
 
 impl Arena {
@@ -64,9 +60,13 @@ impl Arena {
             room: 0,
             free: Vec::new(),
             free_blocks: BTreeMap::new(),
-            free_in_blocks: 0,
             ordinal: 0,
         })
+    }
+
+    /// Whether all states may be given a batch in parts.
+    pub(crate) fn takes_parts(&self) -> bool {
+        self.calls.iter().all(|call| call.factory.takes_parts())
     }
 
     /// Whether some state grows with its rows.
@@ -97,16 +97,11 @@ impl Arena {
     /// Neighbouring empty slots, one for each of so many keys at least.
     pub(crate) fn allocate_block(&mut self, keys: usize) -> Block {
         let len = block_len(keys);
-        if let Some(first) = self.free_blocks.get_mut(&len).and_then(Vec::pop) {
-            self.free_in_blocks -= len as usize;
-            return Block { first, len };
-        }
-        // Smaller blocks are too small from now on: their slots serve one by one.
-        let smaller = self.free_blocks.range_mut(..len);
-        for (&len, firsts) in smaller {
-            for first in std::mem::take(firsts) {
-                self.free.extend((first..first + len).rev());
-                self.free_in_blocks -= len as usize;
+        // One twice as long serves as well.
+        let fitting = self.free_blocks.range_mut(len..=len.saturating_mul(2));
+        for (&len, firsts) in fitting {
+            if let Some(first) = firsts.pop() {
+                return Block { first, len };
             }
         }
         let first = u32::try_from(self.bound).expect("2^32 states do not fit into memory");
@@ -121,7 +116,6 @@ impl Arena {
             state.clear_block(block.first, block.len);
         }
         (self.free_blocks.entry(block.len).or_default()).push(block.first);
-        self.free_in_blocks += block.len as usize;
     }
 
     /// Combines the first `len` slots of `from` into those of `into`, which hold the
@@ -232,11 +226,6 @@ impl Arena {
             .collect();
         values.sort_unstable_by_key(|(place, _)| *place);
         Ok(values.into_iter().map(|(_, values)| values).collect())
-    }
-
-    /// How many slots are in use.
-    pub(crate) fn used(&self) -> usize {
-        self.bound - self.free.len() - self.free_in_blocks
     }
 
     /// How many rows were lifted.

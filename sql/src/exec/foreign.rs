@@ -52,6 +52,11 @@ impl ForeignAggregate {
 }
 
 impl AggregateFactory for ForeignAggregate {
+    /// Its values may depend on how rows are cut, and each update of few rows costs.
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
     fn create(&self) -> Result<Box<dyn AggregateState>> {
         if self.expr.order_bys().is_empty() {
             Ok(Box::new(Accumulators {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 
-use super::harness::{Outcome, Row, Step, run, spec};
+use super::harness::{Outcome, Row, Step, records, run, spec};
 use super::oracle::{Random, check, expect_fixed};
 use super::panes::{assert_same, one_by_one, sorted};
 use crate::aggregate::AggregateCall;
 use crate::aggregate::registry::{Limits, NativeCall, native};
-use crate::operator::{WindowAggregateSpec, window_aggregate};
+use crate::batch::Batch;
+use crate::operator::{Drain, WindowAggregateSpec, window_aggregate};
 use crate::window::{Span, WindowKind};
 
 const ROWS: i64 = 24_000;
@@ -26,19 +27,22 @@ const HOP: WindowKind = WindowKind::Hop {
 };
 
 /// A rising line of times with some behind it, a few of them late; sites come and go, and
-/// there are more of them from one part to the next.
-fn stream(random: &mut Random, disorder: i64) -> Vec<Row> {
+/// there are more of them from one part to the next, unless they are `settled`.
+fn stream(random: &mut Random, disorder: i64, settled: bool) -> Vec<Row> {
     (0..ROWS)
         .map(|number| {
             let behind = match random.within(0, 4_000) {
                 0 => random.within(BOUND, 700),
                 _ => random.within(0, disorder),
             };
-            let first = number / 9_000 * 20;
+            let (first, last) = match settled {
+                true => (0, 79),
+                false => (number / 9_000 * 20, 60 + number / 300),
+            };
             Row {
                 time: (number % 5_000 != 77).then_some(number / ROWS_PER_TICK - behind),
                 name: None,
-                site: random.within(first, 60 + number / 300),
+                site: random.within(first, last),
                 value: number as f64 + 0.1 * random.within(0, 9) as f64,
             }
         })
@@ -85,6 +89,14 @@ fn scripts() -> Vec<Vec<Step>> {
     };
     vec![
         vec![],
+        // The first batch fills a pane, those after it are of several parts.
+        vec![Step::Push(3_300), Step::Drain(50), Step::Push(12_500)],
+        vec![
+            Step::Push(4_000),
+            Step::Drain(1_000),
+            Step::Push(10_000),
+            Step::Restore,
+        ],
         batches(9_000, Step::Drain(50)),
         batches(4_500, Step::DrainOnce(20)),
         batches(5_000, Step::Restore),
@@ -94,8 +106,8 @@ fn scripts() -> Vec<Vec<Step>> {
 
 #[test]
 fn long_batches_hold_what_the_definition_says() {
-    for (seed, kind) in [(1, TUMBLE), (2, HOP)] {
-        let rows = stream(&mut Random(seed), 20);
+    for (seed, kind, settled) in [(1, TUMBLE, false), (2, HOP, false), (3, HOP, true)] {
+        let rows = stream(&mut Random(seed), 20, settled);
         let make = || window_aggregate(spec(kind, 0, 2)).expect("it fits");
         let expected = expect_fixed(kind, 0, 2, &rows, BOUND);
         assert!(!expected.late.is_empty(), "some rows are late");
@@ -110,8 +122,14 @@ fn long_batches_hold_what_the_definition_says() {
 fn neither_threads_nor_the_cut_into_batches_change_a_bit() {
     // The first four share a record; the others have their own.
     let names = ["avg", "sum", "min", "max", "stddev", "last_value", "median"];
-    for (seed, kind, disorder) in [(3, TUMBLE, 0), (4, TUMBLE, 50), (5, HOP, 0), (6, HOP, 50)] {
-        let rows = stream(&mut Random(seed), disorder);
+    for (seed, kind, disorder, settled) in [
+        (3, TUMBLE, 0, true),
+        (4, TUMBLE, 50, false),
+        (5, HOP, 0, true),
+        (6, HOP, 50, true),
+        (7, HOP, 50, false),
+    ] {
+        let rows = stream(&mut Random(seed), disorder, settled);
         for names in [&names[..6], &names[..]] {
             let make = || window_aggregate(native_spec(kind, names)).expect("it fits");
             let single = run(make, &rows, BOUND, &one_by_one(&rows));
@@ -127,4 +145,70 @@ fn neither_threads_nor_the_cut_into_batches_change_a_bit() {
             }
         }
     }
+}
+
+#[test]
+fn panes_of_few_rows_take_little_memory_after_a_full_one() {
+    const SITES: i64 = 2_000;
+    let kind = WindowKind::Tumble {
+        size: Span::Ticks(1),
+    };
+    let rows = |times: &mut dyn Iterator<Item = (i64, i64)>| -> Vec<Row> {
+        times
+            .map(|(time, site)| Row {
+                time: Some(time),
+                name: None,
+                site,
+                value: 1.0,
+            })
+            .collect()
+    };
+    let mut operator =
+        window_aggregate(native_spec(kind, &["avg", "min", "max"])).expect("it fits");
+    let mut bytes = 0;
+    for rows in [
+        rows(&mut (0..SITES).map(|site| (0, site))),
+        rows(&mut (1..5_000).map(|time| (time, 7))),
+    ] {
+        operator
+            .on_batch(0, Batch::on_time(records(&rows)))
+            .expect("takes rows");
+        bytes = operator.counters().state_bytes;
+    }
+    // 5,000 panes with a place of 32 bytes for each site would be 320 MB.
+    assert!(bytes < 10 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn more_and_fewer_keys_from_day_to_day_take_no_more_memory() {
+    let kind = WindowKind::Tumble {
+        size: Span::Ticks(1),
+    };
+    let mut operator =
+        window_aggregate(native_spec(kind, &["avg", "min", "max"])).expect("it fits");
+    let mut after = Vec::new();
+    let mut time = 0;
+    for _ in 0..12 {
+        for sites in (100..4_000)
+            .step_by(300)
+            .chain((100..4_000).rev().step_by(700))
+        {
+            let rows: Vec<Row> = (0..sites)
+                .map(|site| Row {
+                    time: Some(time),
+                    name: None,
+                    site,
+                    value: 1.0,
+                })
+                .collect();
+            time += 1;
+            operator
+                .on_batch(0, Batch::on_time(records(&rows)))
+                .expect("takes rows");
+            operator.on_watermark(0, time).expect("takes a watermark");
+            while operator.drain(10_000, &mut Vec::new()).expect("drains") == Drain::More {}
+        }
+        after.push(operator.counters().state_bytes);
+    }
+    assert!(after[11] <= after[1], "{after:?}");
 }
