@@ -54,7 +54,7 @@ impl Default for EngineConfig {
             rejects_bytes_max: 256 << 20,
             late_rows_max: 100_000,
             late_bytes_max: 256 << 20,
-            drain_rows: 65_536,
+            drain_rows: 16_384,
         }
     }
 }
@@ -132,6 +132,14 @@ pub(super) struct Node {
     pub(super) failed: bool,
     /// How rows of streams come out of it.
     ways: Ways,
+}
+
+/// Operators that were taken out of an engine, with their states. It takes its time to drop
+/// large ones.
+#[derive(Debug)]
+#[must_use = "they are better dropped where nobody waits"]
+pub struct Removed {
+    _nodes: Vec<Node>,
 }
 
 #[derive(Debug)]
@@ -395,16 +403,28 @@ impl Engine {
 
     /// Takes a query off. Its sinks end as [`Engine::stop`] would end them; its open
     /// windows are given up.
-    pub fn detach(&mut self, query: QueryId) {
+    pub fn detach(&mut self, query: QueryId) -> Removed {
         self.cut_sinks(query);
         self.unlink(query);
-        if let Some(query) = self.queries.remove(&query.0) {
-            for node in query.nodes {
-                self.nodes.remove(&node);
-                self.gathering.remove(&node);
-            }
-        }
+        let query = self.queries.remove(&query.0);
+        let numbers = query.map_or_else(Vec::new, |query| query.nodes);
+        let nodes = (numbers.iter())
+            .filter_map(|number| {
+                self.gathering.remove(number);
+                self.nodes.remove(number)
+            })
+            .collect();
         self.note_meetings();
+        Removed { _nodes: nodes }
+    }
+
+    /// Takes all operators out of an engine that is not used any more.
+    pub fn clear(&mut self) -> Removed {
+        self.gathering.clear();
+        let nodes = std::mem::take(&mut self.nodes);
+        Removed {
+            _nodes: nodes.into_values().collect(),
+        }
     }
 
     /// Takes rows of one partition of a stream, with the rejects found between them,

@@ -35,7 +35,7 @@ mod driver;
 
 pub use accounts::LateRecords;
 pub use driver::{Driver, Stepped};
-pub use engine::{Engine, EngineConfig, Input, QueryId, QuerySpec, Step, StreamId};
+pub use engine::{Engine, EngineConfig, Input, QueryId, QuerySpec, Removed, Step, StreamId};
 pub use ingress::{
     EventTime, LiveRules, OnError, Prepare, Prepared, StreamCounters, StreamSpec, Violation,
 };

@@ -244,7 +244,7 @@ mod tests {
         let sink = Asked::default();
         (engine.add_sink(query, Box::new(sink.clone()))).expect("it runs");
         (engine.push(stream, 0, &rows(), Vec::new(), 0, 0)).expect("it fits");
-        engine.detach(query);
+        drop(engine.detach(query));
         assert_eq!(sink.take(), ["write", "stop"]);
     }
 

@@ -345,7 +345,7 @@ fn what_is_detached_leaves_nothing_behind() {
     let mut bench = bench(OnError::Keep);
     for _ in 0..100 {
         let (query, _) = bench.attach("q", vec![same(), same()]);
-        bench.engine.detach(query);
+        drop(bench.engine.detach(query));
     }
     assert_eq!(
         (bench.engine.nodes.len(), bench.engine.queries.len()),

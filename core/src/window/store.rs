@@ -134,7 +134,8 @@ impl Arena {
 
     fn make_room(&mut self) {
         if self.room < self.bound {
-            self.room = self.bound.next_power_of_two();
+            // By an eighth, so that no batch waits for as many states as there are already.
+            self.room = self.bound.max(self.room + self.room / 8);
             for state in &mut self.states {
                 state.resize(self.room);
             }
@@ -567,4 +568,90 @@ pub(crate) fn column<'a, T: ArrowPrimitiveType>(
         .filter(|column| column.null_count() == 0)
         .map(|column| column.values().as_ref())
         .ok_or_else(|| Error::Snapshot(format!("it holds no column {name:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow::datatypes::Field;
+
+    use super::*;
+    use crate::aggregate::AggregateFactory;
+
+    /// An aggregate that only notes how much room its states are given.
+    #[derive(Debug, Clone, Default)]
+    struct Rooms(Arc<Mutex<Vec<usize>>>);
+
+    impl AggregateFactory for Rooms {
+        fn create(&self) -> Result<Box<dyn AggregateState>> {
+            Ok(Box::new(self.clone()))
+        }
+
+        fn return_type(&self) -> DataType {
+            DataType::Int64
+        }
+    }
+
+    impl AggregateState for Rooms {
+        fn resize(&mut self, slots: usize) {
+            self.0.lock().expect("nobody panics").push(slots);
+        }
+
+        fn clear(&mut self, _: &[u32]) {}
+
+        fn update(&mut self, _: Rows<'_>) -> Result<()> {
+            Ok(())
+        }
+
+        fn merge(&mut self, _: &[u32], _: &[u32]) -> Result<()> {
+            Ok(())
+        }
+
+        fn evaluate(&mut self, _: &[u32]) -> Result<ArrayRef> {
+            unreachable!("nothing is read")
+        }
+
+        fn save(&mut self, _: &[u32]) -> Result<Vec<ArrayRef>> {
+            unreachable!("nothing is saved")
+        }
+
+        fn load(&mut self, _: &[u32], _: &[ArrayRef]) -> Result<()> {
+            unreachable!("nothing is loaded")
+        }
+
+        fn state_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    #[test]
+    fn room_grows_seldom_and_never_by_much_at_once() {
+        let rooms = Rooms::default();
+        let mut arena = Arena::new(vec![AggregateCall {
+            factory: Arc::new(rooms.clone()),
+            args: vec![],
+            filter: None,
+            field: Arc::new(Field::new("rooms", DataType::Int64, true)),
+        }])
+        .expect("it has states");
+        let (batches, slots) = (1_000, 1_000);
+        for _ in 0..batches {
+            for _ in 0..slots {
+                arena.allocate();
+            }
+            arena.merge(&[], &[]).expect("nothing fails");
+        }
+        let rooms = rooms.0.lock().expect("nobody panics").clone();
+        assert!(
+            rooms.len() < 60,
+            "{} of {batches} batches wait",
+            rooms.len()
+        );
+        for pair in rooms.windows(2) {
+            let added = pair[1] - pair[0];
+            assert!(added <= slots.max(pair[0] / 8), "{added} after {}", pair[0]);
+        }
+        assert!(rooms.last().is_some_and(|room| *room >= batches * slots));
+    }
 }

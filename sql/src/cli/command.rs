@@ -306,6 +306,11 @@ fn run_scripts(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Resu
     };
     io.report_unwritten(unwritten);
     display.summarize(&progress, stopped, started.elapsed(), io.stderr.as_mut());
+    if stopped {
+        // The process ends: the system is faster to take all memory back than we are to
+        // return it piece by piece.
+        std::mem::forget(session);
+    }
     Ok(())
 }
 

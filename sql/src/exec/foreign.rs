@@ -38,6 +38,12 @@ pub const ORDERED_ROWS_MAX: usize = 10_000_000;
 /// About how many bytes the states of one such aggregate may take.
 pub const FOREIGN_BYTES_MAX: usize = 2 << 30;
 
+/// About what an array takes beside its values.
+const ARRAY_BYTES: usize = 128;
+
+/// How much may come into a state before it is worth measuring.
+const SMALL_BYTES: usize = 256;
+
 /// Makes the states of an aggregate that DataFusion computes.
 #[derive(Debug)]
 pub struct ForeignAggregate {
@@ -62,6 +68,7 @@ impl AggregateFactory for ForeignAggregate {
             Ok(Box::new(Accumulators {
                 expr: self.expr.clone(),
                 slots: Vec::new(),
+                sizes: Vec::new(),
                 bytes: 0,
             }))
         } else {
@@ -69,6 +76,7 @@ impl AggregateFactory for ForeignAggregate {
                 expr: self.expr.clone(),
                 slots: Vec::new(),
                 rows: 0,
+                bytes: 0,
             }))
         }
     }
@@ -87,8 +95,8 @@ fn fault(error: datafusion::error::DataFusionError) -> Error {
     Error::from(data_fault(error))
 }
 
-/// The rows of a batch by slot: `(slot, arguments)`, rows in their order.
-fn by_slot(rows: &Rows<'_>) -> Result<Vec<(u32, Vec<ArrayRef>)>> {
+/// The rows of a batch by slot: `(slot, arguments, about their bytes)`, rows in their order.
+fn by_slot(rows: &Rows<'_>) -> Result<Vec<(u32, Vec<ArrayRef>, usize)>> {
     let mut order: Vec<u32> = match rows.filter {
         Some(filter) => selected(filter),
         None => (0..rows.slots.len() as u32).collect(),
@@ -102,6 +110,9 @@ fn by_slot(rows: &Rows<'_>) -> Result<Vec<(u32, Vec<ArrayRef>)>> {
     let args = (rows.args.iter())
         .map(|arg| Ok(take(arg, &indices, None)?))
         .collect::<Result<Vec<_>>>()?;
+    let bytes: usize = args.iter().map(|arg| arg.get_array_memory_size()).sum();
+    // What holds on to few values has its own size too.
+    let of_arrays = args.len() * ARRAY_BYTES;
     let order = indices.values();
     let mut groups = Vec::new();
     let mut start = 0;
@@ -112,7 +123,7 @@ fn by_slot(rows: &Rows<'_>) -> Result<Vec<(u32, Vec<ArrayRef>)>> {
             .take_while(|row| slot(row) == this)
             .count();
         let part = args.iter().map(|arg| arg.slice(start, length)).collect();
-        groups.push((this, part));
+        groups.push((this, part, bytes / order.len() * length + of_arrays));
         start += length;
     }
     Ok(groups)
@@ -132,12 +143,44 @@ enum Slot {
     Held(Vec<ScalarValue>),
 }
 
+impl Slot {
+    /// The heap memory of the state, which may take a look at every part of it.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Running(accumulator) => accumulator.size(),
+            Self::Held(state) => state.iter().map(ScalarValue::size).sum(),
+        }
+    }
+}
+
+/// The heap memory of a slot, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    /// When it was last measured.
+    measured: usize,
+    /// That and what has come in since.
+    grown: usize,
+}
+
+impl Size {
+    fn of(slot: &Slot) -> Self {
+        let measured = slot.heap_bytes();
+        Self {
+            measured,
+            grown: measured,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Accumulators {
     expr: Arc<AggregateFunctionExpr>,
     slots: Vec<Slot>,
-    /// What the states take at most: what they took when that was last measured, and
-    /// what has come in since.
+    /// `[slots]`: measured again when a quarter has come in, so that measuring takes no
+    /// more than a share of the work.
+    sizes: Vec<Size>,
+    /// Their sum.
     bytes: usize,
 }
 
@@ -154,13 +197,32 @@ impl Accumulators {
         self.expr.create_accumulator().map_err(fault)
     }
 
-    /// Counts what comes in; measures the states once they may take too much.
-    fn grow(&mut self, bytes: usize) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
+    /// Counts what has come into a slot.
+    fn grow(&mut self, slot: usize, bytes: usize) {
+        let size = &mut self.sizes[slot];
+        self.bytes -= size.grown;
+        size.grown = size.grown.saturating_add(bytes);
+        if size.grown - size.measured > (size.measured / 4).max(SMALL_BYTES) {
+            *size = Size::of(&self.slots[slot]);
+        }
+        self.bytes += size.grown;
+    }
+
+    /// Puts a state into a slot.
+    fn put(&mut self, slot: usize, state: Slot) {
+        self.bytes -= self.sizes[slot].grown;
+        self.sizes[slot] = Size::of(&state);
+        self.bytes += self.sizes[slot].grown;
+        self.slots[slot] = state;
+    }
+
+    /// Measures all states once they may take too much.
+    fn check_bytes(&mut self) -> Result<()> {
         if self.bytes <= FOREIGN_BYTES_MAX {
             return Ok(());
         }
-        self.bytes = self.state_bytes();
+        self.sizes = self.slots.iter().map(Size::of).collect();
+        self.bytes = self.sizes.iter().map(|size| size.grown).sum();
         if self.bytes <= FOREIGN_BYTES_MAX {
             return Ok(());
         }
@@ -178,7 +240,7 @@ impl Accumulators {
             if let Slot::Held(state) = &self.slots[slot] {
                 merge_values(&mut *fresh, state)?;
             }
-            self.slots[slot] = Slot::Running(fresh);
+            self.put(slot, Slot::Running(fresh));
         }
         match &mut self.slots[slot] {
             Slot::Running(accumulator) => Ok(accumulator),
@@ -190,7 +252,7 @@ impl Accumulators {
     fn held(&mut self, slot: usize) -> Result<Option<&[ScalarValue]>> {
         if let Slot::Running(accumulator) = &mut self.slots[slot] {
             let state = accumulator.state().map_err(fault)?;
-            self.slots[slot] = Slot::Held(state);
+            self.put(slot, Slot::Held(state));
         }
         Ok(match &self.slots[slot] {
             Slot::Held(state) => Some(state),
@@ -203,22 +265,23 @@ impl AggregateState for Accumulators {
     fn resize(&mut self, slots: usize) {
         if slots > self.slots.len() {
             self.slots.resize_with(slots, Slot::default);
+            self.sizes.resize(slots, Size::default());
         }
     }
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            self.slots[*slot as usize] = Slot::Empty;
+            self.put(*slot as usize, Slot::Empty);
         }
     }
 
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
-        for (slot, args) in by_slot(&rows)? {
+        for (slot, args, bytes) in by_slot(&rows)? {
             let accumulator = self.running(slot as usize)?;
             accumulator.update_batch(&args).map_err(fault)?;
+            self.grow(slot as usize, bytes);
         }
-        let args = rows.args.iter();
-        self.grow(args.map(|arg| arg.get_array_memory_size()).sum())
+        self.check_bytes()
     }
 
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
@@ -227,12 +290,14 @@ impl AggregateState for Accumulators {
             let Some(state) = self.held(*from as usize)?.map(<[_]>::to_vec) else {
                 continue;
             };
-            self.grow(state.iter().map(ScalarValue::size).sum())?;
-            if matches!(self.slots[*into as usize], Slot::Empty) {
-                self.slots[*into as usize] = Slot::Held(state);
+            let into = *into as usize;
+            if matches!(self.slots[into], Slot::Empty) {
+                self.put(into, Slot::Held(state));
             } else {
-                merge_values(&mut **self.running(*into as usize)?, &state)?;
+                merge_values(&mut **self.running(into)?, &state)?;
+                self.grow(into, self.sizes[*from as usize].grown);
             }
+            self.check_bytes()?;
         }
         Ok(())
     }
@@ -273,20 +338,15 @@ impl AggregateState for Accumulators {
                 .map(|column| ScalarValue::try_from_array(column, row))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(fault)?;
-            self.slots[*slot as usize] = Slot::Held(state);
+            self.put(*slot as usize, Slot::Held(state));
         }
-        Ok(())
+        self.check_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        let heap: usize = (self.slots.iter())
-            .map(|slot| match slot {
-                Slot::Empty => 0,
-                Slot::Running(accumulator) => accumulator.size(),
-                Slot::Held(state) => state.iter().map(ScalarValue::size).sum(),
-            })
-            .sum();
-        heap + self.slots.capacity() * size_of::<Slot>()
+        let tables =
+            self.slots.capacity() * size_of::<Slot>() + self.sizes.capacity() * size_of::<Size>();
+        self.bytes + tables
     }
 }
 
@@ -297,13 +357,33 @@ fn to_array(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef> 
     ScalarValue::iter_to_array(values).map_err(fault)
 }
 
+/// Rows in order of arrival.
+#[derive(Debug, Clone, Default)]
+struct Arrived {
+    /// Arguments of some rows each.
+    batches: Vec<Vec<ArrayRef>>,
+    rows: usize,
+    /// About what they take.
+    bytes: usize,
+}
+
+impl Arrived {
+    fn append(&mut self, later: Self) {
+        self.batches.extend(later.batches);
+        self.rows += later.rows;
+        self.bytes += later.bytes;
+    }
+}
+
 /// Rows of slots, for aggregates with an ORDER BY.
 #[derive(Debug)]
 struct OrderedRows {
     expr: Arc<AggregateFunctionExpr>,
-    /// For each slot, its rows in order of arrival: batches of arguments.
-    slots: Vec<Vec<Vec<ArrayRef>>>,
+    slots: Vec<Arrived>,
+    /// Of all slots.
     rows: usize,
+    /// Of all slots.
+    bytes: usize,
 }
 
 impl OrderedRows {
@@ -313,7 +393,7 @@ impl OrderedRows {
 
     /// The rows of a slot, column by column; `None` if there are none.
     fn gathered(&self, slot: u32) -> Result<Option<Vec<ArrayRef>>> {
-        let batches = &self.slots[slot as usize];
+        let batches = &self.slots[slot as usize].batches;
         if batches.is_empty() {
             return Ok(None);
         }
@@ -324,8 +404,10 @@ impl OrderedRows {
         columns.collect::<Result<Vec<_>>>().map(Some)
     }
 
-    fn count(&mut self, rows: usize) -> Result<()> {
-        self.rows += rows;
+    fn append(&mut self, slot: u32, arrived: Arrived) -> Result<()> {
+        self.rows += arrived.rows;
+        self.bytes += arrived.bytes;
+        self.slots[slot as usize].append(arrived);
         if self.rows > ORDERED_ROWS_MAX {
             return Err(Error::Bound {
                 what: format!("{}() with its ORDER BY", self.expr.fun().name()),
@@ -340,21 +422,26 @@ impl OrderedRows {
 impl AggregateState for OrderedRows {
     fn resize(&mut self, slots: usize) {
         if slots > self.slots.len() {
-            self.slots.resize_with(slots, Vec::new);
+            self.slots.resize_with(slots, Arrived::default);
         }
     }
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            let batches = std::mem::take(&mut self.slots[*slot as usize]);
-            self.rows -= batches.iter().map(|batch| batch[0].len()).sum::<usize>();
+            let left = std::mem::take(&mut self.slots[*slot as usize]);
+            self.rows -= left.rows;
+            self.bytes -= left.bytes;
         }
     }
 
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
-        for (slot, args) in by_slot(&rows)? {
-            self.count(args[0].len())?;
-            self.slots[slot as usize].push(args);
+        for (slot, args, bytes) in by_slot(&rows)? {
+            let arrived = Arrived {
+                rows: args[0].len(),
+                batches: vec![args],
+                bytes,
+            };
+            self.append(slot, arrived)?;
         }
         Ok(())
     }
@@ -362,9 +449,8 @@ impl AggregateState for OrderedRows {
     fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
         assert_eq!(into.len(), from.len(), "one source for each target");
         for (into, from) in into.iter().zip(from) {
-            let batches = self.slots[*from as usize].clone();
-            self.count(batches.iter().map(|batch| batch[0].len()).sum())?;
-            self.slots[*into as usize].extend(batches);
+            let later = self.slots[*from as usize].clone();
+            self.append(*into, later)?;
         }
         Ok(())
     }
@@ -446,15 +532,23 @@ impl AggregateState for OrderedRows {
                 })
                 .collect::<Result<Vec<_>>>()?;
             if !args.is_empty() && !args[0].is_empty() {
-                self.count(args[0].len())?;
-                self.slots[*slot as usize].push(args);
+                let arrived = Arrived {
+                    rows: args[0].len(),
+                    bytes: (args.iter())
+                        .map(|arg| Ok(arg.to_data().get_slice_memory_size()?))
+                        .sum::<Result<usize>>()?,
+                    batches: vec![args],
+                };
+                self.append(*slot, arrived)?;
             }
         }
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        let arrays = self.slots.iter().flatten().flatten();
-        arrays.map(|array| array.get_array_memory_size()).sum()
+        self.bytes + self.slots.capacity() * size_of::<Arrived>()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,6 +216,8 @@ pub(super) enum Found {
 impl GraphRows {
     /// Looks for rows; steps the engine once if there are none.
     pub(super) fn look(&self, shared: &Shared) -> Result<Found> {
+        // Many rows may be waiting, and nobody for them any more.
+        shared.check_cancelled()?;
         if let Some(found) = self.ready(shared)? {
             return Ok(found);
         }

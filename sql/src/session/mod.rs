@@ -71,6 +71,9 @@ mod prepare;
 mod script;
 
 #[cfg(test)]
+mod cancel_tests;
+
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::execution::SessionState;
 use windrow_core::pipeline::{
-    Driver, Engine, Input, QueryId, QuerySpec, QueryStatus, Step, Stepped, StreamId, View,
+    Driver, Engine, Input, QueryId, QuerySpec, QueryStatus, Removed, Step, Stepped, StreamId, View,
 };
 use windrow_core::stream::Sink;
 
@@ -73,6 +73,9 @@ pub(super) struct Shared {
     pub(super) job_turn: Mutex<()>,
     /// Outputs that are missing because the work was stopped.
     unwritten: Mutex<Vec<String>>,
+    /// Operators of queries that were given up when the session was cancelled: large
+    /// states take their time to drop.
+    removed: Mutex<Vec<Removed>>,
     pub(super) cancel: Arc<AtomicBool>,
     pub(super) workers: usize,
     runtime: OnceLock<tokio::runtime::Runtime>,
@@ -86,6 +89,14 @@ impl std::fmt::Debug for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.check_cancelled().is_err() {
+            let mut removed = std::mem::take(&mut *whole(&self.removed));
+            removed.push(self.driver().engine.clear());
+            // Who cancels waits for the end and not for memory. Where no thread can be
+            // started, all is dropped here.
+            let free = move || drop(removed);
+            let _ = (std::thread::Builder::new().name("windrow-free".into())).spawn(free);
+        }
         if let Some(runtime) = self.runtime.take() {
             // A session may be dropped inside another runtime, which must not block.
             runtime.shutdown_background();
@@ -144,6 +155,7 @@ impl Shared {
             jobs: Mutex::default(),
             jobs_made: AtomicU64::new(0),
             job_turn: Mutex::default(),
+            removed: Mutex::default(),
             unwritten: Mutex::default(),
             cancel,
             workers,
@@ -410,9 +422,18 @@ impl Shared {
     pub(super) fn detach(&self, query: QueryId) {
         let mut driver = self.driver();
         if let Ok(stats) = driver.engine.query_stats(query) {
-            whole(&self.progress).before.late += stats.late;
+            let before = &mut whole(&self.progress).before;
+            before.late += stats.late;
+            if self.check_cancelled().is_err() {
+                // Who asks afterwards asks what there was when it was stopped.
+                before.state_bytes += stats.state_bytes;
+            }
         }
-        driver.engine.detach(query);
+        let removed = driver.engine.detach(query);
+        drop(driver);
+        if self.check_cancelled().is_err() {
+            whole(&self.removed).push(removed);
+        }
     }
 
     /// Takes a stream of the engine away; what it has counted stays counted.
