@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use super::fold::{Column, Fold, column, valid};
 use super::saved::Saved;
-use super::{Rows, Shared, fold};
+use super::{Rows, Shared, stacks};
 use crate::error::Result;
 
 /// How many rows there are in which all arguments are valid.
@@ -78,5 +78,5 @@ impl Fold for Count {
 
 /// A factory of counts.
 pub(super) fn count() -> std::sync::Arc<dyn super::AggregateFactory> {
-    fold::factory(Count)
+    stacks::factory(Count)
 }

@@ -17,7 +17,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::saved::Saved;
 use super::select::{Run, for_each_run, selected, two_runs};
-use super::{AggregateFactory, AggregateState, Rows, Shared};
+use super::{AggregateState, Rows, Shared};
 use crate::error::Result;
 
 /// What a row gives to a fold.
@@ -150,12 +150,19 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
 
 /// A column of records.
 #[derive(Debug)]
-struct FoldState<F: Fold> {
+pub(super) struct FoldState<F: Fold> {
     fold: Arc<F>,
     slots: Vec<F::Slot>,
 }
 
 impl<F: Fold> FoldState<F> {
+    pub(super) fn new(fold: Arc<F>) -> Self {
+        Self {
+            fold,
+            slots: Vec::new(),
+        }
+    }
+
     fn pick(&self, slots: &[u32]) -> Vec<F::Slot> {
         (slots.iter())
             .map(|slot| self.slots[*slot as usize])
@@ -278,32 +285,6 @@ fn fold_range<S: Copy, C: Column>(
             add(&mut records[*slot as usize], columns.value(row));
         }
     }
-}
-
-/// Makes the states of a fold.
-#[derive(Debug)]
-struct FoldFactory<F>(Arc<F>);
-
-impl<F: Fold> AggregateFactory for FoldFactory<F> {
-    fn create(&self) -> Result<Box<dyn AggregateState>> {
-        Ok(Box::new(FoldState {
-            fold: self.0.clone(),
-            slots: Vec::new(),
-        }))
-    }
-
-    fn return_type(&self) -> DataType {
-        self.0.return_type()
-    }
-
-    fn shared(&self) -> Option<Shared> {
-        self.0.shared()
-    }
-}
-
-/// A factory of states of `fold`.
-pub(super) fn factory<F: Fold>(fold: F) -> Arc<dyn AggregateFactory> {
-    Arc::new(FoldFactory(Arc::new(fold)))
 }
 
 /// The values of argument `arg` of a batch.

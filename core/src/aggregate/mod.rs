@@ -28,8 +28,12 @@ mod physical;
 mod saved;
 mod select;
 
+pub mod slide;
+
 mod fold;
 mod keys;
+
+mod stacks;
 
 mod collect;
 
@@ -59,6 +63,7 @@ use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 
 use crate::error::Result;
+use slide::SlidingState;
 
 /// Rows on their way into slots.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +169,11 @@ pub trait AggregateFactory: Send + Sync + Debug {
     /// values do not depend on the cut, and an update costs little beside its rows.
     fn takes_parts(&self) -> bool {
         true
+    }
+
+    /// Its states over frames that slide from row to row; `None` if it has none.
+    fn sliding(&self) -> Option<Box<dyn SlidingState>> {
+        None
     }
 
     /// What it gives where it shares a record with others over one `Float64` column;

@@ -13,7 +13,6 @@ use super::collect::{self, HeldMax};
 use super::count::count;
 use super::distinct::{DistinctBytes, DistinctFixed};
 use super::first_last::{Boolean, FirstLast, Primitive};
-use super::fold::factory;
 use super::held;
 use super::hll::ApproxDistinct;
 use super::keys::is_fixed;
@@ -22,6 +21,7 @@ use super::moments::{Relation, Spread};
 use super::physical::ordered_as;
 use super::quantile::{Exact, Which};
 use super::sketch::Approximate;
+use super::stacks::factory;
 use super::sum::{Avg, SumFloat, SumInt};
 use crate::error::{Error, Result};
 

@@ -30,6 +30,9 @@ mod session_rows;
 mod window_aggregate;
 mod window_rows;
 
+mod over;
+
+pub use over::over;
 pub use window_aggregate::window_aggregate;
 pub use window_rows::window_rows;
 
@@ -43,7 +46,7 @@ use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::snapshot::Snapshot;
-use crate::window::{Alignment, WindowKind};
+use crate::window::{Alignment, OverFrame, WindowKind};
 
 pub use stateless::{Lag, Limit, RowFunction, Stateless};
 pub use union::Union;
@@ -223,6 +226,29 @@ pub struct WindowRowsSpec {
     pub kind: WindowKind,
     /// Where windows start counting.
     pub alignment: Alignment,
+}
+
+/// What per-row windows (`OVER`) compute: each row once, when the watermark is past it, in
+/// order of event time, with the values of the calls after the input's columns.
+#[derive(Debug, Clone)]
+pub struct OverSpec {
+    /// The input's columns.
+    pub input: SchemaRef,
+    /// The event-time column, by which rows are ordered.
+    pub time: usize,
+    /// The PARTITION BY columns, of any groupable type.
+    pub keys: Vec<usize>,
+    /// What is computed.
+    pub calls: Vec<OverCall>,
+}
+
+/// An aggregate over the rows around each row.
+#[derive(Debug, Clone)]
+pub struct OverCall {
+    /// The aggregate; its factory has a sliding state.
+    pub call: AggregateCall,
+    /// The rows.
+    pub frame: OverFrame,
 }
 
 #[cfg(test)]

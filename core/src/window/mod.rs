@@ -5,6 +5,7 @@
 
 pub(crate) mod calendar;
 
+pub(crate) mod frames;
 pub(crate) mod grid;
 pub(crate) mod held;
 pub(crate) mod key_slots;
@@ -16,6 +17,7 @@ pub(crate) mod rollover;
 
 pub(crate) mod lift;
 
+pub use frames::OverFrame;
 pub use held::COUNT_WINDOW_ROWS_MAX;
 
 use chrono_tz::Tz;

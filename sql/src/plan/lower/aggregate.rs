@@ -104,12 +104,12 @@ fn inline(expr: &Expr, schema: &DFSchema, columns: &[Expr]) -> Result<Expr> {
 }
 
 /// An aggregate call in parts.
-struct Call {
+pub(super) struct Call {
     function: AggregateFunction,
     /// The arguments that are columns, without literals.
-    native: Option<Arc<dyn AggregateFactory>>,
-    args: Vec<Expr>,
-    filter: Option<Expr>,
+    pub(super) native: Option<Arc<dyn AggregateFactory>>,
+    pub(super) args: Vec<Expr>,
+    pub(super) filter: Option<Expr>,
 }
 
 /// An aggregation to be lowered: everything in terms of one input schema.
@@ -337,7 +337,7 @@ impl Lowering<'_> {
         Ok(Some(calls))
     }
 
-    fn call(&self, function: AggregateFunction, schema: &DFSchema) -> Result<Call> {
+    pub(super) fn call(&self, function: AggregateFunction, schema: &DFSchema) -> Result<Call> {
         let params = &function.params;
         let name = function.func.name().to_lowercase();
         let filter = params.filter.as_deref().cloned();

@@ -16,6 +16,8 @@ mod expr;
 
 mod aggregate;
 
+mod over;
+
 mod parts;
 
 use std::sync::Arc;
@@ -299,6 +301,7 @@ impl Lowering<'_> {
             }
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Extension(extension) => {
                 match extension.node.as_any().downcast_ref::<WindowNode>() {
                     Some(node) => self.window_rows(node),
