@@ -33,6 +33,7 @@ pub mod slide;
 mod fold;
 mod keys;
 
+mod slots;
 mod stacks;
 
 mod collect;
@@ -171,9 +172,13 @@ pub trait AggregateFactory: Send + Sync + Debug {
         true
     }
 
-    /// Its states over frames that slide from row to row; `None` if it has none.
+    /// Its states over frames that slide from row to row; `None` if it has none: what
+    /// holds all values would hold those of a frame many times.
     fn sliding(&self) -> Option<Box<dyn SlidingState>> {
-        None
+        if self.holds_values() {
+            return None;
+        }
+        self.create().ok().map(slots::sliding)
     }
 
     /// What it gives where it shares a record with others over one `Float64` column;

@@ -43,7 +43,10 @@ pub trait SlidingState: Send + Debug {
 
     /// The frames of keys: columns of records, and for each key how many of them are its
     /// front and its back.
-    fn save(&self, keys: &[u32]) -> SavedFrames;
+    ///
+    /// # Errors
+    /// If a state cannot be expressed as columns.
+    fn save(&mut self, keys: &[u32]) -> Result<SavedFrames>;
 
     /// Takes over saved frames.
     ///

@@ -156,7 +156,7 @@ impl<F: Fold> SlidingState for SlidingFold<F> {
         self.held -= frame.front.len() + frame.back.len();
     }
 
-    fn save(&self, keys: &[u32]) -> SavedFrames {
+    fn save(&mut self, keys: &[u32]) -> Result<SavedFrames> {
         let mut saved = SavedFrames::default();
         let mut slots = Vec::new();
         for key in keys {
@@ -169,7 +169,7 @@ impl<F: Fold> SlidingState for SlidingFold<F> {
             slots.extend_from_slice(back);
         }
         saved.columns = self.fold.save(&slots);
-        saved
+        Ok(saved)
     }
 
     fn load(&mut self, keys: &[u32], saved: &SavedFrames) -> Result<()> {

@@ -240,24 +240,26 @@ impl OverAggregate {
 
     /// Forgets keys of which no row is in the frame of a row to come.
     fn forget(&mut self) {
-        let Some(reach) = self.reach else {
-            return;
-        };
-        let until = match self.ended {
-            true => i64::MAX,
-            false => self.watermark.saturating_sub(reach),
-        };
         let mut gone = Vec::new();
-        while let Some(&(last, key)) = self.leaving.front()
-            && last < until
-        {
-            self.leaving.pop_front();
-            if self.lasts[key as usize] == Some(last) {
-                self.lasts[key as usize] = None;
-                self.frames.iter_mut().for_each(|frames| frames.clear(key));
-                self.lines.iter_mut().for_each(|line| line.state.clear(key));
-                gone.push(key);
+        if self.ended {
+            let keys = self.lasts.iter().enumerate();
+            gone.extend(keys.filter_map(|(key, last)| last.map(|_| key as u32)));
+            self.leaving.clear();
+        } else if let Some(reach) = self.reach {
+            let until = self.watermark.saturating_sub(reach);
+            while let Some(&(last, key)) = self.leaving.front()
+                && last < until
+            {
+                self.leaving.pop_front();
+                if self.lasts[key as usize] == Some(last) {
+                    gone.push(key);
+                }
             }
+        }
+        for &key in &gone {
+            self.lasts[key as usize] = None;
+            self.frames.iter_mut().for_each(|frames| frames.clear(key));
+            (self.lines.iter_mut()).for_each(|line| line.state.clear(key));
         }
         self.keys.release(&gone);
     }
@@ -353,8 +355,8 @@ impl Operator for OverAggregate {
             let times = table(vec![("time".into(), times)])?;
             snapshot.tables.insert(format!("frame_{number}"), times);
         }
-        for (number, line) in self.lines.iter().enumerate() {
-            let saved = line.state.save(&owners);
+        for (number, line) in self.lines.iter_mut().enumerate() {
+            let saved = line.state.save(&owners)?;
             for (name, lengths) in [("front", saved.fronts), ("back", saved.backs)] {
                 let lengths: ArrayRef = Arc::new(UInt32Array::from(lengths));
                 keys.push((format!("{name}_{number}"), lengths));

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Window, WindowFrameBound};
 use datafusion::sql::sqlparser::ast::{GroupByExpr, SetExpr, Spanned};
 
 use super::relations::{Origin, Relation};
@@ -128,9 +129,15 @@ pub(super) fn clock_functions(plan: &LogicalPlan, query: &Query) -> Result<()> {
     }
 }
 
+/// Where a query first says a word.
 fn word(query: &Query, word: &str) -> Option<Range<usize>> {
     let text = query.positions.script().text.get(query.span.clone())?;
-    let at = text.to_ascii_lowercase().find(word)?;
+    let text = text.to_ascii_lowercase();
+    let is_inside = |other: Option<char>| other.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let (at, _) = text.match_indices(word).find(|(at, _)| {
+        let (before, after) = (&text[..*at], &text[at + word.len()..]);
+        !is_inside(before.chars().next_back()) && !is_inside(after.chars().next())
+    })?;
     let start = query.span.start + at;
     Some(start..start + word.len())
 }
@@ -151,7 +158,7 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
                 LogicalPlan::Distinct(_) => Some(Cause::Distinct),
                 LogicalPlan::Sort(_) => Some(Cause::Sort),
                 LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => Some(Cause::Join),
-                LogicalPlan::Window(_) => Some(Cause::Over),
+                LogicalPlan::Window(window) => Some(Cause::Over(over_fault(window))),
                 plan if has_subquery(plan) => Some(Cause::Join),
                 _ => None,
             });
@@ -160,7 +167,7 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
     });
     let first = causes.first().copied();
     let cause = (causes.into_iter())
-        .rfind(|cause| matches!(cause, Cause::Join | Cause::Over | Cause::GroupingSets))
+        .rfind(|cause| matches!(cause, Cause::Join | Cause::Over(_) | Cause::GroupingSets))
         .or(first);
     let span = |clause: Option<Range<usize>>| clause.unwrap_or_else(|| query.span.clone());
     match cause {
@@ -191,11 +198,30 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
             "GROUPING SETS, ROLLUP and CUBE over live streams are not supported yet",
         )
         .help("write one windowed query for each set and join them with UNION ALL"),
-        Some(Cause::Over) => Error::new(
-            ErrorKind::Unsupported,
-            "OVER windows on live streams are not supported yet",
+        Some(Cause::Over(OverFault::Start)) => Error::new(
+            ErrorKind::Plan,
+            "this OVER window reaches back to the first row, and a live stream would be kept for ever",
         )
-        .help("use HOP for a sliding aggregate, or run the query over a file"),
+        .help("give its frame a start: ORDER BY ts RANGE BETWEEN INTERVAL '1' MINUTE PRECEDING AND CURRENT ROW")
+        .at(span(word(query, "over"))),
+        Some(Cause::Over(OverFault::End)) => Error::new(
+            ErrorKind::Unsupported,
+            "on a live stream, the frame of an OVER window ends with the current row",
+        )
+        .help("write … AND CURRENT ROW, with the time shifted by as much; or run the query over a file")
+        .at(span(word(query, "over"))),
+        Some(Cause::Over(OverFault::Order)) => Error::new(
+            ErrorKind::Plan,
+            "on a live stream, the rows of an OVER window are ordered by the event time alone, ascending",
+        )
+        .help("write OVER (PARTITION BY … ORDER BY ts RANGE BETWEEN …) with the column of WATERMARK FOR")
+        .at(span(word(query, "over"))),
+        Some(Cause::Over(OverFault::Function)) => Error::new(
+            ErrorKind::Unsupported,
+            "this function cannot run in an OVER window on a live stream",
+        )
+        .help("count, sum, avg, min, max, var, stddev, covar, corr, regr, bool_and, bool_or, first_value, last_value and approx_distinct can")
+        .at(span(word(query, "over"))),
         None => Error::new(
             ErrorKind::Unsupported,
             "this query cannot run over a live stream",
@@ -230,13 +256,46 @@ fn is_distinct(query: &Query) -> bool {
     }
 }
 
+/// Why no operator runs an OVER window.
+#[derive(Debug, Clone, Copy)]
+enum OverFault {
+    Order,
+    Start,
+    End,
+    Function,
+}
+
+fn over_fault(window: &Window) -> OverFault {
+    let calls = (window.window_expr.iter()).filter_map(|expr| match expr.clone().unalias() {
+        Expr::WindowFunction(function) => Some(function.params),
+        _ => None,
+    });
+    let is_time = |expr: &Expr| {
+        let data_type = expr.get_type(window.input.schema());
+        data_type.is_ok_and(|data_type| matches!(data_type, DataType::Timestamp(..)))
+    };
+    for params in calls {
+        let frame = &params.window_frame;
+        if !matches!(params.order_by.as_slice(), [order] if order.asc && is_time(&order.expr)) {
+            return OverFault::Order;
+        }
+        if frame.start_bound.is_unbounded() {
+            return OverFault::Start;
+        }
+        if frame.end_bound != WindowFrameBound::CurrentRow {
+            return OverFault::End;
+        }
+    }
+    OverFault::Function
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Cause {
     Aggregate,
     Distinct,
     Sort,
     Join,
-    Over,
+    Over(OverFault),
     GroupingSets,
 }
 

@@ -8,6 +8,7 @@ mod panes;
 
 mod by_hand;
 mod counts;
+mod over;
 mod parts;
 mod rows;
 mod sessions;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
 use datafusion::logical_expr::{
     Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
@@ -28,6 +29,22 @@ struct OverExpr<'a> {
     /// The place of the column that orders the rows.
     order: usize,
     frame: OverFrame,
+}
+
+impl OverExpr<'_> {
+    /// As `EXPLAIN` prints it.
+    fn text(&self) -> String {
+        let params = &self.function.params;
+        let function = format!("{}({})", self.function.fun.name(), texts(&params.args));
+        let start = &params.window_frame.start_bound;
+        let start = match start {
+            WindowFrameBound::Preceding(start) => format!("{start} PRECEDING"),
+            _ => "CURRENT ROW".into(),
+        };
+        format!("{function} {} {start}", params.window_frame.units)
+            .replace("count(Int64(1))", "count(*)")
+            .replace("count(1)", "count(*)")
+    }
 }
 
 impl Lowering<'_> {
@@ -111,7 +128,13 @@ impl Lowering<'_> {
             keys,
             calls: over_calls,
         })?;
-        let text = format!("OverAggregate: {}", texts(&window.window_expr));
+        let by = match partition.as_slice() {
+            [] => String::new(),
+            keys => format!(" by {}", texts(keys)),
+        };
+        let calls: Vec<String> = calls.iter().map(|call| call.text()).collect();
+        let order = schema.field(order).name();
+        let text = format!("OverAggregate: on {order}{by}: {}", calls.join(", "));
         let given = self.step(operator, vec![input.input], true, text, timing);
         let places = (0..columns).chain(below.len()..given.schema.fields().len());
         let stretch = Stretch::new(
@@ -153,7 +176,15 @@ impl Lowering<'_> {
                 Vec::new(),
                 params.null_treatment,
             ),
-            WindowFunctionDefinition::WindowUDF(_) => return Ok(None),
+            WindowFunctionDefinition::WindowUDF(function) => {
+                let function = match function.name() {
+                    "first_value" => first_value_udaf(),
+                    "last_value" => last_value_udaf(),
+                    _ => return Ok(None),
+                };
+                let (args, nulls) = (params.args.clone(), params.null_treatment);
+                AggregateFunction::new_udf(function, args, false, None, Vec::new(), nulls)
+            }
         };
         let call = self.call(function, schema)?;
         let Some(factory) = call.native else {
