@@ -36,6 +36,18 @@ fn query(table: &str, window: &str, aggregates: &str, by_sensor: bool) -> String
     )
 }
 
+fn over(table: &str, frame: &str, by_sensor: bool) -> String {
+    let partition = if by_sensor {
+        "PARTITION BY sensor "
+    } else {
+        ""
+    };
+    format!(
+        "SELECT avg(pm25) OVER w AS mean, min(pm25) OVER w AS low, max(pm25) OVER w AS high \
+         FROM {table} WINDOW w AS ({partition}ORDER BY ts {frame} PRECEDING)"
+    )
+}
+
 fn session(workers: usize) -> Session {
     Session::with_config(SessionConfig {
         workers,
@@ -113,6 +125,21 @@ fn tables(criterion: &mut Criterion) {
             let query = query(table, window, aggregates, *by_sensor);
             group.bench_function(format!("{name}, {workers} workers"), |bencher| {
                 bencher.iter(|| black_box(drained(&session, &query)));
+            });
+        }
+        for (name, frame, by_sensor) in [
+            ("over range 60 s", "RANGE INTERVAL '60' SECOND", true),
+            (
+                "over range 60 s, no key",
+                "RANGE INTERVAL '60' SECOND",
+                false,
+            ),
+            ("over rows 1000", "ROWS 999", true),
+            ("over rows 1000, no key", "ROWS 999", false),
+        ] {
+            let query = over("text", frame, by_sensor);
+            group.bench_function(format!("{name}, {workers} workers"), |bencher| {
+                bencher.iter(|| assert_eq!(drained(&session, &query), ROWS));
             });
         }
     }

@@ -3,7 +3,7 @@
 
 use arrow::array::ArrayRef;
 
-use super::slide::{Moves, SavedFrames, SlidingState, Stretch};
+use super::slide::{Move, SavedFrames, SlidingState, Stretch};
 use super::{AggregateState, Rows};
 use crate::error::{Error, Result};
 
@@ -110,8 +110,8 @@ impl SlidingSlots {
 }
 
 impl SlidingState for SlidingSlots {
-    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &Moves) -> Result<ArrayRef> {
-        let count = moves.leaving.len();
+    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &[Move]) -> Result<ArrayRef> {
+        let count = moves.len();
         self.make_frames(stretches.last().map_or(0, |stretch| stretch.key + 1));
         let own: Vec<u32> = (0..count).map(|_| self.slots.allocate()).collect();
         (self.slots.state).update(Rows {
@@ -124,11 +124,11 @@ impl SlidingState for SlidingSlots {
             let frame = &mut self.frames[stretch.key as usize];
             let mut first = stretch.rows.start;
             for row in stretch.rows.clone() {
-                for _ in 0..moves.leaving[row] {
+                for _ in 0..moves[row].leaving {
                     self.slots.leave(frame)?;
                 }
                 self.slots.push(frame, own[row])?;
-                if !moves.peers[row] {
+                if !moves[row].has_peer {
                     let total = self.slots.total(frame)?;
                     made.push(total);
                     totals[first..=row].fill(total);

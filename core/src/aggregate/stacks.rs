@@ -26,7 +26,7 @@ use arrow::datatypes::DataType;
 use super::fold::{Column, Fold, FoldState};
 use super::saved::Saved;
 use super::select::for_each_row;
-use super::slide::{Moves, SavedFrames, SlidingState, Stretch};
+use super::slide::{Move, SavedFrames, SlidingState, Stretch, by_shards};
 use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::{Error, Result};
 
@@ -51,6 +51,10 @@ impl<F: Fold> Default for Stacks<F> {
 }
 
 impl<F: Fold> Stacks<F> {
+    fn len(&self) -> usize {
+        self.front.len() + self.back.len()
+    }
+
     #[inline(always)]
     fn push(&mut self, row: F::Slot) {
         self.back.push(row);
@@ -115,45 +119,45 @@ impl<F: Fold> SlidingFold<F> {
         }
     }
 
-    fn frame(&mut self, key: u32) -> &mut Stacks<F> {
-        if self.frames.len() <= key as usize {
-            (self.frames).resize_with(key as usize + 1, Stacks::default);
+    fn make_frames(&mut self, keys: u32) {
+        if self.frames.len() < keys as usize {
+            self.frames.resize_with(keys as usize, Stacks::default);
         }
-        &mut self.frames[key as usize]
     }
 }
 
 impl<F: Fold> SlidingState for SlidingFold<F> {
-    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &Moves) -> Result<ArrayRef> {
+    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &[Move]) -> Result<ArrayRef> {
         let columns = self.fold.columns(&rows);
         let selection = self.fold.selection(&rows);
-        let count = moves.leaving.len();
-        assert_eq!(columns.rows(), count, "each row moves its frame");
-        let mut slots = vec![F::EMPTY; count];
-        for_each_row(count, selection.as_ref(), |row| {
+        assert_eq!(columns.rows(), moves.len(), "each row moves its frame");
+        let mut slots = vec![F::EMPTY; moves.len()];
+        for_each_row(moves.len(), selection.as_ref(), |row| {
             F::add(&mut slots[row], columns.value(row));
         });
-        for stretch in stretches {
-            let frame = self.frame(stretch.key);
-            let before = frame.front.len() + frame.back.len();
-            let mut first = stretch.rows.start;
-            for row in stretch.rows.clone() {
-                frame.leave(moves.leaving[row] as usize);
+        self.make_frames(stretches.last().map_or(0, |stretch| stretch.key + 1));
+        let work = |stretch: &Stretch, frame: &mut Stacks<F>, slots: &mut [F::Slot]| {
+            let before = frame.len();
+            let mut first = 0;
+            for (row, step) in moves[stretch.rows.clone()].iter().enumerate() {
+                frame.leave(step.leaving as usize);
                 frame.push(slots[row]);
-                if !moves.peers[row] {
+                if !step.has_peer {
                     slots[first..=row].fill(frame.total());
                     first = row + 1;
                 }
             }
-            let after = frame.front.len() + frame.back.len();
-            self.held = self.held + after - before;
-        }
+            frame.len() as isize - before as isize
+        };
+        let more = by_shards(stretches, &mut self.frames, &mut slots, &work);
+        self.held = self.held.strict_add_signed(more);
         Ok(self.fold.evaluate(&slots))
     }
 
     fn clear(&mut self, key: u32) {
-        let frame = std::mem::take(self.frame(key));
-        self.held -= frame.front.len() + frame.back.len();
+        if let Some(frame) = self.frames.get_mut(key as usize) {
+            self.held -= std::mem::take(frame).len();
+        }
     }
 
     fn save(&mut self, keys: &[u32]) -> Result<SavedFrames> {
@@ -181,8 +185,9 @@ impl<F: Fold> SlidingState for SlidingFold<F> {
             return Err(Error::Snapshot("its frames are damaged".into()));
         }
         let lengths = saved.fronts.iter().zip(&saved.backs);
+        self.make_frames(keys.iter().max().map_or(0, |key| key + 1));
         for (key, (front, back)) in keys.iter().zip(lengths) {
-            let frame = self.frame(*key);
+            let frame = &mut self.frames[*key as usize];
             frame.front = slots.by_ref().take(*front as usize).collect();
             for row in slots.by_ref().take(*back as usize) {
                 frame.push(row);

@@ -240,6 +240,9 @@ pub struct OverSpec {
     pub keys: Vec<usize>,
     /// What is computed.
     pub calls: Vec<OverCall>,
+    /// Whether rows without a time are there too, after all others and among themselves
+    /// (`NULLS LAST`). They are none of a stream, but they are rows of a table.
+    pub keeps_untimed: bool,
 }
 
 /// An aggregate over the rows around each row.

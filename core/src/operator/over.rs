@@ -8,7 +8,7 @@
 //!  rows ─▶ wait ─▶ due, by time ──sort by key──▶ frames slide ──▶ values ─▶ rows, by time
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
@@ -19,17 +19,21 @@ use rayon::prelude::*;
 use super::counted::admit;
 use super::frame::{field, load_counters, save_counters, select, time_type};
 use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::outbox::{Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, OverSpec};
-use crate::aggregate::slide::{Moves, SavedFrames, SlidingState, Stretch};
+use crate::aggregate::slide::{Move, SavedFrames, SlidingState, Stretch};
 use crate::aggregate::{AggregateCall, Rows};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::time::{MAX_TIME, MIN_TIME};
 use crate::window::frames::Frames;
-use crate::window::held::{HeldRows, Waiting};
+use crate::window::in_time::InTime;
 use crate::window::store::{Keys, column, table};
+
+/// How many rows are given out at once, and those of the last one's time: many of each key
+/// stand together then.
+const STEP_ROWS: usize = 1 << 16;
 
 /// An aggregate call and its frame.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ struct OverAggregate {
     input: SchemaRef,
     schema: SchemaRef,
     time: usize,
+    keeps_untimed: bool,
     lines: Vec<Line>,
     /// Each frame that some call has.
     frames: Vec<Frames>,
@@ -57,8 +62,7 @@ struct OverAggregate {
     leaving: VecDeque<(i64, u32)>,
     /// Rows that were given out: the next one's place among them.
     ordinal: u64,
-    held: HeldRows,
-    waiting: Waiting,
+    waiting: InTime,
     watermark: i64,
     ended: bool,
     outbox: Outbox,
@@ -105,6 +109,7 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
     Ok(Box::new(OverAggregate {
         schema: schema.clone(),
         time: spec.time,
+        keeps_untimed: spec.keeps_untimed,
         lines,
         frames,
         reach: reach.map(|reaches| reaches.into_iter().max().unwrap_or(0)),
@@ -112,8 +117,7 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         lasts: Vec::new(),
         leaving: VecDeque::new(),
         ordinal: 0,
-        held: HeldRows::new(spec.input.clone(), spec.time),
-        waiting: Waiting::default(),
+        waiting: InTime::new(spec.input.clone(), spec.time),
         input: spec.input,
         watermark: MIN_TIME,
         ended: false,
@@ -159,18 +163,13 @@ fn by_key(owners: &[u32], bound: usize) -> (Vec<u32>, Vec<Stretch>) {
 }
 
 impl OverAggregate {
-    /// Gives out rows whose turn has come, about `budget` rows; false if there are none.
-    fn give_due(&mut self, budget: usize) -> Result<bool> {
+    /// Gives out rows whose turn has come; false if there are none.
+    fn give_due(&mut self) -> Result<bool> {
         let before = (!self.ended).then_some(self.watermark);
-        let mut due = (self.waiting).due(before, budget.clamp(1, OUTPUT_ROWS));
-        let Some(last) = due.last().map(|row| row.0) else {
+        let Some(records) = self.waiting.due(before, STEP_ROWS)? else {
             return Ok(false);
         };
-        // Rows of one time are in each other's frames.
-        due.extend(self.waiting.due(Some(last.saturating_add(1)), usize::MAX));
-        let records = self.held.gather(due.iter().map(|row| row.2))?;
         let values = self.values(&records)?;
-        self.held.release(due.into_iter().map(|row| row.2));
         self.counters.rows_out += records.num_rows() as u64;
         let mut columns = records.columns().to_vec();
         columns.extend(values);
@@ -184,36 +183,49 @@ impl OverAggregate {
         let mut owners = Vec::new();
         self.keys.intern(records, &mut owners)?;
         let (order, stretches) = by_key(&owners, self.keys.bound());
-        let (times, _) = ticks(records.column(self.time))?;
+        let times = self.waiting.times(records)?;
         let times: Vec<i64> = order.iter().map(|&row| times[row as usize]).collect();
-        let moves: Vec<Moves> = (self.frames.iter_mut())
+        let moves: Vec<Vec<Move>> = (self.frames.iter_mut())
             .map(|frames| frames.moves(&times, &stretches))
             .collect();
 
-        let order = UInt32Array::from(order);
+        // Rows of one key stand in their order already.
+        let is_sorted = stretches.len() == 1;
         let mut places = vec![0u32; rows];
-        for (place, &row) in order.values().iter().enumerate() {
+        for (place, &row) in order.iter().enumerate() {
             places[row as usize] = place as u32;
         }
-        let places = UInt32Array::from(places);
+        let (order, places) = (UInt32Array::from(order), UInt32Array::from(places));
+        let moved = |column: &ArrayRef, order: &UInt32Array| -> Result<ArrayRef> {
+            match is_sorted {
+                true => Ok(column.clone()),
+                false => Ok(take(column, order, None)?),
+            }
+        };
+        let mut used: Vec<usize> = (self.lines.iter())
+            .flat_map(|line| line.call.args.iter().chain(&line.call.filter))
+            .copied()
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        let sorted = (used.par_iter())
+            .map(|&column| Ok((column, moved(records.column(column), &order)?)))
+            .collect::<Result<BTreeMap<usize, ArrayRef>>>()?;
         let slots = vec![0; rows];
         let first_ordinal = self.ordinal;
         let slide = |line: &mut Line| -> Result<ArrayRef> {
-            let args = (line.call.args.iter())
-                .map(|&arg| Ok(take(records.column(arg), &order, None)?))
-                .collect::<Result<Vec<_>>>()?;
-            let filter = (line.call.filter)
-                .map(|filter| take(records.column(filter), &order, None))
-                .transpose()?;
+            let args: Vec<ArrayRef> = (line.call.args.iter())
+                .map(|arg| sorted[arg].clone())
+                .collect();
             let rows = Rows {
                 slots: &slots,
                 args: &args,
-                filter: filter.as_ref().map(|filter| filter.as_boolean()),
+                filter: line.call.filter.map(|filter| sorted[&filter].as_boolean()),
                 times: &times,
                 first_ordinal,
             };
             let values = (line.state).slide(rows, &stretches, &moves[line.frames])?;
-            Ok(take(&values, &places, None)?)
+            moved(&values, &places)
         };
         let values = (self.lines.par_iter_mut().map(slide)).collect::<Result<Vec<_>>>()?;
         self.ordinal += rows as u64;
@@ -270,8 +282,8 @@ impl Steps for OverAggregate {
         &mut self.outbox
     }
 
-    fn step(&mut self, budget_rows: usize) -> Result<bool> {
-        let some = self.give_due(budget_rows)?;
+    fn step(&mut self, _budget_rows: usize) -> Result<bool> {
+        let some = self.give_due()?;
         if !some {
             self.forget();
         }
@@ -290,6 +302,10 @@ impl Operator for OverAggregate {
 
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
         self.counters.rows_in += batch.num_rows() as u64;
+        if self.keeps_untimed {
+            self.counters.in_window += batch.num_rows() as u64;
+            return self.waiting.push(batch.records);
+        }
         let rows = admit(
             &batch,
             self.time,
@@ -297,8 +313,7 @@ impl Operator for OverAggregate {
             &mut self.late,
             &mut self.counters,
         )?;
-        let records = select(&batch.records, &rows)?;
-        self.held.hold(records, |row| self.waiting.push(row))
+        self.waiting.push(select(&batch.records, &rows)?)
     }
 
     fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
@@ -332,10 +347,10 @@ impl Operator for OverAggregate {
         let fixed = self.keys.bytes()
             + self.lasts.capacity() * size_of::<Option<i64>>()
             + self.leaving.capacity() * size_of::<(i64, u32)>();
-        let held = self.held.bytes() + self.waiting.bytes();
         Counters {
             keys: self.keys.alive() as u64,
-            state_bytes: (lines + frames + fixed + held + self.outbox.bytes()) as u64,
+            state_bytes: (lines + frames + fixed + self.waiting.bytes() + self.outbox.bytes())
+                as u64,
             ..self.counters
         }
     }
@@ -366,7 +381,6 @@ impl Operator for OverAggregate {
             let columns = table(columns.collect())?;
             snapshot.tables.insert(format!("line_{number}"), columns);
         }
-        let waiting = self.waiting.sorted().into_iter().map(|row| row.2);
         snapshot.numbers.extend([
             ("watermark".into(), self.watermark),
             ("ended".into(), self.ended.into()),
@@ -374,7 +388,7 @@ impl Operator for OverAggregate {
         ]);
         snapshot.tables.extend([
             ("keys".into(), table(keys)?),
-            ("waiting".into(), self.held.gather(waiting)?),
+            ("waiting".into(), self.waiting.rows()?),
         ]);
         snapshot.parts.extend([
             ("outbox".into(), self.outbox.save()?),
@@ -419,7 +433,7 @@ impl Operator for OverAggregate {
         if waiting.schema().fields() != self.input.fields() {
             return Err(Error::Snapshot("its waiting rows are damaged".into()));
         }
-        (self.held).hold(waiting.clone(), |row| self.waiting.push(row))?;
+        self.waiting.push(waiting.clone())?;
         self.outbox.load(snapshot.part("outbox")?)?;
         self.late.load(snapshot.part("late")?)?;
         self.counters = load_counters(snapshot.part("counters")?)?;

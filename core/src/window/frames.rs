@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::aggregate::slide::{Moves, Stretch};
+use crate::aggregate::slide::{Move, Stretch, by_shards};
 use crate::error::{Error, Result};
+
+/// Stands for the time of a row that has none: it comes after all others.
+pub(crate) const UNTIMED: i64 = i64::MAX;
 
 /// The frame of a row: it and rows before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,14 +74,9 @@ impl Frames {
 
     /// How the frames of rows follow from those before. `times`: `[rows]`, rising within
     /// each stretch.
-    pub(crate) fn moves(&mut self, times: &[i64], stretches: &[Stretch]) -> Moves {
-        let mut moves = Moves {
-            leaving: vec![0; times.len()],
-            peers: vec![false; times.len()],
-        };
-        let keys = stretches
-            .last()
-            .map_or(0, |stretch| stretch.key as usize + 1);
+    pub(crate) fn moves(&mut self, times: &[i64], stretches: &[Stretch]) -> Vec<Move> {
+        let mut moves = vec![Move::default(); times.len()];
+        let keys = (stretches.last()).map_or(0, |stretch| stretch.key as usize + 1);
         match self {
             Self::Range {
                 preceding,
@@ -88,21 +86,26 @@ impl Frames {
                 if frames.len() < keys {
                     frames.resize_with(keys, VecDeque::new);
                 }
-                for stretch in stretches {
-                    let frame = &mut frames[stretch.key as usize];
+                let preceding = *preceding;
+                let work = |stretch: &Stretch, frame: &mut VecDeque<i64>, moves: &mut [Move]| {
+                    let times = &times[stretch.rows.clone()];
                     let before = frame.len();
-                    for row in stretch.rows.clone() {
-                        let from = times[row].saturating_sub(*preceding);
+                    for (row, (&time, step)) in times.iter().zip(moves).enumerate() {
+                        let from = match time {
+                            UNTIMED => UNTIMED,
+                            time => time.saturating_sub(preceding),
+                        };
                         while frame.front().is_some_and(|time| *time < from) {
                             frame.pop_front();
-                            moves.leaving[row] += 1;
+                            step.leaving += 1;
                         }
-                        frame.push_back(times[row]);
-                        let next = row + 1;
-                        moves.peers[row] = next < stretch.rows.end && times[next] == times[row];
+                        frame.push_back(time);
+                        step.has_peer = times.get(row + 1) == Some(&time);
                     }
-                    *held = *held + frame.len() - before;
-                }
+                    frame.len() as isize - before as isize
+                };
+                let more = by_shards(stretches, frames, &mut moves, &work);
+                *held = held.strict_add_signed(more);
             }
             Self::Rows { preceding, counts } => {
                 if counts.len() < keys {
@@ -110,9 +113,9 @@ impl Frames {
                 }
                 for stretch in stretches {
                     let count = &mut counts[stretch.key as usize];
-                    for row in stretch.rows.clone() {
+                    for step in &mut moves[stretch.rows.clone()] {
                         if *count > *preceding {
-                            moves.leaving[row] = 1;
+                            step.leaving = 1;
                         } else {
                             *count += 1;
                         }

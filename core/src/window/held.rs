@@ -6,7 +6,7 @@
 //! (event time, arrival).
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{interleave_record_batch, take_record_batch};
@@ -191,6 +191,10 @@ impl HeldRows {
 
     /// Copies of rows.
     pub(crate) fn gather(&self, places: impl IntoIterator<Item = Place>) -> Result<RecordBatch> {
+        let places: Vec<Place> = places.into_iter().collect();
+        if let Some(rows) = self.neighbours(&places) {
+            return Ok(rows);
+        }
         let mut numbers = vec![usize::MAX; self.batches.len()];
         let (mut batches, mut indices) = (Vec::new(), Vec::new());
         for place in places {
@@ -209,45 +213,84 @@ impl HeldRows {
         Ok(interleave_record_batch(&batches, &indices)?)
     }
 
+    /// Rows that stand next to each other in one batch: they need not be copied.
+    fn neighbours(&self, places: &[Place]) -> Option<RecordBatch> {
+        let first = places.first()?;
+        let is_next = |(place, number): (&Place, u32)| {
+            place.batch == first.batch && place.row == first.row + number
+        };
+        let held = self.batches[first.batch as usize].as_ref();
+        let held = held.expect("a held row has its batch");
+        (held.places.is_none() && places.iter().zip(0..).all(is_next))
+            .then(|| held.records.slice(first.row as usize, places.len()))
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
-/// Rows that wait for their turn.
+/// From so many rows on that are all due, they are sorted at once.
+const SORT_ROWS_MIN: usize = 256;
+
+/// Rows that wait for their turn: those that came in order, and a heap of the others.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
+    in_order: VecDeque<Held>,
     heap: BinaryHeap<Reverse<Held>>,
 }
 
 impl Waiting {
     pub(crate) fn push(&mut self, row: Held) {
-        self.heap.push(Reverse(row));
+        match self.in_order.back() {
+            Some(last) if *last > row => self.heap.push(Reverse(row)),
+            _ => self.in_order.push_back(row),
+        }
     }
 
     /// The rows before a time (all, if it is `None`), at most `count`, in event-time
     /// order, ties in order of arrival.
     pub(crate) fn due(&mut self, before: Option<i64>, count: usize) -> Vec<Held> {
+        if before.is_none() && self.heap.len() >= SORT_ROWS_MIN {
+            self.in_order = self.sorted().into();
+            self.heap.clear();
+        }
+        let is_due = |row: &Held| before.is_none_or(|before| row.0 < before);
         let mut rows = Vec::new();
-        while rows.len() < count
-            && let Some(Reverse(row)) = self.heap.peek()
-            && before.is_none_or(|before| row.0 < before)
-        {
-            rows.push(*row);
-            self.heap.pop();
+        while rows.len() < count {
+            let first = self.in_order.front().filter(|row| is_due(row));
+            let other = (self.heap.peek())
+                .map(|row| &row.0)
+                .filter(|row| is_due(row));
+            match (first, other) {
+                (Some(first), Some(other)) if other < first => {
+                    rows.push(*other);
+                    self.heap.pop();
+                }
+                (Some(first), _) => {
+                    rows.push(*first);
+                    self.in_order.pop_front();
+                }
+                (None, Some(other)) => {
+                    rows.push(*other);
+                    self.heap.pop();
+                }
+                (None, None) => break,
+            }
         }
         rows
     }
 
     /// All rows in their order, for a snapshot.
     pub(crate) fn sorted(&self) -> Vec<Held> {
-        let mut rows: Vec<Held> = self.heap.iter().map(|row| row.0).collect();
+        let others = self.heap.iter().map(|row| row.0);
+        let mut rows: Vec<Held> = self.in_order.iter().copied().chain(others).collect();
         rows.sort_unstable();
         rows
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.heap.capacity() * size_of::<Reverse<Held>>()
+        (self.in_order.capacity() + self.heap.capacity()) * size_of::<Held>()
     }
 }
 

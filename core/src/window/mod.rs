@@ -7,6 +7,7 @@ pub(crate) mod calendar;
 
 pub(crate) mod frames;
 pub(crate) mod grid;
+pub(crate) mod in_time;
 pub(crate) mod held;
 pub(crate) mod key_slots;
 pub(crate) mod session;
@@ -19,6 +20,7 @@ pub(crate) mod lift;
 
 pub use frames::OverFrame;
 pub use held::COUNT_WINDOW_ROWS_MAX;
+pub use in_time::WAITING_BYTES_MAX;
 
 use chrono_tz::Tz;
 

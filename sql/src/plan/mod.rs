@@ -277,7 +277,7 @@ fn how(
     let props = state.execution_props();
     let blame = Arc::new(Blame::of(query));
     if let Some(graph) = lower::lower(&optimised, mode, props, &blame).map_err(place)? {
-        let needed = mode == Mode::Continuous || streams.any || node::has_window(&optimised);
+        let needed = mode == Mode::Continuous || streams.any || in_windows(&graph);
         if needed {
             return Ok(Planned::Graph(graph));
         }

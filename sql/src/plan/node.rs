@@ -201,11 +201,21 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
 /// Whether a plan holds a window function.
 pub fn has_window(plan: &LogicalPlan) -> bool {
+    holds(plan, |plan| match plan {
+        LogicalPlan::Extension(extension) => extension.node.as_any().is::<WindowNode>(),
+        _ => false,
+    })
+}
+
+/// Whether a plan holds per-row windows.
+pub fn has_over(plan: &LogicalPlan) -> bool {
+    holds(plan, |plan| matches!(plan, LogicalPlan::Window(_)))
+}
+
+fn holds(plan: &LogicalPlan, is_it: impl Fn(&LogicalPlan) -> bool) -> bool {
     let mut found = false;
     let visited = plan.apply_with_subqueries(|plan| {
-        if let LogicalPlan::Extension(extension) = plan {
-            found |= extension.node.as_any().is::<WindowNode>();
-        }
+        found |= is_it(plan);
         Ok(if found {
             TreeNodeRecursion::Stop
         } else {

@@ -66,6 +66,7 @@ fn operator(frames: &[OverFrame], keys: usize) -> Box<dyn Operator> {
         time: 0,
         keys: vec![1, 2][..keys].to_vec(),
         calls: calls.collect(),
+        keeps_untimed: false,
     })
     .expect("it fits")
 }

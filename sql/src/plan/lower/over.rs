@@ -68,17 +68,20 @@ impl Lowering<'_> {
         let Some(input) = self.lower(&window.input)? else {
             return Ok(None);
         };
-        // Rows without event time are no rows of a stream, but they are rows of a table.
-        if !input.timing.watermarked {
-            return Ok(None);
-        }
-        let time = input
-            .timing
-            .columns
-            .iter()
-            .find(|time| time.column == order);
-        let Some(lag) = time.map(|time| time.lag) else {
-            return Ok(None);
+        let keeps_untimed = input.timing.bounded && !input.timing.watermarked;
+        let nulls_first = |call: &OverExpr<'_>| call.function.params.order_by[0].nulls_first;
+        let lag = if keeps_untimed {
+            if calls.iter().any(nulls_first) {
+                return Ok(None);
+            }
+            0
+        } else {
+            let mut times = input.timing.columns.iter();
+            let time = times.find(|time| time.column == order);
+            let Some(time) = time.filter(|_| input.timing.watermarked) else {
+                return Ok(None);
+            };
+            time.lag
         };
 
         // Below: the input's columns, then what is computed of them.
@@ -127,6 +130,7 @@ impl Lowering<'_> {
             time: order,
             keys,
             calls: over_calls,
+            keeps_untimed,
         })?;
         let by = match partition.as_slice() {
             [] => String::new(),

@@ -13,7 +13,7 @@ use super::{Graph, Mode, arrow_schema, lower};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Blame;
 use crate::plan::leaf::{self, Leaf};
-use crate::plan::node::has_window;
+use crate::plan::node::{has_over, has_window};
 use crate::plan::refuse;
 
 /// A plan that DataFusion runs, over parts that Windrow runs.
@@ -44,7 +44,7 @@ pub fn parts(
     let mut failed = None;
     let cut = plan.transform_down_with_subqueries(|plan| {
         if matches!(plan, LogicalPlan::Subquery(_))
-            || !refuse::Streams::of(&plan).any && !has_window(&plan)
+            || !refuse::Streams::of(&plan).any && !has_window(&plan) && !has_over(&plan)
         {
             return Ok(Transformed::no(plan));
         }
