@@ -34,6 +34,8 @@ mod fold;
 mod keys;
 
 mod slots;
+mod wedge;
+
 mod stacks;
 
 mod collect;
