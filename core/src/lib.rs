@@ -13,6 +13,8 @@
 
 pub mod error;
 
+pub mod kernel;
+
 pub mod time;
 
 pub mod snapshot;

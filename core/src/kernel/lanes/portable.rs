@@ -1,0 +1,154 @@
+//! What the target surely has: SSE2 on x86-64, NEON on ARM, more in a native build.
+
+use std::array::from_fn;
+
+use wide::{f64x8, i32x16, i64x8};
+
+use super::{Backend, FloatLanes, LANES, Lanes, Mask};
+
+/// The vectors of `wide`, which chooses at compile time.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Portable;
+
+impl Backend for Portable {
+    type F64 = f64x8;
+    type I64 = i64x8;
+
+    const HAS_32_REGISTERS: bool = false;
+}
+
+#[inline(always)]
+fn below<T: Copy, const HALF: usize>(values: [T; LANES], fill: [T; LANES]) -> [T; LANES] {
+    from_fn(|lane| match lane & HALF {
+        0 => fill[lane],
+        _ => values[(lane & !(2 * HALF - 1)) + HALF - 1],
+    })
+}
+
+#[inline(always)]
+fn above<T: Copy, const HALF: usize>(values: [T; LANES], fill: [T; LANES]) -> [T; LANES] {
+    from_fn(|lane| match lane & HALF {
+        0 => values[(lane & !(2 * HALF - 1)) + HALF],
+        _ => fill[lane],
+    })
+}
+
+macro_rules! portable_lanes {
+    ($lanes:ty, $element:ty, $min:ident, $max:ident, $usual:expr) => {
+        impl Lanes for $lanes {
+            type Element = $element;
+
+            #[inline(always)]
+            fn splat(value: $element) -> Self {
+                Self::splat(value)
+            }
+
+            #[inline(always)]
+            fn new(values: [$element; LANES]) -> Self {
+                Self::new(values)
+            }
+
+            #[inline(always)]
+            fn to_array(self) -> [$element; LANES] {
+                Self::to_array(self)
+            }
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                self + other
+            }
+
+            #[inline(always)]
+            fn fast_min(self, other: Self) -> Self {
+                self.$min(other)
+            }
+
+            #[inline(always)]
+            fn fast_max(self, other: Self) -> Self {
+                self.$max(other)
+            }
+
+            #[inline(always)]
+            fn below<const HALF: usize>(self, fill: Self) -> Self {
+                Self::new(below::<_, HALF>(self.to_array(), fill.to_array()))
+            }
+
+            #[inline(always)]
+            fn above<const HALF: usize>(self, fill: Self) -> Self {
+                Self::new(above::<_, HALF>(self.to_array(), fill.to_array()))
+            }
+
+            #[inline(always)]
+            fn first(self) -> Self {
+                Self::splat(self.to_array()[0])
+            }
+
+            #[inline(always)]
+            fn last(self) -> Self {
+                Self::splat(self.to_array()[LANES - 1])
+            }
+
+            #[inline(always)]
+            fn usual(self) -> Self {
+                $usual(self)
+            }
+        }
+    };
+}
+
+portable_lanes!(f64x8, f64, fast_min, fast_max, |values: f64x8| {
+    let values = values + f64x8::splat(0.0);
+    values.is_nan().select(f64x8::splat(f64::NAN), values)
+});
+portable_lanes!(i64x8, i64, min, max, |values| values);
+
+impl FloatLanes for f64x8 {
+    type Mask = f64x8;
+
+    #[inline(always)]
+    fn bitor(self, other: Self) -> Self {
+        self | other
+    }
+
+    #[inline(always)]
+    fn bitand(self, other: Self) -> Self {
+        self & other
+    }
+
+    #[inline(always)]
+    fn unordered(self, other: Self) -> Self::Mask {
+        self.is_nan() | other.is_nan()
+    }
+
+    #[inline(always)]
+    fn select(mask: Self::Mask, if_true: Self, if_false: Self) -> Self {
+        mask.select(if_true, if_false)
+    }
+}
+
+impl Mask for f64x8 {
+    #[inline(always)]
+    fn from_bits(bits: u8) -> Self {
+        // SSE2 compares no 64-bit integers, but halves of them.
+        const BIT_OF_HALF: [i32; 2 * LANES] =
+            [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128];
+        let bit = i32x16::new(BIT_OF_HALF);
+        let halves = (i32x16::splat(i32::from(bits)) & bit)
+            .simd_eq(bit)
+            .to_array();
+        Self::new(from_fn(|lane| {
+            let (low, high) = (halves[2 * lane] as u32, halves[2 * lane + 1] as u32);
+            f64::from_bits(u64::from(low) | u64::from(high) << 32)
+        }))
+    }
+
+    #[inline(always)]
+    fn bitor(self, other: Self) -> Self {
+        self | other
+    }
+
+    #[inline(always)]
+    fn any(self) -> bool {
+        f64x8::any(self)
+    }
+}

@@ -1,0 +1,431 @@
+//! Frames that slide over a slice: one result a row.
+//!
+//! ```text
+//!  rows      · · · · a b c d e f g h | i j k l m · · ·      blocks of w = 8
+//!  frame               └───────────────────┘   of row l
+//!                      e f g h   folded from the block's end: one value, kept
+//!                                i j k l   folded from the block's beginning
+//! ```
+//!
+//! Every row is folded twice, once from either end, and each result joins two values:
+//! the cost does not depend on `w`. Where times say which rows are in a frame, blocks are
+//! as long as they happen to be: the two stacks.
+
+use super::lanes::{Backend, LANES, Lanes};
+use super::order::{is_ordinary, key, of_key, usual};
+use super::reference::{Frame, NARROW_ROWS};
+
+/// How two folded values are joined, the earlier rows first.
+trait Fold {
+    type Element: Copy;
+
+    /// Changes no value that it is joined with.
+    const IDENTITY: Self::Element;
+
+    fn one(a: Self::Element, b: Self::Element) -> Self::Element;
+    fn lanes<L: Lanes<Element = Self::Element>>(a: L, b: L) -> L;
+
+    /// A value as it is given out.
+    #[inline(always)]
+    fn usual(value: Self::Element) -> Self::Element {
+        value
+    }
+
+    /// Values as they are given out.
+    #[inline(always)]
+    fn usual_lanes<L: Lanes<Element = Self::Element>>(values: L) -> L {
+        values
+    }
+}
+
+struct SumF64;
+
+impl Fold for SumF64 {
+    type Element = f64;
+
+    const IDENTITY: f64 = -0.0;
+
+    #[inline(always)]
+    fn one(a: f64, b: f64) -> f64 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn lanes<L: Lanes<Element = f64>>(a: L, b: L) -> L {
+        a.add(b)
+    }
+
+    #[inline(always)]
+    fn usual(value: f64) -> f64 {
+        usual(value)
+    }
+
+    #[inline(always)]
+    fn usual_lanes<L: Lanes<Element = f64>>(values: L) -> L {
+        values.usual()
+    }
+}
+
+macro_rules! fold {
+    ($name:ident, $element:ty, $identity:expr, $one:expr, $lanes:ident) => {
+        struct $name;
+
+        impl Fold for $name {
+            type Element = $element;
+
+            const IDENTITY: $element = $identity;
+
+            #[inline(always)]
+            fn one(a: $element, b: $element) -> $element {
+                $one(a, b)
+            }
+
+            #[inline(always)]
+            fn lanes<L: Lanes<Element = $element>>(a: L, b: L) -> L {
+                a.$lanes(b)
+            }
+        }
+    };
+}
+
+// Of floats that are ordinary: neither NaN nor −0.0.
+fold!(
+    MinF64,
+    f64,
+    f64::INFINITY,
+    |a, b| if a < b { a } else { b },
+    fast_min
+);
+fold!(
+    MaxF64,
+    f64,
+    f64::NEG_INFINITY,
+    |a, b| if a > b { a } else { b },
+    fast_max
+);
+fold!(SumI64, i64, 0, i64::wrapping_add, add);
+fold!(MinI64, i64, i64::MAX, i64::min, fast_min);
+fold!(MaxI64, i64, i64::MIN, i64::max, fast_max);
+
+// ---------------------------------------------------------------------------------
+// The last w rows.
+
+/// As [`super::reference::rows_sum_f64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_sum_f64<B: Backend>(values: &[f64], width: usize, out: &mut [f64]) {
+    rows::<B::F64, SumF64>(values, width, out);
+}
+
+/// As [`super::reference::rows_min_f64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_min_f64<B: Backend>(values: &[f64], width: usize, out: &mut [f64]) {
+    if is_ordinary(values) {
+        rows::<B::F64, MinF64>(values, width, out);
+    } else {
+        by_keys(values, out, |keys, out| {
+            rows::<B::I64, MinI64>(keys, width, out)
+        });
+    }
+}
+
+/// As [`super::reference::rows_max_f64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_max_f64<B: Backend>(values: &[f64], width: usize, out: &mut [f64]) {
+    if is_ordinary(values) {
+        rows::<B::F64, MaxF64>(values, width, out);
+    } else {
+        by_keys(values, out, |keys, out| {
+            rows::<B::I64, MaxI64>(keys, width, out)
+        });
+    }
+}
+
+/// As [`super::reference::rows_sum_i64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_sum_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
+    rows::<B::I64, SumI64>(values, width, out);
+}
+
+/// As [`super::reference::rows_min_i64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_min_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
+    rows::<B::I64, MinI64>(values, width, out);
+}
+
+/// As [`super::reference::rows_max_i64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_max_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
+    rows::<B::I64, MaxI64>(values, width, out);
+}
+
+/// Floats by integers of the same order.
+#[inline(always)]
+fn by_keys(values: &[f64], out: &mut [f64], kernel: impl FnOnce(&[i64], &mut [i64])) {
+    let keys: Vec<i64> = values.iter().map(|&value| key(value)).collect();
+    let mut key_out = vec![0; out.len()];
+    kernel(&keys, &mut key_out);
+    for (out, key) in out.iter_mut().zip(key_out) {
+        *out = of_key(key);
+    }
+}
+
+#[inline(always)]
+fn rows<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    width: usize,
+    out: &mut [L::Element],
+) {
+    assert_eq!(values.len(), out.len(), "one result for each row");
+    assert!(width > 0, "a frame holds its row");
+    if width <= NARROW_ROWS {
+        narrow::<L, F>(values, width, out);
+    } else {
+        blocks::<L, F>(values, width.min(values.len()), out);
+    }
+}
+
+/// Adds up `width` shifted slices.
+#[inline(always)]
+fn narrow<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    width: usize,
+    out: &mut [L::Element],
+) {
+    let one = |frame: &[L::Element]| {
+        let folded = frame
+            .iter()
+            .fold(F::IDENTITY, |folded, value| F::one(folded, *value));
+        F::usual(folded)
+    };
+    let short = (width - 1).min(values.len());
+    for row in 0..short {
+        out[row] = one(&values[..=row]);
+    }
+    // Row `short + i` sees values `i ..i + width`.
+    let (groups, tail) = out[short..].as_chunks_mut::<LANES>();
+    for (group, out) in groups.iter_mut().enumerate() {
+        let seen = &values[group * LANES..][..LANES + width - 1];
+        let mut folded = L::splat(F::IDENTITY);
+        for shifted in seen.array_windows::<LANES>() {
+            folded = F::lanes(folded, L::new(*shifted));
+        }
+        *out = F::usual_lanes(folded).to_array();
+    }
+    let first = groups.len() * LANES;
+    for (row, out) in tail.iter_mut().enumerate() {
+        *out = one(&values[first + row..][..width]);
+    }
+}
+
+/// Rows before and after the values of a kept suffix, for groups that reach over its ends.
+const MARGIN: usize = LANES;
+
+#[inline(always)]
+fn blocks<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    width: usize,
+    out: &mut [L::Element],
+) {
+    // At `MARGIN + i`: rows `i ..` of the block before, folded. Nothing beyond its end.
+    let mut suffix = vec![F::IDENTITY; MARGIN + width + MARGIN];
+    let mut start = 0;
+    while start < values.len() {
+        let end = values.len().min(start + width);
+        let mut carry = L::splat(F::IDENTITY);
+        let mut row = start;
+        while row < end {
+            let older = L::new(*array(&suffix[MARGIN + row - start + 1..]));
+            // A group may reach into the next block, which writes there later.
+            if let (Some(group), Some(out)) =
+                (values[row..].first_chunk(), out[row..].first_chunk_mut())
+            {
+                let newer = prefixes::<L, F>(L::new(*group));
+                *out = F::usual_lanes(F::lanes(older, F::lanes(carry, newer))).to_array();
+                carry = F::lanes(carry, newer.last());
+            } else {
+                let mut group = [F::IDENTITY; LANES];
+                group[..values.len() - row].copy_from_slice(&values[row..]);
+                let newer = prefixes::<L, F>(L::new(group));
+                let results = F::usual_lanes(F::lanes(older, F::lanes(carry, newer))).to_array();
+                let out = &mut out[row..];
+                out.copy_from_slice(&results[..out.len()]);
+            }
+            row += LANES;
+        }
+        if end < values.len() {
+            suffixes::<L, F>(values, start, end, &mut suffix);
+        }
+        start = end;
+    }
+}
+
+/// Folds rows `start ..end` from the end: `suffix[MARGIN + i]` becomes what rows
+/// `start + i ..end` come to. What lies before `MARGIN` is overwritten.
+#[inline(always)]
+fn suffixes<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    start: usize,
+    end: usize,
+    suffix: &mut [L::Element],
+) {
+    let mut carry = L::splat(F::IDENTITY);
+    let mut to = end;
+    while to > start {
+        // The last group may reach over the start; its lower lanes change no upper ones.
+        let group = match values[..to].last_chunk() {
+            Some(group) => L::new(*group),
+            None => {
+                let mut group = [F::IDENTITY; LANES];
+                group[LANES - to..].copy_from_slice(&values[..to]);
+                L::new(group)
+            }
+        };
+        let mut folded = group;
+        folded = F::lanes(folded, folded.above::<1>(L::splat(F::IDENTITY)));
+        folded = F::lanes(folded, folded.above::<2>(L::splat(F::IDENTITY)));
+        folded = F::lanes(folded, folded.above::<4>(L::splat(F::IDENTITY)));
+        *array_mut(&mut suffix[MARGIN + to - start - LANES..]) = F::lanes(folded, carry).to_array();
+        carry = F::lanes(folded.first(), carry);
+        to = to.saturating_sub(LANES);
+    }
+}
+
+/// Each lane folded with all below it, by a tree.
+#[inline(always)]
+fn prefixes<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
+    let mut folded = group;
+    folded = F::lanes(folded.below::<1>(L::splat(F::IDENTITY)), folded);
+    folded = F::lanes(folded.below::<2>(L::splat(F::IDENTITY)), folded);
+    F::lanes(folded.below::<4>(L::splat(F::IDENTITY)), folded)
+}
+
+#[inline(always)]
+fn array<T>(slice: &[T]) -> &[T; LANES] {
+    slice.first_chunk().expect("a margin after the values")
+}
+
+#[inline(always)]
+fn array_mut<T>(slice: &mut [T]) -> &mut [T; LANES] {
+    slice.first_chunk_mut().expect("a margin after the values")
+}
+
+// ---------------------------------------------------------------------------------
+// A range of times.
+
+/// As [`super::reference::range_frames`], into `frames`, of the same length. A plain loop.
+#[inline(always)]
+pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [Frame]) {
+    assert_eq!(times.len(), frames.len(), "one frame for each row");
+    assert!(
+        u32::try_from(times.len()).is_ok(),
+        "rows are numbered by 32 bits"
+    );
+    let (mut start, mut row) = (0, 0);
+    while row < times.len() {
+        let time = times[row];
+        let mut end = row + 1;
+        while end < times.len() && times[end] == time {
+            end += 1;
+        }
+        // Where it saturates, no time lies before it.
+        let earliest = time.saturating_sub_unsigned(width);
+        while times[start] < earliest {
+            start += 1;
+        }
+        frames[row..end].fill(Frame {
+            start: start as u32,
+            end: end as u32,
+        });
+        row = end;
+    }
+}
+
+/// As [`super::reference::range_sum_f64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_sum_f64<B: Backend>(
+    values: &[f64],
+    frames: &[Frame],
+    split: usize,
+    out: &mut [f64],
+) -> usize {
+    range::<B::F64, SumF64>(values, frames, split, out)
+}
+
+/// As [`super::reference::range_min_f64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_min_f64<B: Backend>(values: &[f64], frames: &[Frame], out: &mut [f64]) {
+    if is_ordinary(values) {
+        range::<B::F64, MinF64>(values, frames, 0, out);
+    } else {
+        by_keys(values, out, |keys, out| {
+            range::<B::I64, MinI64>(keys, frames, 0, out);
+        });
+    }
+}
+
+/// As [`super::reference::range_max_f64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_max_f64<B: Backend>(values: &[f64], frames: &[Frame], out: &mut [f64]) {
+    if is_ordinary(values) {
+        range::<B::F64, MaxF64>(values, frames, 0, out);
+    } else {
+        by_keys(values, out, |keys, out| {
+            range::<B::I64, MaxI64>(keys, frames, 0, out);
+        });
+    }
+}
+
+/// As [`super::reference::range_sum_i64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_sum_i64<B: Backend>(values: &[i64], frames: &[Frame], out: &mut [i64]) {
+    range::<B::I64, SumI64>(values, frames, 0, out);
+}
+
+/// As [`super::reference::range_min_i64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_min_i64<B: Backend>(values: &[i64], frames: &[Frame], out: &mut [i64]) {
+    range::<B::I64, MinI64>(values, frames, 0, out);
+}
+
+/// As [`super::reference::range_max_i64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_max_i64<B: Backend>(values: &[i64], frames: &[Frame], out: &mut [i64]) {
+    range::<B::I64, MaxI64>(values, frames, 0, out);
+}
+
+/// Two stacks that meet at `split`: the older rows folded from their end, all of them
+/// kept; the newer folded into one value. When the older stack is empty, all rows of the
+/// frame become it.
+#[inline(always)]
+fn range<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    frames: &[Frame],
+    mut split: usize,
+    out: &mut [L::Element],
+) -> usize {
+    assert_eq!(frames.len(), out.len(), "one result for each frame");
+    let mut older = Vec::new();
+    // The row of the oldest value kept.
+    let mut base = frames.first().map_or(0, |frame| frame.start as usize);
+    if base < split {
+        older.resize(MARGIN + split - base, F::IDENTITY);
+        suffixes::<L, F>(values, base, split, &mut older);
+    }
+    let mut end = split;
+    let mut newer = F::IDENTITY;
+    for (frame, out) in frames.iter().zip(out) {
+        let start = frame.start as usize;
+        for value in &values[end.min(frame.end as usize)..frame.end as usize] {
+            newer = F::one(newer, *value);
+        }
+        end = frame.end as usize;
+        if start >= split {
+            older.clear();
+            older.resize(MARGIN + end - start, F::IDENTITY);
+            suffixes::<L, F>(values, start, end, &mut older);
+            (base, split, newer) = (start, end, F::IDENTITY);
+        }
+        *out = F::usual(F::one(older[MARGIN + start - base], newer));
+    }
+    split
+}
