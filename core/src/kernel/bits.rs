@@ -43,21 +43,31 @@ impl<'a> Bits<'a> {
     }
 
     /// How many rows are valid.
+    #[inline(always)]
     pub fn count(&self) -> usize {
-        let groups = self.rows.div_ceil(8);
-        let ones = |group| self.group(group).count_ones() as usize;
-        (0..groups).map(ones).sum()
+        let words = self.rows.div_ceil(u64::BITS as usize);
+        (0..words)
+            .map(|at| self.word(at).count_ones() as usize)
+            .sum()
     }
 
-    /// The bits of rows `8 * group ..`, zero after the last row.
+    /// The bits of rows `64 * word ..`, zero after the last row.
     #[inline(always)]
-    pub(super) fn group(&self, group: usize) -> u8 {
-        let low = self.bytes[group];
-        // Only a byte with rows of this group may be missing.
-        let high = self.bytes.get(group + 1).copied().unwrap_or(0);
-        let bits = (u16::from_le_bytes([low, high]) >> self.offset) as u8;
-        match self.rows - 8 * group {
-            rows @ 0..8 => bits & ((1 << rows) - 1),
+    pub(super) fn word(&self, word: usize) -> u64 {
+        let bytes = &self.bytes[8 * word..];
+        // Rows that do not begin with a byte end in a ninth.
+        let (low, high) = match bytes.first_chunk::<9>() {
+            Some([low @ .., high]) => (u64::from_le_bytes(*low), *high),
+            None => {
+                let mut low = [0; 8];
+                let some = bytes.len().min(8);
+                low[..some].copy_from_slice(&bytes[..some]);
+                (u64::from_le_bytes(low), 0)
+            }
+        };
+        let bits = ((u128::from(high) << 64 | u128::from(low)) >> self.offset) as u64;
+        match self.rows - 64 * word {
+            rows @ 0..64 => bits & ((1 << rows) - 1),
             _ => bits,
         }
     }

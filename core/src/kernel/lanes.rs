@@ -26,9 +26,6 @@ pub(super) const LANES: usize = 8;
 pub(super) trait Backend {
     type F64: FloatLanes;
     type I64: Lanes<Element = i64>;
-
-    /// How many chains of additions keep a core busy without spilling registers.
-    const HAS_32_REGISTERS: bool;
 }
 
 /// Eight numbers of one type.

@@ -44,7 +44,7 @@ pub(super) fn min_f64<B: Backend>(values: &[f64], validity: Option<Bits<'_>>) ->
 /// The greatest of [`reference::summarize_f64`].
 #[inline(always)]
 pub(super) fn max_f64<B: Backend>(values: &[f64], validity: Option<Bits<'_>>) -> Option<f64> {
-    Some(reduce::<B, false, false, true>(values, validity)?.max)
+    Some(reduce::<B, true, false, true>(values, validity)?.max)
 }
 
 /// As [`reference::summarize_f64`], in one pass.
@@ -56,185 +56,139 @@ pub(super) fn summarize_f64<B: Backend>(
     reduce::<B, true, true, true>(values, validity)
 }
 
-/// What of a summary is wanted; the rest is left undefined.
+/// What of a summary is wanted; the rest is left undefined. The sum tells whether there
+/// may be a NaN, which `MAX` needs.
+///
+/// The processor's `min` and `max` tell neither −0.0 from 0.0 nor what NaN is to be. Where
+/// that matters, a second pass looks at signs: where the least is a zero, nothing is
+/// negative but a −0.0.
 #[inline(always)]
 fn reduce<B: Backend, const SUM: bool, const MIN: bool, const MAX: bool>(
     values: &[f64],
     validity: Option<Bits<'_>>,
 ) -> Option<Summary> {
-    let count = match validity {
-        Some(bits) => {
-            assert_eq!(bits.rows(), values.len(), "one bit for each row");
-            bits.count()
-        }
-        None => values.len(),
-    };
+    if let Some(bits) = validity {
+        assert_eq!(bits.rows(), values.len(), "one bit for each row");
+    }
+    let count = validity.map_or(values.len(), |bits| bits.count());
     if count == 0 {
         return None;
     }
-    let mut lanes = Reduction::<B::F64, SUM, MIN, MAX>::new();
-    match validity {
-        Some(bits) if count < values.len() => lanes.add_valid(values, bits),
-        // As many chains of additions as there are registers for.
-        _ if B::HAS_32_REGISTERS || !(MIN || MAX) => lanes.add_all::<4>(values),
-        _ => lanes.add_all::<2>(values),
+    let validity = validity.filter(|_| count < values.len());
+    let mut totals = Totals::<B::F64, SUM, MIN, MAX>::new();
+    totals.sum = blocks::<B::F64, _>(values, validity, &mut totals);
+    let (mut min, mut max) = (totals.least(), totals.greatest());
+    let maybe_nan = SUM && totals.sum.is_nan() || MIN && totals.has_kept_nan();
+    if maybe_nan || MIN && (min == 0.0 || min == GREATEST) || MAX && max == 0.0 {
+        let mut signs = Signs::<B::F64>::new();
+        blocks::<B::F64, _>(values, validity, &mut signs);
+        let some_nan = signs.is_nan.any();
+        // All values may be NaN, or a sign may be that of a NaN.
+        if MIN && some_nan && (min == GREATEST || min == 0.0 || totals.has_kept_nan()) {
+            return reference::summarize_f64(values, validity);
+        }
+        if min == 0.0 {
+            min = if signs.any_is_negative() { -0.0 } else { 0.0 };
+        }
+        if some_nan {
+            max = f64::NAN;
+        } else if max == 0.0 {
+            max = if signs.all_are_negative() { -0.0 } else { 0.0 };
+        }
     }
-    (lanes.summary(count)).or_else(|| reference::summarize_f64(values, validity))
-}
-
-/// The state of a reduction.
-///
-/// The processor's `min` and `max` tell neither −0.0 from 0.0 nor what NaN is to be. That
-/// is made good at the end, from the bits of all values: where the least is a zero, nothing
-/// is negative but a −0.0.
-struct Reduction<L: FloatLanes, const SUM: bool, const MIN: bool, const MAX: bool> {
-    /// Of the blocks that are complete.
-    sum: f64,
-    min: L,
-    max: L,
-    any_sign: L,
-    all_signs: L,
-    is_nan: L::Mask,
+    Some(Summary {
+        count,
+        sum: usual(totals.sum),
+        min,
+        max,
+    })
 }
 
 /// The neutral values of `min` and `max`.
 const GREATEST: f64 = f64::INFINITY;
 const LEAST: f64 = f64::NEG_INFINITY;
 
-impl<L: FloatLanes, const SUM: bool, const MIN: bool, const MAX: bool> Reduction<L, SUM, MIN, MAX> {
-    #[inline(always)]
-    fn new() -> Self {
-        Self {
-            sum: 0.0,
-            min: L::splat(GREATEST),
-            max: L::splat(LEAST),
-            any_sign: L::splat(0.0),
-            all_signs: L::splat(-0.0),
-            is_nan: L::Mask::from_bits(0),
-        }
-    }
+/// What is kept while rows go by.
+trait Accumulate<L: FloatLanes> {
+    /// How many blocks go side by side, lest one addition waits for another.
+    const ABREAST: usize;
 
-    /// Adds rows that are all valid, `CHAINS` blocks side by side.
-    #[inline(always)]
-    fn add_all<const CHAINS: usize>(&mut self, values: &[f64]) {
-        let (groups, _) = values.as_chunks::<LANES>();
-        let (blocks, _) = groups.as_chunks::<{ BLOCK_ROWS / LANES }>();
-        let (abreast, _) = blocks.as_chunks::<CHAINS>();
-        for blocks in abreast {
-            let mut sums = [L::splat(0.0); CHAINS];
-            for group in 0..BLOCK_ROWS / LANES {
-                for (sum, block) in sums.iter_mut().zip(blocks) {
-                    self.add(sum, L::new(block[group]));
+    /// Adds eight values; `sum` is the one of their block.
+    fn add(&mut self, sum: &mut L, values: L);
+
+    /// Adds the values that are valid.
+    fn add_valid(&mut self, sum: &mut L, values: L, valid: L::Mask);
+}
+
+/// Takes in all valid values, block by block; gives the sum of the sums of blocks.
+#[inline(always)]
+fn blocks<L: FloatLanes, A: Accumulate<L>>(
+    values: &[f64],
+    validity: Option<Bits<'_>>,
+    into: &mut A,
+) -> f64 {
+    let mut total = 0.0;
+    if let Some(validity) = validity {
+        for (number, block) in values.chunks(BLOCK_ROWS).enumerate() {
+            let mut sum = L::splat(0.0);
+            for (word, values) in block.chunks(u64::BITS as usize).enumerate() {
+                let mut bits = validity.word(number * (BLOCK_ROWS / u64::BITS as usize) + word);
+                let (groups, tail) = values.as_chunks::<LANES>();
+                for group in groups {
+                    into.add_valid(&mut sum, L::new(*group), L::Mask::from_bits(bits as u8));
+                    bits >>= LANES;
+                }
+                if !tail.is_empty() {
+                    into.add_valid(&mut sum, padded(tail), L::Mask::from_bits(bits as u8));
                 }
             }
-            for sum in sums {
-                self.sum += add_halves(sum.to_array());
-            }
+            total += add_halves(sum.to_array());
         }
-        for block in values[abreast.len() * CHAINS * BLOCK_ROWS..].chunks(BLOCK_ROWS) {
-            let (groups, tail) = block.as_chunks::<LANES>();
-            let mut sum = L::splat(0.0);
-            for group in groups {
-                self.add(&mut sum, L::new(*group));
-            }
-            if !tail.is_empty() {
-                self.add_masked(&mut sum, padded(tail), (1 << tail.len()) - 1);
-            }
-            self.sum += add_halves(sum.to_array());
-        }
+        return total;
     }
+    let (groups, _) = values.as_chunks::<LANES>();
+    let (whole, _) = groups.as_chunks::<{ BLOCK_ROWS / LANES }>();
+    let mut done = 0;
+    if A::ABREAST == 4 {
+        done = abreast::<L, A, 4>(whole, into, &mut total);
+    } else if A::ABREAST == 2 {
+        done = abreast::<L, A, 2>(whole, into, &mut total);
+    }
+    for block in values[done * BLOCK_ROWS..].chunks(BLOCK_ROWS) {
+        let (groups, tail) = block.as_chunks::<LANES>();
+        let mut sum = L::splat(0.0);
+        for group in groups {
+            into.add(&mut sum, L::new(*group));
+        }
+        if !tail.is_empty() {
+            let valid = L::Mask::from_bits((1 << tail.len()) - 1);
+            into.add_valid(&mut sum, padded(tail), valid);
+        }
+        total += add_halves(sum.to_array());
+    }
+    total
+}
 
-    /// Adds the valid rows.
-    #[inline(always)]
-    fn add_valid(&mut self, values: &[f64], validity: Bits<'_>) {
-        for (number, block) in values.chunks(BLOCK_ROWS).enumerate() {
-            let first = number * (BLOCK_ROWS / LANES);
-            let (groups, tail) = block.as_chunks::<LANES>();
-            let mut sum = L::splat(0.0);
-            for (group, values) in groups.iter().enumerate() {
-                self.add_masked(&mut sum, L::new(*values), validity.group(first + group));
+/// Takes in `N` whole blocks at a time; gives how many those were.
+#[inline(always)]
+fn abreast<L: FloatLanes, A: Accumulate<L>, const N: usize>(
+    blocks: &[[[f64; LANES]; BLOCK_ROWS / LANES]],
+    into: &mut A,
+    total: &mut f64,
+) -> usize {
+    let (many, _) = blocks.as_chunks::<N>();
+    for blocks in many {
+        let mut sums = [L::splat(0.0); N];
+        for group in 0..BLOCK_ROWS / LANES {
+            for (sum, block) in sums.iter_mut().zip(blocks) {
+                into.add(sum, L::new(block[group]));
             }
-            if !tail.is_empty() {
-                let valid = validity.group(first + groups.len());
-                self.add_masked(&mut sum, padded(tail), valid);
-            }
-            self.sum += add_halves(sum.to_array());
+        }
+        for sum in sums {
+            *total += add_halves(sum.to_array());
         }
     }
-
-    #[inline(always)]
-    fn add(&mut self, sum: &mut L, values: L) {
-        if SUM {
-            *sum = sum.add(values);
-        }
-        if MIN {
-            self.min = values.fast_min(self.min);
-            self.any_sign = self.any_sign.bitor(values);
-        }
-        if MAX {
-            self.max = values.fast_max(self.max);
-            self.all_signs = self.all_signs.bitand(values);
-        }
-        if MIN || MAX {
-            self.is_nan = self.is_nan.bitor(values.unordered(values));
-        }
-    }
-
-    /// Adds the values whose bit is set.
-    #[inline(always)]
-    fn add_masked(&mut self, sum: &mut L, values: L, valid: u8) {
-        let valid = L::Mask::from_bits(valid);
-        let or = |neutral| L::select(valid, values, L::splat(neutral));
-        if SUM {
-            *sum = sum.add(or(0.0));
-        }
-        if MIN {
-            let values = or(GREATEST);
-            self.min = values.fast_min(self.min);
-            self.any_sign = self.any_sign.bitor(values);
-        }
-        if MAX {
-            let values = or(LEAST);
-            self.max = values.fast_max(self.max);
-            self.all_signs = self.all_signs.bitand(values);
-        }
-        if MIN || MAX {
-            let values = or(0.0);
-            self.is_nan = self.is_nan.bitor(values.unordered(values));
-        }
-    }
-
-    /// The summary of `count` values; none where NaN leaves the least in doubt.
-    #[inline(always)]
-    fn summary(&self, count: usize) -> Option<Summary> {
-        let mut min = (self.min.to_array().into_iter())
-            .fold(GREATEST, |min, value| if value < min { value } else { min });
-        let mut max = (self.max.to_array().into_iter())
-            .fold(LEAST, |max, value| if value > max { value } else { max });
-        let some_nan = (MIN || MAX) && self.is_nan.any();
-        // All values may be NaN, or a sign may be that of a NaN. Some processors keep NaN
-        // in a minimum.
-        let keeps_nan = || self.min.unordered(self.min).any();
-        if MIN && some_nan && (min == GREATEST || min == 0.0 || keeps_nan()) {
-            return None;
-        }
-        if min == 0.0 {
-            let any = (self.any_sign.to_array().iter()).any(|value| value.is_sign_negative());
-            min = if any { -0.0 } else { 0.0 };
-        }
-        if some_nan {
-            max = f64::NAN;
-        } else if max == 0.0 {
-            let all = (self.all_signs.to_array().iter()).all(|value| value.is_sign_negative());
-            max = if all { -0.0 } else { 0.0 };
-        }
-        Some(Summary {
-            count,
-            sum: usual(self.sum),
-            min,
-            max,
-        })
-    }
+    many.len() * N
 }
 
 /// Fewer than eight values, and zeros.
@@ -243,4 +197,128 @@ fn padded<L: FloatLanes>(tail: &[f64]) -> L {
     let mut values = [0.0; LANES];
     values[..tail.len()].copy_from_slice(tail);
     L::new(values)
+}
+
+/// Sum, least and greatest.
+struct Totals<L, const SUM: bool, const MIN: bool, const MAX: bool> {
+    sum: f64,
+    min: L,
+    max: L,
+}
+
+impl<L: FloatLanes, const SUM: bool, const MIN: bool, const MAX: bool> Totals<L, SUM, MIN, MAX> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            sum: 0.0,
+            min: L::splat(GREATEST),
+            max: L::splat(LEAST),
+        }
+    }
+
+    #[inline(always)]
+    fn least(&self) -> f64 {
+        (self.min.to_array().into_iter())
+            .fold(GREATEST, |min, value| if value < min { value } else { min })
+    }
+
+    #[inline(always)]
+    fn greatest(&self) -> f64 {
+        (self.max.to_array().into_iter())
+            .fold(LEAST, |max, value| if value > max { value } else { max })
+    }
+
+    /// Some processors keep NaN in a minimum.
+    #[inline(always)]
+    fn has_kept_nan(&self) -> bool {
+        self.min.unordered(self.min).any()
+    }
+}
+
+impl<L: FloatLanes, const SUM: bool, const MIN: bool, const MAX: bool> Accumulate<L>
+    for Totals<L, SUM, MIN, MAX>
+{
+    const ABREAST: usize = match MIN || MAX {
+        true => 2,
+        false => 4,
+    };
+
+    #[inline(always)]
+    fn add(&mut self, sum: &mut L, values: L) {
+        if SUM {
+            *sum = sum.add(values);
+        }
+        if MIN {
+            self.min = values.fast_min(self.min);
+        }
+        if MAX {
+            self.max = values.fast_max(self.max);
+        }
+    }
+
+    #[inline(always)]
+    fn add_valid(&mut self, sum: &mut L, values: L, valid: L::Mask) {
+        if SUM {
+            *sum = sum.add(L::select(valid, values, L::splat(0.0)));
+        }
+        if MIN {
+            self.min = L::select(valid, values, L::splat(GREATEST)).fast_min(self.min);
+        }
+        if MAX {
+            self.max = L::select(valid, values, L::splat(LEAST)).fast_max(self.max);
+        }
+    }
+}
+
+/// The signs of values, in their sign bits, and whether there is a NaN.
+struct Signs<L: FloatLanes> {
+    any: L,
+    all: L,
+    is_nan: L::Mask,
+}
+
+impl<L: FloatLanes> Signs<L> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            any: L::splat(0.0),
+            all: L::splat(-0.0),
+            is_nan: L::Mask::from_bits(0),
+        }
+    }
+
+    #[inline(always)]
+    fn any_is_negative(&self) -> bool {
+        self.any
+            .to_array()
+            .iter()
+            .any(|sign| sign.is_sign_negative())
+    }
+
+    #[inline(always)]
+    fn all_are_negative(&self) -> bool {
+        self.all
+            .to_array()
+            .iter()
+            .all(|sign| sign.is_sign_negative())
+    }
+}
+
+impl<L: FloatLanes> Accumulate<L> for Signs<L> {
+    const ABREAST: usize = 1;
+
+    #[inline(always)]
+    fn add(&mut self, _sum: &mut L, values: L) {
+        self.any = self.any.bitor(values);
+        self.all = self.all.bitand(values);
+        self.is_nan = self.is_nan.bitor(values.unordered(values));
+    }
+
+    #[inline(always)]
+    fn add_valid(&mut self, _sum: &mut L, values: L, valid: L::Mask) {
+        let positive = L::select(valid, values, L::splat(0.0));
+        self.any = self.any.bitor(positive);
+        self.all = (self.all).bitand(L::select(valid, values, L::splat(-0.0)));
+        self.is_nan = self.is_nan.bitor(positive.unordered(positive));
+    }
 }

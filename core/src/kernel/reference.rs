@@ -22,7 +22,7 @@ use super::order::{key, of_key, usual};
 pub const BLOCK_ROWS: usize = 256;
 
 /// Frames of so many rows or fewer are folded row by row, the oldest first.
-pub const NARROW_ROWS: usize = 8;
+pub const NARROW_ROWS: usize = 12;
 
 const LANES: usize = 8;
 

@@ -107,6 +107,84 @@ fold!(SumI64, i64, 0, i64::wrapping_add, add);
 fold!(MinI64, i64, i64::MAX, i64::min, fast_min);
 fold!(MaxI64, i64, i64::MIN, i64::max, fast_max);
 
+/// Of all floats, by keys.
+macro_rules! fold_keyed {
+    ($name:ident, $identity:expr, $one:expr, $lanes:ident) => {
+        fold!(
+            $name,
+            f64,
+            $identity,
+            |a, b| of_key($one(key(a), key(b))),
+            $lanes
+        );
+    };
+}
+
+fold_keyed!(MinKeyed, f64::NAN, i64::min, fast_min);
+fold_keyed!(MaxKeyed, f64::NEG_INFINITY, i64::max, fast_max);
+
+/// Floats in lanes of their keys.
+#[derive(Clone, Copy)]
+struct Keyed<L>(L);
+
+impl<L: Lanes<Element = i64>> Lanes for Keyed<L> {
+    type Element = f64;
+
+    #[inline(always)]
+    fn splat(value: f64) -> Self {
+        Self(L::splat(key(value)))
+    }
+
+    #[inline(always)]
+    fn new(values: [f64; LANES]) -> Self {
+        Self(L::new(values.map(key)))
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f64; LANES] {
+        self.0.to_array().map(of_key)
+    }
+
+    fn add(self, _: Self) -> Self {
+        unreachable!("keys are compared")
+    }
+
+    #[inline(always)]
+    fn fast_min(self, other: Self) -> Self {
+        Self(self.0.fast_min(other.0))
+    }
+
+    #[inline(always)]
+    fn fast_max(self, other: Self) -> Self {
+        Self(self.0.fast_max(other.0))
+    }
+
+    #[inline(always)]
+    fn below<const HALF: usize>(self, fill: Self) -> Self {
+        Self(self.0.below::<HALF>(fill.0))
+    }
+
+    #[inline(always)]
+    fn above<const HALF: usize>(self, fill: Self) -> Self {
+        Self(self.0.above::<HALF>(fill.0))
+    }
+
+    #[inline(always)]
+    fn first(self) -> Self {
+        Self(self.0.first())
+    }
+
+    #[inline(always)]
+    fn last(self) -> Self {
+        Self(self.0.last())
+    }
+
+    #[inline(always)]
+    fn usual(self) -> Self {
+        self
+    }
+}
+
 // ---------------------------------------------------------------------------------
 // The last w rows.
 
@@ -122,9 +200,7 @@ pub(super) fn rows_min_f64<B: Backend>(values: &[f64], width: usize, out: &mut [
     if is_ordinary(values) {
         rows::<B::F64, MinF64>(values, width, out);
     } else {
-        by_keys(values, out, |keys, out| {
-            rows::<B::I64, MinI64>(keys, width, out)
-        });
+        rows::<Keyed<B::I64>, MinKeyed>(values, width, out);
     }
 }
 
@@ -134,9 +210,7 @@ pub(super) fn rows_max_f64<B: Backend>(values: &[f64], width: usize, out: &mut [
     if is_ordinary(values) {
         rows::<B::F64, MaxF64>(values, width, out);
     } else {
-        by_keys(values, out, |keys, out| {
-            rows::<B::I64, MaxI64>(keys, width, out)
-        });
+        rows::<Keyed<B::I64>, MaxKeyed>(values, width, out);
     }
 }
 
@@ -156,17 +230,6 @@ pub(super) fn rows_min_i64<B: Backend>(values: &[i64], width: usize, out: &mut [
 #[inline(always)]
 pub(super) fn rows_max_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
     rows::<B::I64, MaxI64>(values, width, out);
-}
-
-/// Floats by integers of the same order.
-#[inline(always)]
-fn by_keys(values: &[f64], out: &mut [f64], kernel: impl FnOnce(&[i64], &mut [i64])) {
-    let keys: Vec<i64> = values.iter().map(|&value| key(value)).collect();
-    let mut key_out = vec![0; out.len()];
-    kernel(&keys, &mut key_out);
-    for (out, key) in out.iter_mut().zip(key_out) {
-        *out = of_key(key);
-    }
 }
 
 #[inline(always)]
@@ -231,26 +294,28 @@ fn blocks<L: Lanes, F: Fold<Element = L::Element>>(
     let mut start = 0;
     while start < values.len() {
         let end = values.len().min(start + width);
+        let rest = &values[start..];
+        // The last group may reach into the next block, which writes there later.
+        let groups = (end - start).div_ceil(LANES).min(rest.len() / LANES);
         let mut carry = L::splat(F::IDENTITY);
-        let mut row = start;
-        while row < end {
-            let older = L::new(*array(&suffix[MARGIN + row - start + 1..]));
-            // A group may reach into the next block, which writes there later.
-            if let (Some(group), Some(out)) =
-                (values[row..].first_chunk(), out[row..].first_chunk_mut())
-            {
-                let newer = prefixes::<L, F>(L::new(*group));
-                *out = F::usual_lanes(F::lanes(older, F::lanes(carry, newer))).to_array();
-                carry = F::lanes(carry, newer.last());
-            } else {
-                let mut group = [F::IDENTITY; LANES];
-                group[..values.len() - row].copy_from_slice(&values[row..]);
-                let newer = prefixes::<L, F>(L::new(group));
-                let results = F::usual_lanes(F::lanes(older, F::lanes(carry, newer))).to_array();
-                let out = &mut out[row..];
-                out.copy_from_slice(&results[..out.len()]);
-            }
-            row += LANES;
+        for group in 0..groups {
+            let row = group * LANES;
+            let older = L::new(*array(&suffix[MARGIN + row + 1..]));
+            let newer = prefixes::<L, F>(L::new(*array(&rest[row..])));
+            let folded = F::lanes(older, F::lanes(carry, newer));
+            *array_mut(&mut out[start + row..]) = F::usual_lanes(folded).to_array();
+            carry = F::lanes(carry, newer.last());
+        }
+        let row = groups * LANES;
+        if row < end - start {
+            let tail = &rest[row..];
+            let mut group = [F::IDENTITY; LANES];
+            group[..tail.len()].copy_from_slice(tail);
+            let older = L::new(*array(&suffix[MARGIN + row + 1..]));
+            let newer = prefixes::<L, F>(L::new(group));
+            let folded = F::lanes(older, F::lanes(carry, newer));
+            let results = F::usual_lanes(folded).to_array();
+            out[start + row..].copy_from_slice(&results[..tail.len()]);
         }
         if end < values.len() {
             suffixes::<L, F>(values, start, end, &mut suffix);
@@ -269,25 +334,31 @@ fn suffixes<L: Lanes, F: Fold<Element = L::Element>>(
     suffix: &mut [L::Element],
 ) {
     let mut carry = L::splat(F::IDENTITY);
-    let mut to = end;
-    while to > start {
-        // The last group may reach over the start; its lower lanes change no upper ones.
-        let group = match values[..to].last_chunk() {
-            Some(group) => L::new(*group),
-            None => {
-                let mut group = [F::IDENTITY; LANES];
-                group[LANES - to..].copy_from_slice(&values[..to]);
-                L::new(group)
-            }
-        };
-        let mut folded = group;
-        folded = F::lanes(folded, folded.above::<1>(L::splat(F::IDENTITY)));
-        folded = F::lanes(folded, folded.above::<2>(L::splat(F::IDENTITY)));
-        folded = F::lanes(folded, folded.above::<4>(L::splat(F::IDENTITY)));
-        *array_mut(&mut suffix[MARGIN + to - start - LANES..]) = F::lanes(folded, carry).to_array();
+    // The last group may reach over the start; its lower lanes change no upper ones.
+    let groups = (end - start).div_ceil(LANES).min(end / LANES);
+    for group in 1..=groups {
+        let from = end - group * LANES;
+        let folded = suffixes_of::<L, F>(L::new(*array(&values[from..])));
+        *array_mut(&mut suffix[MARGIN + from - start..]) = F::lanes(folded, carry).to_array();
         carry = F::lanes(folded.first(), carry);
-        to = to.saturating_sub(LANES);
     }
+    let rest = end - groups * LANES;
+    if rest > start {
+        let mut group = [F::IDENTITY; LANES];
+        group[LANES - rest..].copy_from_slice(&values[..rest]);
+        let folded = suffixes_of::<L, F>(L::new(group));
+        *array_mut(&mut suffix[MARGIN + rest - start - LANES..]) =
+            F::lanes(folded, carry).to_array();
+    }
+}
+
+/// Each lane folded with all above it, by a tree.
+#[inline(always)]
+fn suffixes_of<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
+    let mut folded = group;
+    folded = F::lanes(folded, folded.above::<1>(L::splat(F::IDENTITY)));
+    folded = F::lanes(folded, folded.above::<2>(L::splat(F::IDENTITY)));
+    F::lanes(folded, folded.above::<4>(L::splat(F::IDENTITY)))
 }
 
 /// Each lane folded with all below it, by a tree.
@@ -315,28 +386,44 @@ fn array_mut<T>(slice: &mut [T]) -> &mut [T; LANES] {
 /// As [`super::reference::range_frames`], into `frames`, of the same length. A plain loop.
 #[inline(always)]
 pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [Frame]) {
+    // About as many rows leave frames as enter: twice the lanes are mostly enough.
+    const PROBES: usize = 2 * LANES;
     assert_eq!(times.len(), frames.len(), "one frame for each row");
     assert!(
         u32::try_from(times.len()).is_ok(),
         "rows are numbered by 32 bits"
     );
-    let (mut start, mut row) = (0, 0);
-    while row < times.len() {
-        let time = times[row];
-        let mut end = row + 1;
-        while end < times.len() && times[end] == time {
-            end += 1;
-        }
+    let mut start = 0;
+    for (times_of, frames) in times.chunks(LANES).zip(frames.chunks_mut(LANES)) {
         // Where it saturates, no time lies before it.
-        let earliest = time.saturating_sub_unsigned(width);
-        while times[start] < earliest {
-            start += 1;
+        let mut earliest = [i64::MIN; LANES];
+        for (earliest, time) in earliest.iter_mut().zip(times_of) {
+            *earliest = time.saturating_sub_unsigned(width);
         }
-        frames[row..end].fill(Frame {
-            start: start as u32,
-            end: end as u32,
-        });
-        row = end;
+        // How many rows leave with a row is hard to foretell: they are counted without a
+        // branch, for eight rows at once.
+        let mut left = [0; LANES];
+        if let Some(oldest) = times[start..].first_chunk::<PROBES>() {
+            for &time in oldest {
+                for (left, &earliest) in left.iter_mut().zip(&earliest) {
+                    *left += u64::from(time < earliest);
+                }
+            }
+        }
+        let first = start;
+        for ((frame, left), earliest) in frames.iter_mut().zip(left).zip(earliest) {
+            start = first + left as usize;
+            while times[start] < earliest {
+                start += 1;
+            }
+            frame.start = start as u32;
+        }
+    }
+    let mut end = times.len() as u32;
+    for row in (0..times.len()).rev() {
+        let has_next_peer = times.get(row + 1) == Some(&times[row]);
+        end = if has_next_peer { end } else { row as u32 + 1 };
+        frames[row].end = end;
     }
 }
 
@@ -357,9 +444,7 @@ pub(super) fn range_min_f64<B: Backend>(values: &[f64], frames: &[Frame], out: &
     if is_ordinary(values) {
         range::<B::F64, MinF64>(values, frames, 0, out);
     } else {
-        by_keys(values, out, |keys, out| {
-            range::<B::I64, MinI64>(keys, frames, 0, out);
-        });
+        range::<Keyed<B::I64>, MinKeyed>(values, frames, 0, out);
     }
 }
 
@@ -369,9 +454,7 @@ pub(super) fn range_max_f64<B: Backend>(values: &[f64], frames: &[Frame], out: &
     if is_ordinary(values) {
         range::<B::F64, MaxF64>(values, frames, 0, out);
     } else {
-        by_keys(values, out, |keys, out| {
-            range::<B::I64, MaxI64>(keys, frames, 0, out);
-        });
+        range::<Keyed<B::I64>, MaxKeyed>(values, frames, 0, out);
     }
 }
 

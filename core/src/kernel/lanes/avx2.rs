@@ -24,8 +24,6 @@ pub(in super::super) struct Mask8(__m256d, __m256d);
 impl Backend for Avx2 {
     type F64 = F64x8;
     type I64 = I64x8;
-
-    const HAS_32_REGISTERS: bool = false;
 }
 
 /// An expression of instructions.

@@ -22,8 +22,6 @@ pub(in super::super) struct Mask8(__mmask8);
 impl Backend for Avx512 {
     type F64 = F64x8;
     type I64 = I64x8;
-
-    const HAS_32_REGISTERS: bool = true;
 }
 
 /// An expression of instructions.
@@ -46,7 +44,7 @@ const fn upper(half: usize) -> __mmask8 {
 }
 
 macro_rules! avx512_lanes {
-    ($lanes:ident, $element:ty, $set:ident, $add:ident, $min:ident, $max:ident, $permute:ident,
+    ($lanes:ident, $element:ty, $register:ty, $set:ident, $add:ident, $min:ident, $max:ident, $permute:ident,
      $permute_some:ident, $usual:expr) => {
         impl Lanes for $lanes {
             type Element = $element;
@@ -58,12 +56,12 @@ macro_rules! avx512_lanes {
 
             #[inline(always)]
             fn new(values: [$element; LANES]) -> Self {
-                Self(simd!(transmute::<[$element; LANES], _>(values)))
+                Self(simd!(transmute::<[$element; LANES], $register>(values)))
             }
 
             #[inline(always)]
             fn to_array(self) -> [$element; LANES] {
-                simd!(transmute::<_, [$element; LANES]>(self.0))
+                simd!(transmute::<$register, [$element; LANES]>(self.0))
             }
 
             #[inline(always)]
@@ -126,6 +124,7 @@ macro_rules! avx512_lanes {
 avx512_lanes!(
     F64x8,
     f64,
+    __m512d,
     _mm512_set1_pd,
     _mm512_add_pd,
     _mm512_min_pd,
@@ -140,6 +139,7 @@ avx512_lanes!(
 avx512_lanes!(
     I64x8,
     i64,
+    __m512i,
     _mm512_set1_epi64,
     _mm512_add_epi64,
     _mm512_min_epi64,

@@ -13,8 +13,6 @@ pub(in super::super) struct Portable;
 impl Backend for Portable {
     type F64 = f64x8;
     type I64 = i64x8;
-
-    const HAS_32_REGISTERS: bool = false;
 }
 
 #[inline(always)]
