@@ -26,6 +26,9 @@ pub(super) const LANES: usize = 8;
 pub(super) trait Backend {
     type F64: FloatLanes;
     type I64: Lanes<Element = i64>;
+
+    /// Whether there is an instruction that compares 64-bit integers.
+    const COMPARES_I64: bool;
 }
 
 /// Eight numbers of one type.

@@ -31,6 +31,8 @@ pub mod reference;
 
 mod reduce;
 
+mod fold;
+
 mod sliding;
 
 mod dispatch;

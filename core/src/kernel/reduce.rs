@@ -5,28 +5,38 @@ use super::lanes::{Backend, FloatLanes, LANES, Mask};
 use super::order::usual;
 use super::reference::{self, BLOCK_ROWS, Summary, add_halves};
 
-/// As [`reference::min_max_i64`]. A plain loop: it is as fast as lanes are.
+/// As [`reference::min_max_i64`]. A plain loop, which compilers make as fast as lanes.
 #[inline(always)]
 pub(super) fn min_max_i64<B: Backend>(values: &[i64]) -> Option<(i64, i64)> {
-    // Accumulators that do not wait for each other.
-    const WIDE: usize = 4 * LANES;
-    let (mut least, mut greatest) = ([i64::MAX; WIDE], [i64::MIN; WIDE]);
-    let (chunks, rest) = values.as_chunks::<WIDE>();
+    // Where few values are to come, or no instruction compares them, wide accumulators
+    // cost more to fold than they save.
+    const FEW: usize = 128;
+    let span = match B::COMPARES_I64 && values.len() >= FEW {
+        true => span::<{ 4 * LANES }>(values),
+        false => span::<{ LANES / 2 }>(values),
+    };
+    (!values.is_empty()).then_some(span)
+}
+
+/// The least and the greatest, by accumulators that do not wait for each other.
+#[inline(always)]
+fn span<const WIDTH: usize>(values: &[i64]) -> (i64, i64) {
+    let (mut least, mut greatest) = ([i64::MAX; WIDTH], [i64::MIN; WIDTH]);
+    let (chunks, rest) = values.as_chunks::<WIDTH>();
     for chunk in chunks {
-        for lane in 0..WIDE {
+        for lane in 0..WIDTH {
             least[lane] = least[lane].min(chunk[lane]);
             greatest[lane] = greatest[lane].max(chunk[lane]);
         }
     }
-    for (lane, &value) in rest.iter().enumerate() {
-        least[lane] = least[lane].min(value);
-        greatest[lane] = greatest[lane].max(value);
+    let mut span = (i64::MAX, i64::MIN);
+    for value in least.iter().chain(rest) {
+        span.0 = span.0.min(*value);
     }
-    let mut span = (least[0], greatest[0]);
-    for lane in 1..WIDE {
-        span = (span.0.min(least[lane]), span.1.max(greatest[lane]));
+    for value in greatest.iter().chain(rest) {
+        span.1 = span.1.max(*value);
     }
-    (!values.is_empty()).then_some(span)
+    span
 }
 
 /// The sum of [`reference::summarize_f64`].

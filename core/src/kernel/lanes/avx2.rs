@@ -24,6 +24,8 @@ pub(in super::super) struct Mask8(__m256d, __m256d);
 impl Backend for Avx2 {
     type F64 = F64x8;
     type I64 = I64x8;
+
+    const COMPARES_I64: bool = true;
 }
 
 /// An expression of instructions.

@@ -22,6 +22,8 @@ pub(in super::super) struct Mask8(__mmask8);
 impl Backend for Avx512 {
     type F64 = F64x8;
     type I64 = I64x8;
+
+    const COMPARES_I64: bool = true;
 }
 
 /// An expression of instructions.

@@ -13,6 +13,11 @@ pub(in super::super) struct Portable;
 impl Backend for Portable {
     type F64 = f64x8;
     type I64 = i64x8;
+
+    const COMPARES_I64: bool = cfg!(not(all(
+        target_arch = "x86_64",
+        not(target_feature = "sse4.2")
+    )));
 }
 
 #[inline(always)]
@@ -32,7 +37,7 @@ fn above<T: Copy, const HALF: usize>(values: [T; LANES], fill: [T; LANES]) -> [T
 }
 
 macro_rules! portable_lanes {
-    ($lanes:ty, $element:ty, $min:ident, $max:ident, $usual:expr) => {
+    ($lanes:ty, $element:ty, $min:expr, $max:expr, $usual:expr) => {
         impl Lanes for $lanes {
             type Element = $element;
 
@@ -58,12 +63,12 @@ macro_rules! portable_lanes {
 
             #[inline(always)]
             fn fast_min(self, other: Self) -> Self {
-                self.$min(other)
+                $min(self, other)
             }
 
             #[inline(always)]
             fn fast_max(self, other: Self) -> Self {
-                self.$max(other)
+                $max(self, other)
             }
 
             #[inline(always)]
@@ -94,11 +99,33 @@ macro_rules! portable_lanes {
     };
 }
 
-portable_lanes!(f64x8, f64, fast_min, fast_max, |values: f64x8| {
-    let values = values + f64x8::splat(0.0);
-    values.is_nan().select(f64x8::splat(f64::NAN), values)
-});
-portable_lanes!(i64x8, i64, min, max, |values| values);
+/// Elsewhere, `fast_min` may lose a minimum to a NaN without a trace.
+const IS_FAST: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+portable_lanes!(
+    f64x8,
+    f64,
+    |a: f64x8, b| if IS_FAST { a.fast_min(b) } else { a.min(b) },
+    |a: f64x8, b| if IS_FAST { a.fast_max(b) } else { a.max(b) },
+    |values: f64x8| {
+        let values = values + f64x8::splat(0.0);
+        values.is_nan().select(f64x8::splat(f64::NAN), values)
+    }
+);
+// SSE2 compares no 64-bit integers: the compiler makes more of single ones.
+portable_lanes!(
+    i64x8,
+    i64,
+    |a, b| each(a, b, i64::min),
+    |a, b| each(a, b, i64::max),
+    |values| values
+);
+
+#[inline(always)]
+fn each(a: i64x8, b: i64x8, join: fn(i64, i64) -> i64) -> i64x8 {
+    let (a, b) = (a.to_array(), b.to_array());
+    i64x8::new(from_fn(|lane| join(a[lane], b[lane])))
+}
 
 impl FloatLanes for f64x8 {
     type Mask = f64x8;
