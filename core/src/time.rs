@@ -22,6 +22,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::kernel::min_max_i64;
 
 /// Before every event time: the watermark before the first row.
 pub const MIN_TIME: i64 = i64::MIN;
@@ -116,21 +117,7 @@ pub fn span(times: &[i64]) -> (i64, i64) {
 }
 
 fn span_of(times: &[i64]) -> (i64, i64) {
-    // Lanes that do not wait for each other.
-    const LANES: usize = 4;
-    let (mut least, mut greatest) = ([MAX_TIME; LANES], [MIN_TIME; LANES]);
-    let (chunks, rest) = times.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            least[lane] = least[lane].min(chunk[lane]);
-            greatest[lane] = greatest[lane].max(chunk[lane]);
-        }
-    }
-    (least.iter().chain(rest))
-        .zip(greatest.iter().chain(rest))
-        .fold((MAX_TIME, MIN_TIME), |(least, greatest), (low, high)| {
-            (least.min(*low), greatest.max(*high))
-        })
+    min_max_i64(times).unwrap_or((MAX_TIME, MIN_TIME))
 }
 
 /// A timestamp column of `data_type` from ticks.

@@ -266,7 +266,37 @@ fn exit_codes() {
         );
     }
     assert_eq!(output(&["--no-such-option"]).status.code(), Some(2));
-    assert_eq!(output(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_version_says_which_vector_instructions_run() {
+    let version = answer(&["--version"]);
+    let levels = ["baseline", "avx2", "avx512"];
+    let is_one = |level: &&str| {
+        version == format!("windrow {} (simd: {level})\n", env!("CARGO_PKG_VERSION"))
+    };
+    assert_eq!(
+        levels.iter().filter(|level| is_one(level)).count(),
+        1,
+        "{version}"
+    );
+
+    let forced = |level: &str, arguments: &[&str]| {
+        let mut command = windrow(arguments);
+        command
+            .env("WINDROW_SIMD", level)
+            .output()
+            .expect("the binary starts")
+    };
+    let baseline = text(&forced("baseline", &["--version"]).stdout);
+    assert!(baseline.ends_with("(simd: baseline)\n"), "{baseline}");
+
+    let refused = forced("sse9", &["-c", "SELECT 1"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(
+        text(&refused.stderr),
+        "error: WINDROW_SIMD is 'sse9'; it can be baseline, avx2, avx512\n"
+    );
 }
 
 #[test]

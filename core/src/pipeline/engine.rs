@@ -23,6 +23,7 @@ use super::stats::{Accounted, PushReport, QueryStatus};
 use super::view::View;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::operator::{Operator, Output};
 use crate::stream::{Arrival, Reject, Sink};
 use crate::time::MIN_TIME;
@@ -198,8 +199,9 @@ impl Engine {
     /// at the next opportunity; what was not given out stays in the state.
     ///
     /// # Errors
-    /// If threads cannot be started.
+    /// If threads cannot be started, or `WINDROW_SIMD` forces a level that is not there.
     pub fn new(config: EngineConfig, cancel: Arc<AtomicBool>) -> Result<Self> {
+        kernel::level()?;
         let pool = (rayon::ThreadPoolBuilder::new().num_threads(config.workers))
             .thread_name(|worker| format!("windrow-{worker}"))
             .build()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use windrow_core::kernel::{self, Level};
 
 use super::generate::Generate;
 use crate::format::encode::OutputFormat;
@@ -12,7 +13,7 @@ use crate::format::encode::OutputFormat;
 #[derive(Debug, Parser)]
 #[command(
     name = "windrow",
-    version,
+    version = version(),
     arg_required_else_help = true,
     override_usage = "windrow [OPTIONS] -c <SQL>\n       windrow <COMMAND> …",
     after_help = EXAMPLES
@@ -22,6 +23,19 @@ pub(super) struct Command {
     pub sql: Sql,
     #[command(subcommand)]
     pub action: Option<Action>,
+}
+
+/// The version, and the vector instructions in use.
+fn version() -> &'static str {
+    match kernel::level() {
+        Ok(Level::Baseline) => concat!(env!("CARGO_PKG_VERSION"), " (simd: baseline)"),
+        Ok(Level::Avx2) => concat!(env!("CARGO_PKG_VERSION"), " (simd: avx2)"),
+        Ok(Level::Avx512) => concat!(env!("CARGO_PKG_VERSION"), " (simd: avx512)"),
+        Err(_) => concat!(
+            env!("CARGO_PKG_VERSION"),
+            " (simd: WINDROW_SIMD forces a level that is not there)"
+        ),
+    }
 }
 
 const EXAMPLES: &str = "\

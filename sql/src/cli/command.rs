@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageKind};
 use clap::{CommandFactory, Parser};
+use windrow_core::kernel;
 use windrow_core::stream::Sink;
 
 use super::args::{Action, Command, Running};
@@ -142,6 +143,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io) -> u8 {
 }
 
 fn obey(command: Command, io: &mut Io) -> Result<(), Failure> {
+    kernel::level().map_err(|error| Failure::Unfit(error.into()))?;
     let sql = command.sql;
     let unused = |action: &str| {
         let message = match sql.commands.is_empty() {

@@ -1,0 +1,50 @@
+//! Inner loops over slices: numbers in, numbers out.
+//!
+//! One binary uses the widest vectors that the processor has. Each kernel is one
+//! generic body over eight logical lanes ([`lanes`]), compiled once for each level; the
+//! level is chosen once ([`dispatch`]), and a call costs one branch.
+//!
+//! ```text
+//!  kernel::sum_f64(…) ─▶ Kernels { level } ─┬─▶ shim with AVX-512 ─┐
+//!                                           ├─▶ shim with AVX2 ────┼─▶ one body over `Lanes`
+//!                                           └─▶ baseline ──────────┘
+//! ```
+//!
+//! Lanes, blocks and the order of every addition are fixed, and nothing is fused: all
+//! levels give the same bits, those of [`reference`], which is each kernel as one plain
+//! loop. A body that does not beat its plain loop is a plain loop under the same shims.
+//!
+//! Floats are ordered as everywhere in the engine: −0.0 is below 0.0; NaN, whatever its
+//! sign, is one value and the greatest. A sum is never −0.0. A NaN that is given out is
+//! in its usual form.
+//!
+//! This module knows no Arrow, no windows and no threads. It holds `unsafe`, for
+//! processor instructions only.
+
+mod bits;
+
+mod order;
+
+mod lanes;
+
+pub mod reference;
+
+mod reduce;
+
+mod fold;
+
+mod sliding;
+
+mod dispatch;
+
+#[cfg(test)]
+mod tests;
+
+pub use bits::Bits;
+pub use dispatch::{
+    Kernels, LEVEL_VARIABLE, Level, level, max_f64, min_f64, min_max_i64, range_frames,
+    range_max_f64, range_max_i64, range_min_f64, range_min_i64, range_sum_f64, range_sum_i64,
+    rows_max_f64, rows_max_i64, rows_min_f64, rows_min_i64, rows_sum_f64, rows_sum_i64, sum_f64,
+    summarize_f64,
+};
+pub use reference::{BLOCK_ROWS, Frame, NARROW_ROWS, Summary};

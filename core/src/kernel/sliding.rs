@@ -1,0 +1,347 @@
+//! Frames that slide over a slice: one result a row.
+//!
+//! ```text
+//!  rows      · · · · a b c d e f g h | i j k l m · · ·      blocks of w = 8
+//!  frame               └───────────────────┘   of row l
+//!                      e f g h   folded from the block's end: one value, kept
+//!                                i j k l   folded from the block's beginning
+//! ```
+//!
+//! Every row is folded twice, once from either end, and each result joins two values:
+//! the cost does not depend on `w`. Where times say which rows are in a frame, blocks are
+//! as long as they happen to be: the two stacks.
+
+use super::fold::{
+    Fold, Keyed, MaxF64, MaxI64, MaxKeyed, MinF64, MinI64, MinKeyed, SumF64, SumI64,
+};
+use super::lanes::{Backend, LANES, Lanes};
+use super::order::is_ordinary;
+use super::reference::{Frame, NARROW_ROWS};
+
+// ---------------------------------------------------------------------------------
+// The last w rows.
+
+/// As [`super::reference::rows_sum_f64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_sum_f64<B: Backend>(values: &[f64], width: usize, out: &mut [f64]) {
+    rows::<B::F64, SumF64>(values, width, out);
+}
+
+/// As [`super::reference::rows_min_f64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_min_f64<B: Backend>(values: &[f64], width: usize, out: &mut [f64]) {
+    if is_ordinary(values) {
+        rows::<B::F64, MinF64>(values, width, out);
+    } else {
+        rows::<Keyed<B::I64>, MinKeyed>(values, width, out);
+    }
+}
+
+/// As [`super::reference::rows_max_f64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_max_f64<B: Backend>(values: &[f64], width: usize, out: &mut [f64]) {
+    if is_ordinary(values) {
+        rows::<B::F64, MaxF64>(values, width, out);
+    } else {
+        rows::<Keyed<B::I64>, MaxKeyed>(values, width, out);
+    }
+}
+
+/// As [`super::reference::rows_sum_i64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_sum_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
+    rows::<B::I64, SumI64>(values, width, out);
+}
+
+/// As [`super::reference::rows_min_i64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_min_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
+    rows::<B::I64, MinI64>(values, width, out);
+}
+
+/// As [`super::reference::rows_max_i64`], into `out`, of the same length.
+#[inline(always)]
+pub(super) fn rows_max_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
+    rows::<B::I64, MaxI64>(values, width, out);
+}
+
+#[inline(always)]
+fn rows<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    width: usize,
+    out: &mut [L::Element],
+) {
+    assert_eq!(values.len(), out.len(), "one result for each row");
+    assert!(width > 0, "a frame holds its row");
+    if width <= NARROW_ROWS {
+        narrow::<L, F>(values, width, out);
+    } else {
+        blocks::<L, F>(values, width.min(values.len()), out);
+    }
+}
+
+/// Adds up `width` shifted slices.
+#[inline(always)]
+fn narrow<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    width: usize,
+    out: &mut [L::Element],
+) {
+    let one = |frame: &[L::Element]| {
+        let folded = frame
+            .iter()
+            .fold(F::IDENTITY, |folded, value| F::one(folded, *value));
+        F::usual(folded)
+    };
+    let short = (width - 1).min(values.len());
+    for row in 0..short {
+        out[row] = one(&values[..=row]);
+    }
+    // Row `short + i` sees values `i ..i + width`.
+    let (groups, tail) = out[short..].as_chunks_mut::<LANES>();
+    for (group, out) in groups.iter_mut().enumerate() {
+        let seen = &values[group * LANES..][..LANES + width - 1];
+        let mut folded = L::splat(F::IDENTITY);
+        for shifted in seen.array_windows::<LANES>() {
+            folded = F::lanes(folded, L::new(*shifted));
+        }
+        *out = F::usual_lanes(folded).to_array();
+    }
+    let first = groups.len() * LANES;
+    for (row, out) in tail.iter_mut().enumerate() {
+        *out = one(&values[first + row..][..width]);
+    }
+}
+
+/// Rows before and after the values of a kept suffix, for groups that reach over its ends.
+const MARGIN: usize = LANES;
+
+#[inline(always)]
+fn blocks<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    width: usize,
+    out: &mut [L::Element],
+) {
+    // At `MARGIN + i`: rows `i ..` of the block before, folded. Nothing beyond its end.
+    let mut suffix = vec![F::IDENTITY; MARGIN + width + MARGIN];
+    let mut start = 0;
+    while start < values.len() {
+        let end = values.len().min(start + width);
+        let rest = &values[start..];
+        // The last group may reach into the next block, which writes there later.
+        let groups = (end - start).div_ceil(LANES).min(rest.len() / LANES);
+        let mut carry = L::splat(F::IDENTITY);
+        for group in 0..groups {
+            let row = group * LANES;
+            let older = L::new(*array(&suffix[MARGIN + row + 1..]));
+            let newer = prefixes::<L, F>(L::new(*array(&rest[row..])));
+            let folded = F::lanes(older, F::lanes(carry, newer));
+            *array_mut(&mut out[start + row..]) = F::usual_lanes(folded).to_array();
+            carry = F::lanes(carry, newer.last());
+        }
+        let row = groups * LANES;
+        if row < end - start {
+            let tail = &rest[row..];
+            let mut group = [F::IDENTITY; LANES];
+            group[..tail.len()].copy_from_slice(tail);
+            let older = L::new(*array(&suffix[MARGIN + row + 1..]));
+            let newer = prefixes::<L, F>(L::new(group));
+            let folded = F::lanes(older, F::lanes(carry, newer));
+            let results = F::usual_lanes(folded).to_array();
+            out[start + row..].copy_from_slice(&results[..tail.len()]);
+        }
+        if end < values.len() {
+            suffixes::<L, F>(values, start, end, &mut suffix);
+        }
+        start = end;
+    }
+}
+
+/// Folds rows `start ..end` from the end: `suffix[MARGIN + i]` becomes what rows
+/// `start + i ..end` come to. What lies before `MARGIN` is overwritten.
+#[inline(always)]
+fn suffixes<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    start: usize,
+    end: usize,
+    suffix: &mut [L::Element],
+) {
+    let mut carry = L::splat(F::IDENTITY);
+    // The last group may reach over the start; its lower lanes change no upper ones.
+    let groups = (end - start).div_ceil(LANES).min(end / LANES);
+    for group in 1..=groups {
+        let from = end - group * LANES;
+        let folded = suffixes_of::<L, F>(L::new(*array(&values[from..])));
+        *array_mut(&mut suffix[MARGIN + from - start..]) = F::lanes(folded, carry).to_array();
+        carry = F::lanes(folded.first(), carry);
+    }
+    let rest = end - groups * LANES;
+    if rest > start {
+        let mut group = [F::IDENTITY; LANES];
+        group[LANES - rest..].copy_from_slice(&values[..rest]);
+        let folded = suffixes_of::<L, F>(L::new(group));
+        *array_mut(&mut suffix[MARGIN + rest - start - LANES..]) =
+            F::lanes(folded, carry).to_array();
+    }
+}
+
+/// Each lane folded with all above it, by a tree.
+#[inline(always)]
+fn suffixes_of<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
+    let mut folded = group;
+    folded = F::lanes(folded, folded.above::<1>(L::splat(F::IDENTITY)));
+    folded = F::lanes(folded, folded.above::<2>(L::splat(F::IDENTITY)));
+    F::lanes(folded, folded.above::<4>(L::splat(F::IDENTITY)))
+}
+
+/// Each lane folded with all below it, by a tree.
+#[inline(always)]
+fn prefixes<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
+    let mut folded = group;
+    folded = F::lanes(folded.below::<1>(L::splat(F::IDENTITY)), folded);
+    folded = F::lanes(folded.below::<2>(L::splat(F::IDENTITY)), folded);
+    F::lanes(folded.below::<4>(L::splat(F::IDENTITY)), folded)
+}
+
+#[inline(always)]
+fn array<T>(slice: &[T]) -> &[T; LANES] {
+    slice.first_chunk().expect("a margin after the values")
+}
+
+#[inline(always)]
+fn array_mut<T>(slice: &mut [T]) -> &mut [T; LANES] {
+    slice.first_chunk_mut().expect("a margin after the values")
+}
+
+// ---------------------------------------------------------------------------------
+// A range of times.
+
+/// As [`super::reference::range_frames`], into `frames`, of the same length. A plain loop.
+#[inline(always)]
+pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [Frame]) {
+    // About as many rows leave frames as enter: twice the lanes are mostly enough.
+    const PROBES: usize = 2 * LANES;
+    assert_eq!(times.len(), frames.len(), "one frame for each row");
+    assert!(
+        u32::try_from(times.len()).is_ok(),
+        "rows are numbered by 32 bits"
+    );
+    let mut start = 0;
+    for (times_of, frames) in times.chunks(LANES).zip(frames.chunks_mut(LANES)) {
+        // Where it saturates, no time lies before it.
+        let mut earliest = [i64::MIN; LANES];
+        for (earliest, time) in earliest.iter_mut().zip(times_of) {
+            *earliest = time.saturating_sub_unsigned(width);
+        }
+        // How many rows leave with a row is hard to foretell: they are counted without a
+        // branch, for eight rows at once.
+        let mut left = [0; LANES];
+        if let Some(oldest) = times[start..].first_chunk::<PROBES>() {
+            for &time in oldest {
+                for (left, &earliest) in left.iter_mut().zip(&earliest) {
+                    *left += u64::from(time < earliest);
+                }
+            }
+        }
+        let first = start;
+        for ((frame, left), earliest) in frames.iter_mut().zip(left).zip(earliest) {
+            start = first + left as usize;
+            while times[start] < earliest {
+                start += 1;
+            }
+            frame.start = start as u32;
+        }
+    }
+    let mut end = times.len() as u32;
+    for row in (0..times.len()).rev() {
+        let has_next_peer = times.get(row + 1) == Some(&times[row]);
+        end = if has_next_peer { end } else { row as u32 + 1 };
+        frames[row].end = end;
+    }
+}
+
+/// As [`super::reference::range_sum_f64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_sum_f64<B: Backend>(
+    values: &[f64],
+    frames: &[Frame],
+    split: usize,
+    out: &mut [f64],
+) -> usize {
+    range::<B::F64, SumF64>(values, frames, split, out)
+}
+
+/// As [`super::reference::range_min_f64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_min_f64<B: Backend>(values: &[f64], frames: &[Frame], out: &mut [f64]) {
+    if is_ordinary(values) {
+        range::<B::F64, MinF64>(values, frames, 0, out);
+    } else {
+        range::<Keyed<B::I64>, MinKeyed>(values, frames, 0, out);
+    }
+}
+
+/// As [`super::reference::range_max_f64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_max_f64<B: Backend>(values: &[f64], frames: &[Frame], out: &mut [f64]) {
+    if is_ordinary(values) {
+        range::<B::F64, MaxF64>(values, frames, 0, out);
+    } else {
+        range::<Keyed<B::I64>, MaxKeyed>(values, frames, 0, out);
+    }
+}
+
+/// As [`super::reference::range_sum_i64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_sum_i64<B: Backend>(values: &[i64], frames: &[Frame], out: &mut [i64]) {
+    range::<B::I64, SumI64>(values, frames, 0, out);
+}
+
+/// As [`super::reference::range_min_i64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_min_i64<B: Backend>(values: &[i64], frames: &[Frame], out: &mut [i64]) {
+    range::<B::I64, MinI64>(values, frames, 0, out);
+}
+
+/// As [`super::reference::range_max_i64`], into `out`, one for each frame.
+#[inline(always)]
+pub(super) fn range_max_i64<B: Backend>(values: &[i64], frames: &[Frame], out: &mut [i64]) {
+    range::<B::I64, MaxI64>(values, frames, 0, out);
+}
+
+/// Two stacks that meet at `split`: the older rows folded from their end, all of them
+/// kept; the newer folded into one value. When the older stack is empty, all rows of the
+/// frame become it.
+#[inline(always)]
+fn range<L: Lanes, F: Fold<Element = L::Element>>(
+    values: &[L::Element],
+    frames: &[Frame],
+    mut split: usize,
+    out: &mut [L::Element],
+) -> usize {
+    assert_eq!(frames.len(), out.len(), "one result for each frame");
+    let mut older = Vec::new();
+    // The row of the oldest value kept.
+    let mut base = frames.first().map_or(0, |frame| frame.start as usize);
+    if base < split {
+        older.resize(MARGIN + split - base, F::IDENTITY);
+        suffixes::<L, F>(values, base, split, &mut older);
+    }
+    let mut end = split;
+    let mut newer = F::IDENTITY;
+    for (frame, out) in frames.iter().zip(out) {
+        let start = frame.start as usize;
+        for value in &values[end.min(frame.end as usize)..frame.end as usize] {
+            newer = F::one(newer, *value);
+        }
+        end = frame.end as usize;
+        if start >= split {
+            older.clear();
+            older.resize(MARGIN + end - start, F::IDENTITY);
+            suffixes::<L, F>(values, start, end, &mut older);
+            (base, split, newer) = (start, end, F::IDENTITY);
+        }
+        *out = F::usual(F::one(older[MARGIN + start - base], newer));
+    }
+    split
+}
