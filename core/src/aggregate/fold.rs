@@ -118,9 +118,6 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
     /// The number of columns that a state is saved as.
     const SAVED: usize;
 
-    /// Whether two states combined are always one of the two, whichever is earlier.
-    const IS_CHOICE: bool = false;
-
     /// The columns of a batch.
     fn columns<'a>(&self, rows: &Rows<'a>) -> Self::Columns<'a>;
 
@@ -132,13 +129,6 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
 
     /// Combines the state of later rows into that of earlier ones.
     fn merge(into: &mut Self::Slot, from: Self::Slot);
-
-    /// Where a combination is one of the two states: whether an earlier state makes no
-    /// difference beside a later one.
-    fn is_outdone(earlier: Self::Slot, later: Self::Slot) -> bool {
-        let _ = (earlier, later);
-        false
-    }
 
     /// The type of the values.
     fn return_type(&self) -> DataType;

@@ -88,7 +88,6 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
         KeyOf::<T>::MAX_TOTAL_ORDER
     };
     const SAVED: usize = 1;
-    const IS_CHOICE: bool = true;
 
     fn columns<'a>(&self, rows: &Rows<'a>) -> &'a [T::Native] {
         values::<T>(rows, 0)
@@ -110,13 +109,6 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
         } else {
             from.min(*into)
         };
-    }
-
-    #[inline(always)]
-    fn is_outdone(earlier: Self::Slot, later: Self::Slot) -> bool {
-        let mut both = earlier;
-        Self::merge(&mut both, later);
-        both == later
     }
 
     fn return_type(&self) -> DataType {
@@ -169,7 +161,6 @@ impl<T: ArrowPrimitiveType<Native: Ord> + Debug, const MAX: bool> Fold for IntEx
         (T::Native::MAX_TOTAL_ORDER, false)
     };
     const SAVED: usize = 2;
-    const IS_CHOICE: bool = true;
 
     fn columns(&self, rows: &Rows<'_>) -> ScalarBuffer<T::Native> {
         integers(&rows.args[0])
@@ -192,13 +183,6 @@ impl<T: ArrowPrimitiveType<Native: Ord> + Debug, const MAX: bool> Fold for IntEx
             from.0.min(*value)
         };
         *seen |= from.1;
-    }
-
-    #[inline(always)]
-    fn is_outdone(earlier: Self::Slot, later: Self::Slot) -> bool {
-        let mut both = earlier;
-        Self::merge(&mut both, later);
-        both == later
     }
 
     fn return_type(&self) -> DataType {
@@ -237,7 +221,6 @@ impl<const MAX: bool> Fold for BoolExtreme<MAX> {
 
     const EMPTY: u8 = 0;
     const SAVED: usize = 1;
-    const IS_CHOICE: bool = true;
 
     fn columns<'a>(&self, rows: &Rows<'a>) -> &'a BooleanBuffer {
         rows.args[0].as_boolean().values()
@@ -255,13 +238,6 @@ impl<const MAX: bool> Fold for BoolExtreme<MAX> {
     #[inline(always)]
     fn merge(into: &mut u8, from: u8) {
         *into |= from;
-    }
-
-    #[inline(always)]
-    fn is_outdone(earlier: Self::Slot, later: Self::Slot) -> bool {
-        let mut both = earlier;
-        Self::merge(&mut both, later);
-        both == later
     }
 
     fn return_type(&self) -> DataType {

@@ -34,8 +34,6 @@ mod fold;
 mod keys;
 
 mod slots;
-mod wedge;
-
 mod stacks;
 
 mod collect;

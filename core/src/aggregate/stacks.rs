@@ -27,7 +27,6 @@ use super::fold::{Column, Fold, FoldState};
 use super::saved::Saved;
 use super::select::for_each_row;
 use super::slide::{Move, SavedFrames, SlidingState, Stretch, by_shards};
-use super::wedge::SlidingExtreme;
 use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::{Error, Result};
 
@@ -222,11 +221,7 @@ impl<F: Fold> AggregateFactory for FoldFactory<F> {
     }
 
     fn sliding(&self) -> Option<Box<dyn SlidingState>> {
-        let fold = self.0.clone();
-        Some(match F::IS_CHOICE {
-            true => Box::new(SlidingExtreme::new(fold)),
-            false => Box::new(SlidingFold::new(fold)),
-        })
+        Some(Box::new(SlidingFold::new(self.0.clone())))
     }
 }
 
