@@ -351,3 +351,99 @@ fn hopping_windows_of_other_aggregates() {
     hop(FOREIGN, 5_000_000, 20_000_000, 7);
     hop(FOREIGN, 4_000_000, 10_000_000, 8);
 }
+
+/// Aggregates that DataFusion can slide; it takes rows out again, which costs floats some
+/// digits.
+const SLIDING: &[(&str, f64)] = &[
+    ("count(*)", 0.0),
+    ("count(v)", 0.0),
+    ("sum(v)", MOMENT),
+    ("sum(w)", 0.0),
+    ("sum(v) FILTER (WHERE w > 0)", MOMENT),
+    ("sum(v + w)", MOMENT),
+    ("avg(v)", MOMENT),
+    ("avg(w)", MOMENT),
+    ("min(v)", 0.0),
+    ("max(v)", 0.0),
+    ("max(w) FILTER (WHERE b)", 0.0),
+    ("min(k)", 0.0),
+    ("max(ts)", 0.0),
+    ("var_pop(v)", 1e-6),
+    ("stddev(v)", 1e-6),
+    ("first_value(v)", 0.0),
+    ("last_value(w)", 0.0),
+    ("first_value(k)", 0.0),
+];
+
+/// Frames that end with the current row.
+const FRAMES: [&str; 4] = [
+    "RANGE BETWEEN INTERVAL '2' SECOND PRECEDING AND CURRENT ROW",
+    "RANGE BETWEEN CURRENT ROW AND CURRENT ROW",
+    "ROWS BETWEEN 5 PRECEDING AND CURRENT ROW",
+    "ROWS BETWEEN CURRENT ROW AND CURRENT ROW",
+];
+
+/// `SELECT k, id, …`: the id stands where a window's start does elsewhere.
+fn over(
+    aggregates: &[(&str, f64)],
+    time: &str,
+    partition: &str,
+    frame: &str,
+    from: &str,
+) -> String {
+    let calls: String = (aggregates.iter().enumerate())
+        .map(|(i, (sql, _))| format!(", {sql} OVER ({partition} ORDER BY {time} {frame}) AS a{i}"))
+        .collect();
+    format!("SELECT k, id AS window_start{calls} FROM {from}")
+}
+
+#[test]
+fn rows_around_rows_of_a_stream() {
+    for (seed, frame) in FRAMES.iter().enumerate() {
+        for partition in ["PARTITION BY k", ""] {
+            let mut random = Random::new(90 + seed as u64);
+            let readings = readings(&mut random, 300);
+            let query = over(SLIDING, "ts", partition, frame, "s");
+            compare(
+                &windrow(&readings, &query, &mut random),
+                &datafusion(&readings, &query),
+                SLIDING,
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_around_rows_of_a_table() {
+    // Rows without a time come last, among themselves. Which of them is first is open. The
+    // sort by id makes DataFusion the reader of what Windrow gives.
+    let aggregates: Vec<(&str, f64)> = (SLIDING.iter())
+        .filter(|(sql, _)| !sql.contains("_value"))
+        .copied()
+        .collect();
+    let aggregates = aggregates.as_slice();
+    let from = "(SELECT *, CASE WHEN id % 10 < 3 THEN NULL ELSE ts END AS t FROM s)";
+    let mut random = Random::new(95);
+    let readings = readings(&mut random, 300);
+    for frame in &FRAMES[..2] {
+        for partition in ["PARTITION BY k", ""] {
+            let query = over(aggregates, "t", partition, frame, from);
+            let session = Session::new().expect("a session");
+            let mut first = 0;
+            let batches: Vec<RecordBatch> = (random.pieces(readings.len(), 97).into_iter())
+                .map(|piece| {
+                    first += piece;
+                    batch(&readings[first - piece..first], first - piece)
+                })
+                .collect();
+            (session.register_table("s", batches[0].schema(), batches)).expect("a new name");
+            let query_in_order =
+                format!("SELECT * FROM ({query}) ORDER BY k NULLS FIRST, window_start");
+            let answer = (session.sql(&query_in_order))
+                .unwrap_or_else(|error| panic!("{query_in_order}\n{error}"));
+            let schema = answer.schema();
+            let ours = table(&answer.collect().expect("it runs"), &schema);
+            compare(&ours, &datafusion(&readings, &query), aggregates);
+        }
+    }
+}
