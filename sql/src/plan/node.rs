@@ -82,23 +82,26 @@ fn window_schema(input: &DFSchema, time_type: &DataType) -> Result<DFSchema> {
     DFSchema::new_with_metadata(fields, input.metadata().clone())
 }
 
+/// A length of time as `EXPLAIN` prints it: `10 s`, `1 d`.
+pub fn length(ticks: i64, unit: TimeUnit) -> String {
+    let nanos = i128::from(ticks) * i128::from(nanos_per_tick(unit));
+    const UNITS: [(i128, &str); 7] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "min"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+        (1, "ns"),
+    ];
+    let whole = UNITS.into_iter().find(|(length, _)| nanos % length == 0);
+    let (length, name) = whole.unwrap_or((1, "ns"));
+    format!("{} {name}", nanos / length)
+}
+
 /// The function and its sizes, as `EXPLAIN` prints them; `unit` is the time column's.
 pub fn describe(kind: &WindowKind, unit: TimeUnit) -> String {
-    let length = |ticks: i64| {
-        let nanos = i128::from(ticks) * i128::from(nanos_per_tick(unit));
-        const UNITS: [(i128, &str); 7] = [
-            (86_400_000_000_000, "d"),
-            (3_600_000_000_000, "h"),
-            (60_000_000_000, "min"),
-            (1_000_000_000, "s"),
-            (1_000_000, "ms"),
-            (1_000, "us"),
-            (1, "ns"),
-        ];
-        let whole = UNITS.into_iter().find(|(length, _)| nanos % length == 0);
-        let (length, name) = whole.unwrap_or((1, "ns"));
-        format!("{} {name}", nanos / length)
-    };
+    let length = |ticks: i64| length(ticks, unit);
     let span = |span: &Span| match span {
         Span::Ticks(ticks) => length(*ticks),
         Span::Days(days) => format!("{days} calendar days"),

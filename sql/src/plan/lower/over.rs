@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction};
@@ -21,6 +21,7 @@ use super::expr::{Compiler, column_place, is_row_wise, plan_fault};
 use super::{Lowered, Lowering, arrow_schema, texts};
 use crate::error::Result;
 use crate::exec::Stretch;
+use crate::plan::node::length;
 use crate::plan::relations::{TimeColumn, Timing};
 
 /// A call of a per-row window.
@@ -33,17 +34,19 @@ struct OverExpr<'a> {
 
 impl OverExpr<'_> {
     /// As `EXPLAIN` prints it.
-    fn text(&self) -> String {
+    fn text(&self, unit: TimeUnit) -> String {
         let params = &self.function.params;
-        let function = format!("{}({})", self.function.fun.name(), texts(&params.args));
-        let start = &params.window_frame.start_bound;
-        let start = match start {
-            WindowFrameBound::Preceding(start) => format!("{start} PRECEDING"),
-            _ => "CURRENT ROW".into(),
+        let args = texts(&params.args);
+        let frame = match self.frame {
+            OverFrame::Range { preceding: 0 } => "over its time".to_owned(),
+            OverFrame::Range { preceding } => format!("over {}", length(preceding, unit)),
+            OverFrame::Rows { preceding } => format!("over {} rows", preceding.saturating_add(1)),
         };
-        format!("{function} {} {start}", params.window_frame.units)
-            .replace("count(Int64(1))", "count(*)")
-            .replace("count(1)", "count(*)")
+        let text = match self.function.fun.name() {
+            "count" if matches!(params.args.as_slice(), [Expr::Literal(..)]) => "count(*)".into(),
+            name => format!("{name}({args})"),
+        };
+        format!("{text} {frame}")
     }
 }
 
@@ -136,7 +139,8 @@ impl Lowering<'_> {
             [] => String::new(),
             keys => format!(" by {}", texts(keys)),
         };
-        let calls: Vec<String> = calls.iter().map(|call| call.text()).collect();
+        let unit = time::time_unit(schema.field(order).data_type())?;
+        let calls: Vec<String> = calls.iter().map(|call| call.text(unit)).collect();
         let order = schema.field(order).name();
         let text = format!("OverAggregate: on {order}{by}: {}", calls.join(", "));
         let given = self.step(operator, vec![input.input], true, text, timing);
