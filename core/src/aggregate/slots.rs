@@ -1,11 +1,18 @@
 //! Frames of aggregates whose partial states lie on the heap: as [`super::stacks`], with a
 //! slot of the aggregate's state for each row.
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::concat;
 
 use super::slide::{Move, SavedFrames, SlidingState, Stretch};
 use super::{AggregateState, Rows};
 use crate::error::{Error, Result};
+
+/// How many bytes the frames of one such call may take.
+pub(super) const SLIDING_BYTES_MAX: usize = 2 << 30;
+
+/// How many whole frames are put together until they are evaluated.
+const MADE_MAX: usize = 1_024;
 
 /// A key's frame, by slots.
 #[derive(Debug, Default)]
@@ -70,6 +77,15 @@ impl Slots {
         Ok(())
     }
 
+    /// The values of slots that are not needed afterwards.
+    fn evaluate(&mut self, made: &mut Vec<u32>, totals: &mut Vec<u32>) -> Result<ArrayRef> {
+        let values = self.state.evaluate(totals)?;
+        self.release(made);
+        made.clear();
+        totals.clear();
+        Ok(values)
+    }
+
     /// A slot of its own for the whole frame.
     fn total(&mut self, frame: &Stacks) -> Result<u32> {
         let total = self.allocate();
@@ -118,27 +134,40 @@ impl SlidingState for SlidingSlots {
             slots: &own,
             ..rows
         })?;
-        let mut totals = vec![0; count];
-        let mut made = Vec::new();
+        let mut values = Vec::new();
+        // Slots of whole frames, and the totals of the rows that are not evaluated yet.
+        let (mut made, mut totals) = (Vec::new(), Vec::new());
         for stretch in stretches {
             let frame = &mut self.frames[stretch.key as usize];
-            let mut first = stretch.rows.start;
+            let mut peers = 0;
             for row in stretch.rows.clone() {
                 for _ in 0..moves[row].leaving {
                     self.slots.leave(frame)?;
                 }
                 self.slots.push(frame, own[row])?;
+                peers += 1;
                 if !moves[row].has_peer {
                     let total = self.slots.total(frame)?;
                     made.push(total);
-                    totals[first..=row].fill(total);
-                    first = row + 1;
+                    totals.extend(std::iter::repeat_n(total, peers));
+                    peers = 0;
+                }
+                if made.len() >= MADE_MAX {
+                    values.push(self.slots.evaluate(&mut made, &mut totals)?);
                 }
             }
         }
-        let values = self.slots.state.evaluate(&totals)?;
-        self.slots.release(&made);
-        Ok(values)
+        values.push(self.slots.evaluate(&mut made, &mut totals)?);
+        let bytes = self.state_bytes();
+        if bytes > SLIDING_BYTES_MAX {
+            return Err(Error::Bound {
+                what: "the frames of an OVER window".into(),
+                limit: format!("{} GiB", SLIDING_BYTES_MAX >> 30),
+                remedy: "shorten the frames, or partition by fewer keys",
+            });
+        }
+        let values: Vec<&dyn Array> = values.iter().map(|values| &**values).collect();
+        Ok(concat(&values)?)
     }
 
     fn clear(&mut self, key: u32) {

@@ -30,6 +30,12 @@ use super::slide::{Move, SavedFrames, SlidingState, Stretch, by_shards};
 use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::{Error, Result};
 
+/// A stack with room for so many times its rows gives it back.
+const ROOM_FACTOR: usize = 4;
+
+/// Stacks of so few rows keep their room.
+const ROOM_MIN: usize = 16;
+
 /// A key's frame.
 #[derive(Debug)]
 struct Stacks<F: Fold> {
@@ -77,12 +83,20 @@ impl<F: Fold> Stacks<F> {
 
     /// Turns the back into the front.
     fn turn(&mut self) {
-        self.front.reserve(self.back.len());
+        // Room for rows of a burst is not kept.
+        let rows = self.back.len();
+        if self.front.capacity() > ROOM_FACTOR * (rows + ROOM_MIN) {
+            self.front = Vec::new();
+        }
+        self.front.reserve(rows);
         let mut after = F::EMPTY;
         for mut row in self.back.drain(..).rev() {
             F::merge(&mut row, after);
             after = row;
             self.front.push(row);
+        }
+        if self.back.capacity() > ROOM_FACTOR * (rows + ROOM_MIN) {
+            self.back.shrink_to(rows);
         }
         self.sum = F::EMPTY;
     }
@@ -198,7 +212,7 @@ impl<F: Fold> SlidingState for SlidingFold<F> {
     }
 
     fn state_bytes(&self) -> usize {
-        // What stacks keep for rows to come is at most as much as there is.
+        // About: stacks keep room for rows to come.
         2 * self.held * size_of::<F::Slot>() + self.frames.capacity() * size_of::<Stacks<F>>()
     }
 }

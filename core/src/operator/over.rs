@@ -33,7 +33,7 @@ use crate::window::store::{Keys, column, table};
 
 /// How many rows are given out at once, and those of the last one's time: many of each key
 /// stand together then.
-const STEP_ROWS: usize = 1 << 16;
+const STEP_ROWS: usize = 1 << 18;
 
 /// An aggregate call and its frame.
 #[derive(Debug)]

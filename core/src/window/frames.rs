@@ -102,6 +102,10 @@ impl Frames {
                         frame.push_back(time);
                         step.has_peer = times.get(row + 1) == Some(&time);
                     }
+                    // Room for rows of a burst is not kept.
+                    if frame.capacity() > 4 * (frame.len() + 16) {
+                        frame.shrink_to(2 * frame.len());
+                    }
                     frame.len() as isize - before as isize
                 };
                 let more = by_shards(stretches, frames, &mut moves, &work);
@@ -147,13 +151,16 @@ impl Frames {
     pub(crate) fn save(&self, keys: &[u32]) -> (Vec<u64>, Vec<i64>) {
         match self {
             Self::Range { times, .. } => {
-                let frames = || keys.iter().filter_map(|key| times.get(*key as usize));
-                let counts = frames().map(|frame| frame.len() as u64).collect();
-                (counts, frames().flatten().copied().collect())
+                let frames = || keys.iter().map(|key| times.get(*key as usize));
+                let counts = frames().map(|frame| frame.map_or(0, VecDeque::len) as u64);
+                (
+                    counts.collect(),
+                    frames().flatten().flatten().copied().collect(),
+                )
             }
             Self::Rows { counts, .. } => {
-                let counts = (keys.iter()).filter_map(|key| counts.get(*key as usize));
-                (counts.copied().collect(), Vec::new())
+                let count = |key: &u32| counts.get(*key as usize).copied().unwrap_or(0);
+                (keys.iter().map(count).collect(), Vec::new())
             }
         }
     }
@@ -167,7 +174,7 @@ impl Frames {
                 held,
                 ..
             } => {
-                if saved.iter().sum::<u64>() != times.len() as u64 {
+                if saved.iter().sum::<u64>() != times.len() as u64 || saved.len() != keys.len() {
                     return Err(Error::Snapshot("its frames are damaged".into()));
                 }
                 frames.resize_with(bound, VecDeque::new);
@@ -189,7 +196,7 @@ impl Frames {
 
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            // A queue keeps room for as much again at most.
+            // About: queues keep room for times to come.
             Self::Range { times, held, .. } => {
                 2 * held * size_of::<i64>() + times.capacity() * size_of::<VecDeque<i64>>()
             }

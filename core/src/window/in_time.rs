@@ -4,7 +4,7 @@
 //! order of arrival. Rows that come in order leave as slices of what came; others are sorted
 //! among each other when their turn has come.
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -98,6 +98,12 @@ impl InTime {
                 (records, times)
             }
         };
+        let last = times.len() - times.partition_point(|time| *time < UNTIMED);
+        if last > records.column(self.time).null_count() {
+            return Err(Error::invalid(
+                "a row of an OVER window is at the last tick that a time can have",
+            ));
+        }
         Ok(Part {
             bytes: bytes_of(&records),
             of_rows: records.num_rows(),
@@ -145,17 +151,29 @@ impl InTime {
     /// The next rows before a time (all, if it is `None`), about `count` of them, and all
     /// that have the time of the last one; in order of time, then of arrival.
     pub(crate) fn due(&mut self, before: Option<i64>, count: usize) -> Result<Option<RecordBatch>> {
-        let due = |part: &&Part| part.before(before) > 0;
-        let first = (self.parts.iter().filter(due)).min_by_key(|part| part.times[0]);
-        let Some(first) = first else {
+        let mut due: Vec<(i64, i64, usize)> = (self.parts.iter())
+            .map(|part| (part, part.before(before)))
+            .filter(|(_, rows)| *rows > 0)
+            .map(|(part, rows)| {
+                let rows = rows.min(count);
+                (part.times[0], part.times[rows - 1], rows)
+            })
+            .collect();
+        if due.is_empty() {
             return Ok(None);
-        };
-        let last = first.times[first.before(before).min(count) - 1];
-        let all: usize = self.parts.iter().map(|part| part.before(before)).sum();
-        let until = match all <= 2 * count {
-            true => before,
-            false => (last < UNTIMED).then(|| last + 1),
-        };
+        }
+        // Up to where so many rows come, if no two parts overlap.
+        due.sort_unstable();
+        let mut rows_before = 0;
+        let enough = due.iter().position(|(_, _, rows)| {
+            rows_before += rows;
+            rows_before >= count
+        });
+        let until = enough.and_then(|enough| {
+            let last = due[enough].1;
+            (last < UNTIMED).then(|| last + 1)
+        });
+        let until = until.or(before);
         let mut taken = Vec::new();
         for part in &mut self.parts {
             let rows = part.before(until);
@@ -239,7 +257,7 @@ mod tests {
         assert_eq!(due(Some(3), 10), [0; 0]);
         // All of one time, however few are asked for.
         assert_eq!(due(Some(9), 1), [1, 2, 4]);
-        assert_eq!(due(Some(9), 1), [5, 0]);
+        assert_eq!(due(Some(9), 10), [5, 0]);
         assert_eq!(due(Some(9), 10), [0; 0]);
         assert_eq!(due(None, 10), [3, 6]);
         assert_eq!(waiting.bytes(), 0);
@@ -255,6 +273,13 @@ mod tests {
         assert_eq!(due(None, 1), [3]);
         // Up to the second row of the part that comes first.
         assert_eq!(due(None, 2), [5, 1, 0, 2, 4]);
+    }
+
+    #[test]
+    fn no_time_is_taken_for_none() {
+        let refused = waiting().push(rows(&[Some(i64::MAX), None], 0));
+        let message = refused.expect_err("it cannot be told").to_string();
+        assert!(message.contains("last tick"), "{message}");
     }
 
     #[test]

@@ -26,6 +26,8 @@ mod fault_calls;
 
 mod fault;
 
+mod over_fault;
+
 mod refuse;
 
 mod constants;
@@ -87,7 +89,7 @@ impl Planned {
         }
     }
 
-    /// Whether it puts rows into windows.
+    /// Whether it puts rows into windows that close.
     pub fn has_window(&self) -> bool {
         match self {
             Self::Graph(graph) => in_windows(graph),
@@ -104,12 +106,14 @@ impl Planned {
     }
 }
 
+/// Whether a graph puts rows into windows that close.
 fn in_windows(graph: &Graph) -> bool {
     let below = |table: &PlannedTable| match &table.rows {
         TableRows::Now(_) => false,
         TableRows::Computed(batch) => batch.leaves.iter().any(|(_, graph)| in_windows(graph)),
     };
-    graph.steps.iter().any(|step| step.is_window) || graph.tables.iter().any(below)
+    let closes = |step: &PlannedStep| step.is_window && !step.is_over();
+    graph.steps.iter().any(closes) || graph.tables.iter().any(below)
 }
 
 /// What is known by name while a query is planned.
@@ -277,7 +281,9 @@ fn how(
     let props = state.execution_props();
     let blame = Arc::new(Blame::of(query));
     if let Some(graph) = lower::lower(&optimised, mode, props, &blame).map_err(place)? {
-        let needed = mode == Mode::Continuous || streams.any || in_windows(&graph);
+        let needed = mode == Mode::Continuous
+            || streams.any
+            || graph.steps.iter().any(|step| step.is_window);
         if needed {
             return Ok(Planned::Graph(graph));
         }

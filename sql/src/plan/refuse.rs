@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Window, WindowFrameBound};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{GroupByExpr, SetExpr, Spanned};
 
+use super::over_fault;
 use super::relations::{Origin, Relation};
 use crate::dialect::{Emit, Query};
 use crate::error::{Error, ErrorKind, Result};
@@ -145,7 +145,7 @@ fn word(query: &Query, word: &str) -> Option<Range<usize>> {
 /// The error for a plan over live streams that would keep state without bound.
 pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
     // What stands deepest is what all above it wait for.
-    let mut causes = Vec::new();
+    let (mut causes, mut over) = (Vec::new(), None);
     let _ = plan.apply_with_subqueries(|plan| {
         if Streams::of(plan).any_live {
             causes.extend(match plan {
@@ -158,7 +158,10 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
                 LogicalPlan::Distinct(_) => Some(Cause::Distinct),
                 LogicalPlan::Sort(_) => Some(Cause::Sort),
                 LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => Some(Cause::Join),
-                LogicalPlan::Window(window) => Some(Cause::Over(over_fault(window))),
+                LogicalPlan::Window(window) => {
+                    over = Some(window.clone());
+                    Some(Cause::Over)
+                }
                 plan if has_subquery(plan) => Some(Cause::Join),
                 _ => None,
             });
@@ -167,7 +170,7 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
     });
     let first = causes.first().copied();
     let cause = (causes.into_iter())
-        .rfind(|cause| matches!(cause, Cause::Join | Cause::Over(_) | Cause::GroupingSets))
+        .rfind(|cause| matches!(cause, Cause::Join | Cause::Over | Cause::GroupingSets))
         .or(first);
     let span = |clause: Option<Range<usize>>| clause.unwrap_or_else(|| query.span.clone());
     match cause {
@@ -198,29 +201,10 @@ pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
             "GROUPING SETS, ROLLUP and CUBE over live streams are not supported yet",
         )
         .help("write one windowed query for each set and join them with UNION ALL"),
-        Some(Cause::Over(OverFault::Start)) => Error::new(
-            ErrorKind::Plan,
-            "this OVER window reaches back to the first row, and a live stream would be kept for ever",
-        )
-        .help("give its frame a start: ORDER BY ts RANGE BETWEEN INTERVAL '1' MINUTE PRECEDING AND CURRENT ROW")
-        .at(span(word(query, "over"))),
-        Some(Cause::Over(OverFault::End)) => Error::new(
-            ErrorKind::Unsupported,
-            "on a live stream, the frame of an OVER window ends with the current row",
-        )
-        .help("write … AND CURRENT ROW, with the time shifted by as much; or run the query over a file")
-        .at(span(word(query, "over"))),
-        Some(Cause::Over(OverFault::Order)) => Error::new(
-            ErrorKind::Plan,
-            "on a live stream, the rows of an OVER window are ordered by the event time alone, ascending",
-        )
-        .help("write OVER (PARTITION BY … ORDER BY ts RANGE BETWEEN …) with the column of WATERMARK FOR")
-        .at(span(word(query, "over"))),
-        Some(Cause::Over(OverFault::Function)) => Error::new(
-            ErrorKind::Unsupported,
-            "this function cannot run in an OVER window on a live stream",
-        )
-        .help("count, sum, avg, min, max, var, stddev, covar, corr, regr, bool_and, bool_or, first_value, last_value and approx_distinct can")
+        Some(Cause::Over) => match over {
+            Some(window) => over_fault::of(&window),
+            None => Error::new(ErrorKind::Unsupported, "this OVER window cannot run"),
+        }
         .at(span(word(query, "over"))),
         None => Error::new(
             ErrorKind::Unsupported,
@@ -256,46 +240,13 @@ fn is_distinct(query: &Query) -> bool {
     }
 }
 
-/// Why no operator runs an OVER window.
-#[derive(Debug, Clone, Copy)]
-enum OverFault {
-    Order,
-    Start,
-    End,
-    Function,
-}
-
-fn over_fault(window: &Window) -> OverFault {
-    let calls = (window.window_expr.iter()).filter_map(|expr| match expr.clone().unalias() {
-        Expr::WindowFunction(function) => Some(function.params),
-        _ => None,
-    });
-    let is_time = |expr: &Expr| {
-        let data_type = expr.get_type(window.input.schema());
-        data_type.is_ok_and(|data_type| matches!(data_type, DataType::Timestamp(..)))
-    };
-    for params in calls {
-        let frame = &params.window_frame;
-        if !matches!(params.order_by.as_slice(), [order] if order.asc && is_time(&order.expr)) {
-            return OverFault::Order;
-        }
-        if frame.start_bound.is_unbounded() {
-            return OverFault::Start;
-        }
-        if frame.end_bound != WindowFrameBound::CurrentRow {
-            return OverFault::End;
-        }
-    }
-    OverFault::Function
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Cause {
     Aggregate,
     Distinct,
     Sort,
     Join,
-    Over(OverFault),
+    Over,
     GroupingSets,
 }
 

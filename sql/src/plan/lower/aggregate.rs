@@ -372,8 +372,17 @@ impl Lowering<'_> {
         }
         let mut args = params.args.clone();
         if native.is_some() {
-            // Literals were given with the call; count(1) counts rows.
-            args.retain(|arg| !matches!(arg, Expr::Literal(value, _) if !value.is_null()));
+            let is_literal =
+                |arg: &Expr| matches!(arg, Expr::Literal(value, _) if !value.is_null());
+            match name.as_str() {
+                // count(1) counts rows.
+                "count" => args.retain(|arg| !is_literal(arg)),
+                // The fraction was given with the call.
+                name if name.contains("percentile") || name.contains("quantile") => {
+                    args.truncate(1);
+                }
+                _ => {}
+            }
         } else {
             let orders = params.order_by.iter().map(|order| order.expr.clone());
             if ordered {

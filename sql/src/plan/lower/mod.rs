@@ -67,6 +67,13 @@ pub struct PlannedStep {
     pub text: String,
 }
 
+impl PlannedStep {
+    /// Whether it computes over the rows around each row: no window closes.
+    pub(super) fn is_over(&self) -> bool {
+        self.operator.name() == "OverAggregate"
+    }
+}
+
 /// Rows that are there when a query starts.
 #[derive(Debug)]
 pub struct PlannedTable {

@@ -65,7 +65,8 @@ impl Lowering<'_> {
         let (order, partition) = (first.order, &first.function.params.partition_by);
         let is_one = (calls.iter())
             .all(|call| call.order == order && call.function.params.partition_by == *partition);
-        if !is_one || !partition.iter().all(is_row_wise) {
+        let is_key = |expr: &Expr| is_row_wise(expr) && !expr.is_volatile();
+        if !is_one || !partition.iter().all(is_key) {
             return Ok(None);
         }
         let Some(input) = self.lower(&window.input)? else {
@@ -260,6 +261,7 @@ fn over_expr<'a>(expr: &'a Expr, schema: &DFSchema) -> Option<OverExpr<'a>> {
             };
             let order = column_place(expr, schema)?;
             let time_type = schema.field(order).data_type();
+            time::time_unit(time_type).ok()?;
             Some(OverExpr {
                 function,
                 order,
