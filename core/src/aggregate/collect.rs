@@ -12,6 +12,7 @@ use arrow::datatypes::DataType;
 use super::fold::Column;
 use super::saved::Saved;
 use super::select::{for_each_row, selected, two};
+use super::slide::SlidingState;
 use super::{AggregateFactory, AggregateState, Rows};
 use crate::error::{Error, Result};
 
@@ -201,6 +202,11 @@ impl<C: Collect> AggregateFactory for CollectFactory<C> {
 
     fn holds_values(&self) -> bool {
         self.0.held_max().is_some()
+    }
+
+    /// A sketch for each row of a frame would be most of its memory, and its time.
+    fn sliding(&self) -> Option<Box<dyn SlidingState>> {
+        None
     }
 }
 

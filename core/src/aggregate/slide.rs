@@ -41,6 +41,10 @@ pub trait SlidingState: Send + Debug {
     /// If more rows leave a frame than it holds, or lengths disagree.
     fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &[Move]) -> Result<ArrayRef>;
 
+    /// How many rows it slides over within some milliseconds: between two steps of so
+    /// many, a query can be stopped.
+    fn step_rows(&self) -> usize;
+
     /// Empties the frame of a key.
     fn clear(&mut self, key: u32);
 

@@ -1,8 +1,7 @@
 //! Frames of aggregates whose partial states lie on the heap: as [`super::stacks`], with a
 //! slot of the aggregate's state for each row.
 
-use arrow::array::{Array, ArrayRef};
-use arrow::compute::concat;
+use arrow::array::ArrayRef;
 
 use super::slide::{Move, SavedFrames, SlidingState, Stretch};
 use super::{AggregateState, Rows};
@@ -11,8 +10,8 @@ use crate::error::{Error, Result};
 /// How many bytes the frames of one such call may take.
 pub(super) const SLIDING_BYTES_MAX: usize = 2 << 30;
 
-/// How many whole frames are put together until they are evaluated.
-const MADE_MAX: usize = 1_024;
+/// Rows of a step: each has two states, and is combined by calls of its own.
+const STEP_ROWS: usize = 1_024;
 
 /// A key's frame, by slots.
 #[derive(Debug, Default)]
@@ -77,15 +76,6 @@ impl Slots {
         Ok(())
     }
 
-    /// The values of slots that are not needed afterwards.
-    fn evaluate(&mut self, made: &mut Vec<u32>, totals: &mut Vec<u32>) -> Result<ArrayRef> {
-        let values = self.state.evaluate(totals)?;
-        self.release(made);
-        made.clear();
-        totals.clear();
-        Ok(values)
-    }
-
     /// A slot of its own for the whole frame.
     fn total(&mut self, frame: &Stacks) -> Result<u32> {
         let total = self.allocate();
@@ -134,9 +124,8 @@ impl SlidingState for SlidingSlots {
             slots: &own,
             ..rows
         })?;
-        let mut values = Vec::new();
-        // Slots of whole frames, and the totals of the rows that are not evaluated yet.
-        let (mut made, mut totals) = (Vec::new(), Vec::new());
+        // Slots of whole frames, and those of the rows.
+        let (mut made, mut totals) = (Vec::new(), Vec::with_capacity(count));
         for stretch in stretches {
             let frame = &mut self.frames[stretch.key as usize];
             let mut peers = 0;
@@ -152,12 +141,10 @@ impl SlidingState for SlidingSlots {
                     totals.extend(std::iter::repeat_n(total, peers));
                     peers = 0;
                 }
-                if made.len() >= MADE_MAX {
-                    values.push(self.slots.evaluate(&mut made, &mut totals)?);
-                }
             }
         }
-        values.push(self.slots.evaluate(&mut made, &mut totals)?);
+        let values = self.slots.state.evaluate(&totals)?;
+        self.slots.release(&made);
         let bytes = self.state_bytes();
         if bytes > SLIDING_BYTES_MAX {
             return Err(Error::Bound {
@@ -166,8 +153,11 @@ impl SlidingState for SlidingSlots {
                 remedy: "shorten the frames, or partition by fewer keys",
             });
         }
-        let values: Vec<&dyn Array> = values.iter().map(|values| &**values).collect();
-        Ok(concat(&values)?)
+        Ok(values)
+    }
+
+    fn step_rows(&self) -> usize {
+        STEP_ROWS
     }
 
     fn clear(&mut self, key: u32) {

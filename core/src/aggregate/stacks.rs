@@ -30,6 +30,9 @@ use super::slide::{Move, SavedFrames, SlidingState, Stretch, by_shards};
 use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::{Error, Result};
 
+/// Rows of a step: many, so that those of a key stand together.
+const STEP_ROWS: usize = 1 << 16;
+
 /// A stack with room for so many times its rows gives it back.
 const ROOM_FACTOR: usize = 4;
 
@@ -166,6 +169,10 @@ impl<F: Fold> SlidingState for SlidingFold<F> {
         let more = by_shards(stretches, &mut self.frames, &mut slots, &work);
         self.held = self.held.strict_add_signed(more);
         Ok(self.fold.evaluate(&slots))
+    }
+
+    fn step_rows(&self) -> usize {
+        STEP_ROWS
     }
 
     fn clear(&mut self, key: u32) {

@@ -25,10 +25,12 @@ use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::window::arena::Arena;
 use crate::window::grid::Grid;
 use crate::window::held::{HeldRows, Waiting};
 use crate::window::rollover::{Rollover, Window};
-use crate::window::store::{Arena, Columns, Keys, Store, column, table};
+use crate::window::store::{Keys, Store};
+use crate::window::tables::{Columns, column, table};
 
 #[derive(Debug)]
 pub(super) struct CountAggregate {

@@ -20,7 +20,8 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME};
 use crate::window::grid::Grid;
 use crate::window::held::{Held, HeldRows, Waiting};
-use crate::window::store::{Keys, column, table};
+use crate::window::store::Keys;
+use crate::window::tables::{column, table};
 
 #[derive(Debug)]
 pub(super) struct CountRows {

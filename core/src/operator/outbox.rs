@@ -11,7 +11,7 @@ use super::{Drain, Output};
 use crate::batch::{Batch, Behind, bytes_of};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::window::store::{column, table};
+use crate::window::tables::{column, table};
 
 /// Small pieces are put together to batches of so many rows.
 pub(crate) const OUTPUT_ROWS: usize = 8_192;

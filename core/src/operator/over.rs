@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use super::counted::admit;
 use super::frame::{field, load_counters, save_counters, select, time_type};
 use super::late::Late;
-use super::outbox::{Outbox, Steps, drain};
+use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, OverSpec};
 use crate::aggregate::slide::{Move, SavedFrames, SlidingState, Stretch};
 use crate::aggregate::{AggregateCall, Rows};
@@ -29,11 +29,8 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME};
 use crate::window::frames::Frames;
 use crate::window::in_time::InTime;
-use crate::window::store::{Keys, column, table};
-
-/// How many rows are given out at once, and those of the last one's time: many of each key
-/// stand together then.
-const STEP_ROWS: usize = 1 << 18;
+use crate::window::store::Keys;
+use crate::window::tables::{column, table};
 
 /// An aggregate call and its frame.
 #[derive(Debug)]
@@ -51,6 +48,8 @@ struct OverAggregate {
     time: usize,
     keeps_untimed: bool,
     lines: Vec<Line>,
+    /// About how many rows are given out at once.
+    step_rows: usize,
     /// Each frame that some call has.
     frames: Vec<Frames>,
     /// After how many ticks a row is in no frame any more; `None` = never.
@@ -105,8 +104,10 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         .collect::<Result<Vec<_>>>()?;
     let reaches = frames.iter().map(Frames::reach);
     let reach = reaches.collect::<Option<Vec<_>>>();
+    let step_rows = lines.iter().map(|line: &Line| line.state.step_rows());
     let schema = Arc::new(Schema::new(fields));
     Ok(Box::new(OverAggregate {
+        step_rows: step_rows.min().unwrap_or(OUTPUT_ROWS),
         schema: schema.clone(),
         time: spec.time,
         keeps_untimed: spec.keeps_untimed,
@@ -166,7 +167,7 @@ impl OverAggregate {
     /// Gives out rows whose turn has come; false if there are none.
     fn give_due(&mut self) -> Result<bool> {
         let before = (!self.ended).then_some(self.watermark);
-        let Some(records) = self.waiting.due(before, STEP_ROWS)? else {
+        let Some(records) = self.waiting.due(before, self.step_rows)? else {
             return Ok(false);
         };
         let values = self.values(&records)?;

@@ -24,9 +24,11 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::window::arena::Arena;
 use crate::window::key_slots::KeySlots;
 use crate::window::session::{Sessions, Touched};
-use crate::window::store::{Arena, Columns, Keys, Store, column, table};
+use crate::window::store::{Keys, Store};
+use crate::window::tables::{Columns, column, table};
 
 #[derive(Debug)]
 pub(super) struct SessionAggregate {

@@ -19,7 +19,8 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::held::{Held, HeldRows};
 use crate::window::session::{Sessions, Touched};
-use crate::window::store::{Columns, Keys, column, table};
+use crate::window::store::Keys;
+use crate::window::tables::{Columns, column, table};
 
 #[derive(Debug)]
 pub(super) struct SessionRows {

@@ -33,11 +33,13 @@ use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, span, ticks};
 use crate::window::WindowKind;
+use crate::window::arena::Arena;
 use crate::window::grid::Grid;
 use crate::window::key_slots::FULL_SHARE;
 use crate::window::lift::{Lifter, Run};
 use crate::window::rollover::{Placed, Rollover, Window};
-use crate::window::store::{Arena, Columns, Keys, Store, column, table};
+use crate::window::store::{Keys, Store};
+use crate::window::tables::{Columns, column, table};
 
 /// The operator of a windowed aggregation.
 ///

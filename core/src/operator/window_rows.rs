@@ -27,7 +27,7 @@ use crate::snapshot::Snapshot;
 use crate::time::{MIN_TIME, ticks, time_unit};
 use crate::window::WindowKind;
 use crate::window::grid::Grid;
-use crate::window::store::{column, table};
+use crate::window::tables::{column, table};
 
 /// The operator of a window function without aggregation.
 ///

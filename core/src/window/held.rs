@@ -345,4 +345,26 @@ mod tests {
         held.release(kept.iter().map(|row| row.2));
         assert_eq!((held.live, held.bytes), (0, 0));
     }
+
+    #[test]
+    fn rows_that_came_in_any_order_leave_in_theirs() {
+        let place = |row| Place { batch: 0, row };
+        let mut rows: Vec<Held> = (0..2_000_u32)
+            .map(|row| (i64::from(row * 7_919 % 500), u64::from(row), place(row)))
+            .collect();
+        let mut waiting = Waiting::default();
+        rows.iter().for_each(|row| waiting.push(*row));
+        rows.sort_unstable();
+        let early = rows.partition_point(|row| row.0 < 100);
+        assert_eq!(waiting.sorted(), rows);
+        assert_eq!(waiting.due(Some(100), 50), rows[..50]);
+        assert_eq!(waiting.due(Some(100), 10_000), rows[50..early]);
+        // All that is left, sorted at once; later rows join it.
+        assert!(waiting.heap.len() >= SORT_ROWS_MIN);
+        assert_eq!(waiting.due(None, 5), rows[early..early + 5]);
+        let first = (-1, 2_000, place(2_000));
+        waiting.push(first);
+        assert_eq!(waiting.due(None, 1), [first]);
+        assert_eq!(waiting.due(None, 10_000), rows[early + 5..]);
+    }
 }

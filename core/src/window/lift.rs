@@ -19,10 +19,11 @@ use std::ops::Range;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
+use super::arena::{Lifted, Line};
 use super::key_slots::{Block, KeySlots};
 use super::rollover::Rollover;
 use super::stages::in_stages;
-use super::store::{Lifted, Line, Store};
+use super::store::Store;
 use crate::error::Result;
 
 /// Rows that one thread looks up at a time.

@@ -7,11 +7,15 @@ pub(crate) mod calendar;
 
 pub(crate) mod frames;
 pub(crate) mod grid;
-pub(crate) mod in_time;
 pub(crate) mod held;
+pub(crate) mod in_time;
 pub(crate) mod key_slots;
 pub(crate) mod session;
 pub(crate) mod stages;
+pub(crate) mod tables;
+
+pub(crate) mod arena;
+
 pub(crate) mod store;
 
 pub(crate) mod rollover;

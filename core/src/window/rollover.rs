@@ -30,9 +30,10 @@
 
 use std::collections::BTreeMap;
 
+use super::arena::Arena;
 use super::grid::Panes;
 use super::key_slots::{Block, KeySlots};
-use super::store::{Arena, Store};
+use super::store::Store;
 use crate::error::{Error, Result};
 
 /// From so many keys on, an emptied pane keeps its table only if it was full.

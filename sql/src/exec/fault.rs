@@ -95,6 +95,9 @@ pub fn data_fault(error: DataFusionError) -> Error {
         return Error::new(ErrorKind::Unsupported, "this form is not supported")
             .help("write it in another way, or compute it in a subquery");
     }
+    if let Some(error) = not_sliding(&sentence) {
+        return error;
+    }
     match kind {
         ErrorKind::Data => match Misfit::of(&sentence) {
             Some(misfit) => misfit.error(),
@@ -102,6 +105,18 @@ pub fn data_fault(error: DataFusionError) -> Error {
         },
         _ => Error::new(kind, sentence),
     }
+}
+
+/// The error of an aggregate that cannot let rows go, in a frame whose start moves.
+fn not_sliding(sentence: &str) -> Option<Error> {
+    let (_, call) = sentence.split_once("`retract_batch` is not implemented: ")?;
+    let name = call.split('(').next().unwrap_or(call);
+    let message = format!("{name}() cannot run in an OVER window whose first row moves");
+    Some(
+        Error::new(ErrorKind::Unsupported, message).help(
+            "let the frame start with the first row (UNBOUNDED PRECEDING), or use a HOP window",
+        ),
+    )
 }
 
 /// Whether a sentence holds a syntax tree or a plan, printed for programmers.

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 
 /// Functions that slide, as users know them.
 const SLIDING: &str = "count, sum, avg, min, max, var, stddev, covar, corr, regr, bool_and, \
-                       bool_or, first_value, last_value and approx_distinct can";
+                       bool_or, first_value and last_value can";
 
 /// What is wrong with an OVER window that was not lowered.
 pub(super) fn of(window: &Window) -> Error {
