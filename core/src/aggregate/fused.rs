@@ -22,10 +22,12 @@ use std::sync::Arc;
 
 use super::fold::{column, fold_rows};
 use super::min_max::FloatKey;
+use super::numbers::{Numbers, Total};
 use super::saved::Saved;
 use super::select::{filtered, for_each_row, selected, two_runs};
 use super::{AggregateCall, AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::Result;
+use crate::kernel::{LaneRecord, Record};
 
 /// How many calls it takes to fuse them: a shared record is larger than one's own.
 const CALLS_MIN: usize = 3;
@@ -55,22 +57,31 @@ impl FusedCall {
     }
 }
 
+/// Into how many groups the rows of a pane fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// There is no key: rows come in runs, which are added lane by lane.
+    One,
+    /// One for each key.
+    Many,
+}
+
 /// Joins calls that can share records; each call is an output of exactly one of the
 /// result.
-pub fn fuse(calls: &[AggregateCall]) -> Vec<FusedCall> {
+pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
     // Calls over a float column, by column and filter.
-    let mut groups: Vec<(usize, Option<usize>, Vec<usize>)> = vec![];
-    let group_of = |groups: &[(usize, Option<usize>, Vec<usize>)], call: &AggregateCall| {
-        (groups.iter()).position(|(column, filter, _)| {
+    let mut shared: Vec<(usize, Option<usize>, Vec<usize>)> = vec![];
+    let group_of = |shared: &[(usize, Option<usize>, Vec<usize>)], call: &AggregateCall| {
+        (shared.iter()).position(|(column, filter, _)| {
             *filter == call.filter && call.args.iter().all(|arg| arg == column)
         })
     };
     for (place, call) in calls.iter().enumerate() {
         let over_floats = !matches!(call.factory.shared(), None | Some(Shared::Count));
         if let (true, [column]) = (over_floats, &call.args[..]) {
-            match group_of(&groups, call) {
-                Some(group) => groups[group].2.push(place),
-                None => groups.push((*column, call.filter, vec![place])),
+            match group_of(&shared, call) {
+                Some(group) => shared[group].2.push(place),
+                None => shared.push((*column, call.filter, vec![place])),
             }
         }
     }
@@ -78,14 +89,14 @@ pub fn fuse(calls: &[AggregateCall]) -> Vec<FusedCall> {
     for (place, call) in calls.iter().enumerate() {
         if call.factory.shared() == Some(Shared::Count)
             && call.args.len() <= 1
-            && let Some(group) = group_of(&groups, call)
+            && let Some(group) = group_of(&shared, call)
         {
-            groups[group].2.push(place);
+            shared[group].2.push(place);
         }
     }
-    groups.retain(|(_, _, places)| places.len() >= CALLS_MIN);
+    shared.retain(|(_, _, places)| places.len() >= CALLS_MIN);
     let alone = (0..calls.len())
-        .filter(|place| !groups.iter().any(|(_, _, places)| places.contains(place)))
+        .filter(|place| !shared.iter().any(|(_, _, places)| places.contains(place)))
         .map(|place| FusedCall {
             factory: calls[place].factory.clone(),
             args: calls[place].args.clone(),
@@ -93,12 +104,15 @@ pub fn fuse(calls: &[AggregateCall]) -> Vec<FusedCall> {
             outputs: vec![place],
         });
     let alone: Vec<FusedCall> = alone.collect();
-    (groups.into_iter())
+    (shared.into_iter())
         .map(|(column, filter, mut outputs)| {
             outputs.sort_unstable();
             let output = |place: &usize| Output::of(&calls[*place]);
             FusedCall {
-                factory: Arc::new(FusedFactory(outputs.iter().filter_map(output).collect())),
+                factory: Arc::new(FusedFactory {
+                    outputs: outputs.iter().filter_map(output).collect(),
+                    groups,
+                }),
                 args: vec![column],
                 filter,
                 outputs,
@@ -134,7 +148,10 @@ impl Output {
 }
 
 #[derive(Debug)]
-struct FusedFactory(Arc<[Output]>);
+struct FusedFactory {
+    outputs: Arc<[Output]>,
+    groups: Groups,
+}
 
 fn fields(outputs: &[Output]) -> Fields {
     (outputs.iter().enumerate())
@@ -146,122 +163,18 @@ impl AggregateFactory for FusedFactory {
     fn create(&self) -> Result<Box<dyn AggregateState>> {
         let is_extreme =
             |output: &Output| matches!(output, Output::Shared(Shared::Min | Shared::Max));
-        Ok(if self.0.iter().any(is_extreme) {
-            Box::new(FusedState::<Whole>::new(self.0.clone()))
-        } else {
-            Box::new(FusedState::<Total>::new(self.0.clone()))
+        let outputs = self.outputs.clone();
+        Ok(match self.groups {
+            Groups::One => Box::new(FusedState::<LaneRecord>::new(outputs)),
+            Groups::Many if self.outputs.iter().any(is_extreme) => {
+                Box::new(FusedState::<Record>::new(outputs))
+            }
+            Groups::Many => Box::new(FusedState::<Total>::new(outputs)),
         })
     }
 
     fn return_type(&self) -> DataType {
-        DataType::Struct(fields(&self.0))
-    }
-}
-
-/// The numbers of one slot.
-trait Record: Copy + Debug + Send + 'static {
-    const EMPTY: Self;
-
-    fn add(&mut self, value: f64);
-
-    /// Adds those of later rows.
-    fn merge(&mut self, later: Self);
-
-    fn total(&self) -> Total;
-
-    fn extremes(&self) -> Extremes;
-
-    fn of(total: Total, extremes: Extremes) -> Self;
-}
-
-/// What `count`, `sum` and `avg` have in common.
-#[derive(Debug, Clone, Copy)]
-struct Total {
-    sum: f64,
-    /// Values that are not NULL.
-    count: u64,
-}
-
-impl Record for Total {
-    const EMPTY: Self = Self { sum: 0.0, count: 0 };
-
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        self.sum += value;
-        self.count += 1;
-    }
-
-    #[inline(always)]
-    fn merge(&mut self, later: Self) {
-        self.sum += later.sum;
-        self.count += later.count;
-    }
-
-    fn total(&self) -> Total {
-        *self
-    }
-
-    fn extremes(&self) -> Extremes {
-        Extremes::EMPTY
-    }
-
-    fn of(total: Total, _: Extremes) -> Self {
-        total
-    }
-}
-
-/// Keys of the total order of floats.
-#[derive(Debug, Clone, Copy)]
-struct Extremes {
-    min: i64,
-    max: i64,
-}
-
-impl Extremes {
-    const EMPTY: Self = Self {
-        min: i64::MAX,
-        max: i64::MIN,
-    };
-}
-
-/// Totals and extremes.
-#[derive(Debug, Clone, Copy)]
-struct Whole {
-    total: Total,
-    extremes: Extremes,
-}
-
-impl Record for Whole {
-    const EMPTY: Self = Self {
-        total: Total::EMPTY,
-        extremes: Extremes::EMPTY,
-    };
-
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        self.total.add(value);
-        let key = Float64Type::key(value);
-        self.extremes.min = self.extremes.min.min(key);
-        self.extremes.max = self.extremes.max.max(key);
-    }
-
-    #[inline(always)]
-    fn merge(&mut self, later: Self) {
-        self.total.merge(later.total);
-        self.extremes.min = self.extremes.min.min(later.extremes.min);
-        self.extremes.max = self.extremes.max.max(later.extremes.max);
-    }
-
-    fn total(&self) -> Total {
-        self.total
-    }
-
-    fn extremes(&self) -> Extremes {
-        self.extremes
-    }
-
-    fn of(total: Total, extremes: Extremes) -> Self {
-        Self { total, extremes }
+        DataType::Struct(fields(&self.outputs))
     }
 }
 
@@ -274,7 +187,7 @@ struct FusedState<R> {
     nulls: Vec<u64>,
 }
 
-impl<R: Record> FusedState<R> {
+impl<R: Numbers> FusedState<R> {
     fn new(outputs: Arc<[Output]>) -> Self {
         Self {
             outputs,
@@ -303,43 +216,42 @@ impl<R: Record> FusedState<R> {
     }
 
     fn output(&self, output: Output, slots: &[u32]) -> ArrayRef {
-        let totals = || (slots.iter()).map(|slot| self.records[*slot as usize].total());
-        let extremes = || (slots.iter()).map(|slot| self.records[*slot as usize].extremes());
+        let records = || (slots.iter()).map(|slot| &self.records[*slot as usize]);
         let floats = |values: ScalarBuffer<f64>| {
             // A window mostly has a value of every key that is in it.
-            let nulls = (totals().any(|total| total.count == 0))
-                .then(|| totals().map(|total| total.count > 0).collect());
+            let nulls = (records().any(|record| record.count() == 0))
+                .then(|| records().map(|record| record.count() > 0).collect());
             Arc::new(Float64Array::new(values, nulls))
         };
         match output {
             Output::Rows => Arc::new(Int64Array::from_iter_values(
-                (slots.iter().zip(totals()))
-                    .map(|(slot, total)| (total.count + self.nulls_of(*slot)) as i64),
+                (slots.iter().zip(records()))
+                    .map(|(slot, record)| (record.count() + self.nulls_of(*slot)) as i64),
             )),
             Output::Shared(Shared::Count) => {
-                column::<Int64Type>(totals().map(|total| total.count as i64))
+                column::<Int64Type>(records().map(|record| record.count() as i64))
             }
-            Output::Shared(Shared::Sum) => floats(totals().map(|total| total.sum).collect()),
+            Output::Shared(Shared::Sum) => floats(records().map(R::sum).collect()),
             Output::Shared(Shared::Avg) => floats(
-                totals()
-                    .map(|total| total.sum / total.count as f64)
+                records()
+                    .map(|record| record.sum() / record.count() as f64)
                     .collect(),
             ),
             Output::Shared(Shared::Min) => floats(
-                extremes()
-                    .map(|extremes| Float64Type::of_key(extremes.min))
+                records()
+                    .map(|record| Float64Type::of_key(record.span()[0]))
                     .collect(),
             ),
             Output::Shared(Shared::Max) => floats(
-                extremes()
-                    .map(|extremes| Float64Type::of_key(extremes.max))
+                records()
+                    .map(|record| Float64Type::of_key(record.span()[1]))
                     .collect(),
             ),
         }
     }
 }
 
-impl<R: Record> AggregateState for FusedState<R> {
+impl<R: Numbers> AggregateState for FusedState<R> {
     fn resize(&mut self, slots: usize) {
         if slots > self.records.len() {
             self.records.resize(slots, R::EMPTY);
@@ -371,16 +283,32 @@ impl<R: Record> AggregateState for FusedState<R> {
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
         let values: &[f64] = rows.args[0].as_primitive::<Float64Type>().values();
         let selection = selected(&rows, &rows.args[..1]);
-        fold_rows(
-            &mut self.records,
-            rows.slots,
-            &values,
-            selection.as_ref(),
-            R::add,
-        );
+        match &selection {
+            None => R::add_rows(&mut self.records, rows.slots, values),
+            Some(_) => fold_rows(
+                &mut self.records,
+                rows.slots,
+                &values,
+                selection.as_ref(),
+                R::add,
+            ),
+        }
         if self.outputs.contains(&Output::Rows) {
             self.count_nulls(&rows);
         }
+        Ok(())
+    }
+
+    fn update_run(&mut self, slot: u32, rows: Rows<'_>) -> Result<()> {
+        let selection = selected(&rows, &rows.args[..1]);
+        if selection.is_some() {
+            return self.update(Rows {
+                slots: &vec![slot; rows.times.len()],
+                ..rows
+            });
+        }
+        let values: &[f64] = rows.args[0].as_primitive::<Float64Type>().values();
+        R::add_run(&mut self.records[slot as usize], values);
         Ok(())
     }
 
@@ -427,37 +355,34 @@ impl<R: Record> AggregateState for FusedState<R> {
     }
 
     fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let totals = || (slots.iter()).map(|slot| self.records[*slot as usize].total());
-        let extremes = || (slots.iter()).map(|slot| self.records[*slot as usize].extremes());
-        Ok(vec![
-            column::<Float64Type>(totals().map(|total| total.sum)),
-            column::<UInt64Type>(totals().map(|total| total.count)),
-            column::<Int64Type>(extremes().map(|extremes| extremes.min)),
-            column::<Int64Type>(extremes().map(|extremes| extremes.max)),
-            column::<UInt64Type>(slots.iter().map(|slot| self.nulls_of(*slot))),
-        ])
+        let records = || (slots.iter()).map(|slot| &self.records[*slot as usize]);
+        let sums = (0..R::SUMS)
+            .map(|sum| column::<Float64Type>(records().map(|record| record.sums()[sum])));
+        Ok(sums
+            .chain([
+                column::<UInt64Type>(records().map(R::count)),
+                column::<Int64Type>(records().map(|record| record.span()[0])),
+                column::<Int64Type>(records().map(|record| record.span()[1])),
+                column::<UInt64Type>(slots.iter().map(|slot| self.nulls_of(*slot))),
+            ])
+            .collect())
     }
 
     fn load(&mut self, slots: &[u32], columns: &[ArrayRef]) -> Result<()> {
-        let saved = Saved::new(columns, 5, slots.len())?;
-        let sum = saved.values::<Float64Type>(0)?;
-        let count = saved.values::<UInt64Type>(1)?;
-        let min = saved.values::<Int64Type>(2)?;
-        let max = saved.values::<Int64Type>(3)?;
-        let nulls = saved.values::<UInt64Type>(4)?;
+        let saved = Saved::new(columns, R::SUMS + 4, slots.len())?;
+        let sums = (0..R::SUMS)
+            .map(|sum| saved.values::<Float64Type>(sum))
+            .collect::<Result<Vec<_>>>()?;
+        let count = saved.values::<UInt64Type>(R::SUMS)?;
+        let least = saved.values::<Int64Type>(R::SUMS + 1)?;
+        let greatest = saved.values::<Int64Type>(R::SUMS + 2)?;
+        let nulls = saved.values::<UInt64Type>(R::SUMS + 3)?;
         if nulls.iter().any(|nulls| *nulls > 0) {
             self.nulls.resize(self.records.len(), 0);
         }
         for (row, slot) in slots.iter().enumerate() {
-            let total = Total {
-                sum: sum[row],
-                count: count[row],
-            };
-            let extremes = Extremes {
-                min: min[row],
-                max: max[row],
-            };
-            self.records[*slot as usize] = R::of(total, extremes);
+            let sums: Vec<f64> = sums.iter().map(|sums| sums[row]).collect();
+            self.records[*slot as usize] = R::of(&sums, count[row], [least[row], greatest[row]]);
             if let Some(of_slot) = self.nulls.get_mut(*slot as usize) {
                 *of_slot = nulls[row];
             }

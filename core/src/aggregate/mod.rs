@@ -52,6 +52,8 @@ mod quantile;
 
 mod sketch;
 
+mod numbers;
+
 pub mod fused;
 pub mod registry;
 
@@ -102,6 +104,19 @@ pub trait AggregateState: Send + Debug {
     /// # Errors
     /// On data that the aggregate refuses, or when a named limit is reached.
     fn update(&mut self, rows: Rows<'_>) -> Result<()>;
+
+    /// As [`AggregateState::update`], where all rows go to one slot.
+    ///
+    /// - `rows.slots`: none.
+    ///
+    /// # Errors
+    /// As [`AggregateState::update`].
+    fn update_run(&mut self, slot: u32, rows: Rows<'_>) -> Result<()> {
+        self.update(Rows {
+            slots: &vec![slot; rows.times.len()],
+            ..rows
+        })
+    }
 
     /// Combines slot `from[i]` into slot `into[i]`, for each `i` in order. `into[i]`
     /// holds the earlier rows of the two; `from[i]` keeps its state.

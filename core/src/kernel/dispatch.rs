@@ -8,8 +8,10 @@ use super::bits::Bits;
 use super::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
+use super::record::{LaneRecord, Record};
 use super::reference::{Frame, Summary};
-use super::{reduce, sliding};
+use super::words::{FIND_ROWS, WordTable};
+use super::{grouped, reduce, sliding, strings};
 use crate::error::{Error, Result};
 
 /// The environment variable that forces a level.
@@ -20,9 +22,9 @@ pub const LEVEL_VARIABLE: &str = "WINDROW_SIMD";
 pub enum Level {
     /// Those that every processor of the target has.
     Baseline,
-    /// 256 bits.
+    /// 256 bits: AVX2, BMI1 and BMI2.
     Avx2,
-    /// 512 bits: AVX-512 F, BW, DQ and VL.
+    /// 512 bits: those of [`Level::Avx2`] and AVX-512 F, BW, DQ and VL.
     Avx512,
 }
 
@@ -44,10 +46,15 @@ impl Level {
         match self {
             Self::Baseline => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("bmi1")
+                    && is_x86_feature_detected!("bmi2")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                is_x86_feature_detected!("avx512f")
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
@@ -165,12 +172,12 @@ macro_rules! kernels {
             #[doc = concat!("As [`", stringify!($name), "`], at this level.")]
             pub fn $name(self, $($argument: $kind),*) $(-> $result)? {
                 #[cfg(target_arch = "x86_64")]
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]
                 fn avx512($($argument: $kind),*) $(-> $result)? {
                     $room::$name::<Avx512>($($argument),*)
                 }
                 #[cfg(target_arch = "x86_64")]
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,bmi1,bmi2")]
                 fn avx2($($argument: $kind),*) $(-> $result)? {
                     $room::$name::<Avx2>($($argument),*)
                 }
@@ -233,6 +240,47 @@ kernels! {
     /// # Panics
     /// If lengths disagree.
     summarize_f64(values: &[f64], validity: Option<Bits<'_>>) -> Option<Summary> = reduce;
+
+    /// Adds rows to the records of their slots, in row order.
+    ///
+    /// - `slots`, `values`: `[rows]`.
+    ///
+    /// # Panics
+    /// If lengths disagree, or a slot has no record.
+    add_rows(records: &mut [Record], slots: &[u32], values: &[f64]) = grouped;
+
+    /// Adds rows to one record, in row order.
+    add_run(record: &mut LaneRecord, values: &[f64]) = grouped;
+
+    /// The ids of strings in a table, for up to [`FIND_ROWS`] rows; how many are listed in
+    /// `further`: those whose string is not the one in the first slot for its hash, or is
+    /// longer than [`super::SHORT_LEN_MAX`], or so near to the end of the buffer that it
+    /// cannot be told. Their ids mean nothing.
+    ///
+    /// - `values`: the bytes; `offsets`: `[rows + 1]`, where each begins and the last ends.
+    /// - `ids`: `[rows]`.
+    ///
+    /// # Panics
+    /// If lengths disagree, or there are more rows.
+    find_short(
+        values: &[u8],
+        offsets: &[i32],
+        table: WordTable<'_>,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS]
+    ) -> usize = strings;
+
+    /// As [`find_short`], with offsets of 64 bits.
+    ///
+    /// # Panics
+    /// As there.
+    find_short_large(
+        values: &[u8],
+        offsets: &[i64],
+        table: WordTable<'_>,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS]
+    ) -> usize = strings;
 
     /// For each row, the sum of it and the `width - 1` rows before it.
     ///

@@ -7,6 +7,8 @@
 //! All methods are `inline(always)`: they become part of the shim that names the
 //! processor's features, and instructions of one level never meet another.
 
+use super::words::{Further, WordTable};
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +31,25 @@ pub(super) trait Backend {
 
     /// Whether there is an instruction that compares 64-bit integers.
     const COMPARES_I64: bool;
+
+    /// A least and a greatest number, and one more.
+    #[inline(always)]
+    fn widen([least, greatest]: [i64; 2], value: i64) -> [i64; 2] {
+        [least.min(value), greatest.max(value)]
+    }
+
+    /// Looks up the first strings, if it can do so faster than a plain loop; the first row
+    /// that is left. See [`super::reference::find_short`].
+    #[inline(always)]
+    fn find_eights(
+        _values: &[u8],
+        _offsets: &[i32],
+        _table: WordTable<'_>,
+        _ids: &mut [u32],
+        _further: &mut Further<'_>,
+    ) -> usize {
+        0
+    }
 }
 
 /// Eight numbers of one type.

@@ -57,6 +57,13 @@ pub(super) fn max_f64<B: Backend>(values: &[f64], validity: Option<Bits<'_>>) ->
     Some(reduce::<B, true, false, true>(values, validity)?.max)
 }
 
+/// The least and the greatest of [`reference::summarize_f64`].
+#[inline(always)]
+pub(super) fn min_and_max<B: Backend>(values: &[f64]) -> Option<(f64, f64)> {
+    let summary = reduce::<B, true, true, true>(values, None)?;
+    Some((summary.min, summary.max))
+}
+
 /// As [`reference::summarize_f64`], in one pass.
 #[inline(always)]
 pub(super) fn summarize_f64<B: Backend>(

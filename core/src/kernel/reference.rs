@@ -17,6 +17,8 @@ use std::ops::Range;
 
 use super::bits::Bits;
 use super::order::{key, of_key, usual};
+use super::record::{LaneRecord, Record};
+use super::words::{SHORT_LEN_MAX, WORD_LEN, WordTable, hash_word, short_word};
 
 /// Rows of a block of a reduction.
 pub const BLOCK_ROWS: usize = 256;
@@ -62,6 +64,49 @@ impl Frame {
 /// The least and the greatest.
 pub fn min_max_i64(values: &[i64]) -> Option<(i64, i64)> {
     Some((*values.iter().min()?, *values.iter().max()?))
+}
+
+/// Adds each row to the record of its slot, in row order.
+pub fn add_rows(records: &mut [Record], slots: &[u32], values: &[f64]) {
+    for (slot, value) in slots.iter().zip(values) {
+        let record = &mut records[*slot as usize];
+        record.sum += value;
+        record.count += 1;
+        record.span[0] = record.span[0].min(key(*value));
+        record.span[1] = record.span[1].max(key(*value));
+    }
+}
+
+/// Adds rows to one record, in row order.
+pub fn add_run(record: &mut LaneRecord, values: &[f64]) {
+    for value in values {
+        record.sums[(record.count % LANES as u64) as usize] += value;
+        record.count += 1;
+        record.span[0] = record.span[0].min(key(*value));
+        record.span[1] = record.span[1].max(key(*value));
+    }
+}
+
+/// Looks up strings: the id in the first slot for each row's hash; lists the rows whose
+/// string is not that id's, and how many they are.
+pub fn find_short(strings: &[&[u8]], table: WordTable<'_>) -> (Vec<u32>, Vec<usize>) {
+    let home = |string: &&[u8]| {
+        let mut window = [0; WORD_LEN];
+        let len = string.len().min(SHORT_LEN_MAX);
+        window[..len].copy_from_slice(&string[..len]);
+        let word = short_word(u128::from_le_bytes(window), len);
+        (
+            word,
+            table.slots[(hash_word(table.secret, word) >> table.shift) as usize],
+        )
+    };
+    let ids: Vec<u32> = strings.iter().map(|string| home(string).1).collect();
+    let further = (0..strings.len()).filter(|&row| {
+        let (word, id) = home(&strings[row]);
+        strings[row].len() > SHORT_LEN_MAX || table.words.get(id as usize) != Some(&word)
+    });
+    let further = further.collect();
+    (ids, further)
 }
 
 /// Count, sum, min and max.

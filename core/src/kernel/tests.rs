@@ -4,7 +4,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{BLOCK_ROWS, Bits, Frame, Kernels, NARROW_ROWS, Summary, reference};
+use super::{
+    BLOCK_ROWS, Bits, FIND_ROWS, Frame, Kernels, LaneRecord, NARROW_ROWS, Record, SHORT_LEN_MAX,
+    Summary, WordTable, hash_word, reference, short_word,
+};
 
 /// Values that a float may be wrong about, among others.
 fn float() -> impl Strategy<Value = f64> {
@@ -404,4 +407,142 @@ fn frames_of_equal_times_hold_each_other() {
 #[should_panic(expected = "one bit for each row")]
 fn a_bitmap_of_another_length_is_a_bug() {
     super::sum_f64(&[1.0, 2.0], Some(Bits::new(&[3], 0, 1)));
+}
+
+/// Of partial sums, every NaN is as good as another.
+fn sum_bits(sums: &[f64]) -> Vec<u64> {
+    let usual = |sum: &f64| if sum.is_nan() { f64::NAN } else { *sum };
+    bits(sums.iter().map(usual))
+}
+
+fn record_bits(record: &Record) -> (Vec<u64>, u64, [i64; 2]) {
+    (sum_bits(&[record.sum]), record.count, record.span)
+}
+
+fn lane_bits(record: &LaneRecord) -> (Vec<u64>, u64, [i64; 2]) {
+    (sum_bits(&record.sums), record.count, record.span)
+}
+
+/// Strings of all lengths around those that are words, few of each, so that they repeat.
+fn strings() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let string = (0..SHORT_LEN_MAX + 4, 0..9_u8).prop_map(|(len, fill)| {
+        let mut string = vec![fill; len];
+        if let Some(last) = string.last_mut() {
+            *last = u8::MAX - fill;
+        }
+        string
+    });
+    vec(string, 0..=FIND_ROWS)
+}
+
+/// Puts words into a table of at least twice as many slots, each at its home or behind it.
+fn filled_table(words: &[u128], secret: [u64; 3], shift: u32) -> Vec<u32> {
+    let mut slots = vec![u32::MAX; 1 << (u64::BITS - shift)];
+    for (id, word) in words.iter().enumerate() {
+        let mut at = (hash_word(secret, *word) >> shift) as usize;
+        while slots[at] != u32::MAX {
+            at = (at + 1) % slots.len();
+        }
+        slots[at] = id as u32;
+    }
+    slots
+}
+
+proptest! {
+    #[test]
+    fn rows_are_added_to_their_records(
+        values in floats(700),
+        groups in prop_oneof![Just(1_u32), 1..40_u32],
+        seed in any::<u32>(),
+    ) {
+        let slots: Vec<u32> = (0..values.len() as u32)
+            .map(|row| row.wrapping_mul(seed | 1).rotate_left(7) % groups)
+            .collect();
+        let mut expected = vec![Record::EMPTY; groups as usize];
+        reference::add_rows(&mut expected, &slots, &values);
+        for kernels in Kernels::available() {
+            let mut records = vec![Record::EMPTY; groups as usize];
+            kernels.add_rows(&mut records, &slots, &values);
+            for (record, expected) in records.iter().zip(&expected) {
+                prop_assert_eq!(record_bits(record), record_bits(expected), "{}", kernels.level());
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_added_lane_by_lane_however_it_is_cut(
+        values in floats(3_000),
+        cuts in vec(0..3_000_usize, 0..4),
+    ) {
+        let mut expected = LaneRecord::EMPTY;
+        reference::add_run(&mut expected, &values);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(values.len())).collect();
+        cuts.extend([0, values.len()]);
+        cuts.sort_unstable();
+        for kernels in Kernels::available() {
+            let mut record = LaneRecord::EMPTY;
+            for cut in cuts.windows(2) {
+                kernels.add_run(&mut record, &values[cut[0]..cut[1]]);
+            }
+            prop_assert_eq!(lane_bits(&record), lane_bits(&expected), "{}", kernels.level());
+        }
+    }
+
+    #[test]
+    fn strings_are_found_in_a_table(
+        rows in strings(),
+        known in 0..FIND_ROWS,
+        secret in any::<[u64; 3]>(),
+        crowded in any::<bool>(),
+        behind in 0..20_usize,
+    ) {
+        let secret = [secret[0], secret[1], secret[2] | 1];
+        let word = |string: &Vec<u8>| {
+            let mut window = [0; 16];
+            window[..string.len()].copy_from_slice(string);
+            short_word(u128::from_le_bytes(window), string.len())
+        };
+        let mut words: Vec<u128> = (rows.iter().take(known))
+            .filter(|string| string.len() <= SHORT_LEN_MAX)
+            .map(word)
+            .collect();
+        words.sort_unstable();
+        words.dedup();
+        let shift = u64::BITS - if crowded { 9 } else { 13 };
+        let slots = filled_table(&words, secret, shift);
+        let table = WordTable { secret, slots: &slots, shift, words: &words };
+
+        let strings: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+        let (expected, mut missed) = reference::find_short(&strings, table);
+        let mut values: Vec<u8> = rows.concat();
+        values.extend(vec![0xA5; behind]);
+        let mut end = 0;
+        let offsets: Vec<i32> = (std::iter::once(0))
+            .chain(rows.iter().map(|string| {
+                end += string.len() as i32;
+                end
+            }))
+            .collect();
+        // What is so near to the end that no whole window is there cannot be told.
+        missed.extend((0..rows.len()).filter(|&row| offsets[row] as usize + 16 > values.len()));
+        missed.sort_unstable();
+        missed.dedup();
+        let large: Vec<i64> = offsets.iter().map(|&offset| offset.into()).collect();
+        for kernels in Kernels::available() {
+            for is_large in [false, true] {
+                let (mut ids, mut further) = (vec![7; rows.len()], [0; FIND_ROWS]);
+                let count = match is_large {
+                    false => kernels.find_short(&values, &offsets, table, &mut ids, &mut further),
+                    true => {
+                        kernels.find_short_large(&values, &large, table, &mut ids, &mut further)
+                    }
+                };
+                let further: Vec<usize> = further[..count].iter().map(|&row| row as usize).collect();
+                prop_assert_eq!(&further, &missed, "{}", kernels.level());
+                for row in (0..rows.len()).filter(|row| !missed.contains(row)) {
+                    prop_assert_eq!(ids[row], expected[row], "{}", kernels.level());
+                }
+            }
+        }
+    }
 }

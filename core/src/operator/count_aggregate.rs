@@ -21,6 +21,7 @@ use super::frame::{Bounds, Frame, load_counters, save_counters, select};
 use super::late::Late;
 use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use crate::aggregate::fused::Groups;
 use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -91,7 +92,7 @@ impl CountAggregate {
             partition_keys: Keys::new(&types[..count], spec.keys[..count].to_vec())?,
             store: Store {
                 keys: Keys::new(&types, spec.keys)?,
-                arena: Arena::new(spec.aggregates)?,
+                arena: Arena::new(spec.aggregates, Groups::Many)?,
             },
             partitions: Vec::new(),
             live: 0,

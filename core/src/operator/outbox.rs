@@ -16,6 +16,10 @@ use crate::window::tables::{column, table};
 /// Small pieces are put together to batches of so many rows.
 pub(crate) const OUTPUT_ROWS: usize = 8_192;
 
+/// A piece of so many rows is a batch of its own: to copy it would cost more than it
+/// spares those who take it.
+const PIECE_ROWS_MAX: usize = 512;
+
 /// Rows, then a watermark, then the end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -41,6 +45,9 @@ impl Outbox {
 
     /// Adds rows that are on time.
     pub(crate) fn push(&mut self, records: RecordBatch) -> Result<()> {
+        if records.num_rows() >= PIECE_ROWS_MAX {
+            return self.push_batch(Batch::on_time(records));
+        }
         if records.num_rows() > 0 {
             self.piece_rows += records.num_rows();
             self.pieces.push(records);

@@ -20,6 +20,7 @@ use super::frame::{Bounds, Frame, behind_unannounced, load_counters, save_counte
 use super::late::Late;
 use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use crate::aggregate::fused;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -95,7 +96,7 @@ impl SessionAggregate {
         Ok(Self {
             store: Store {
                 keys: Keys::new(&types, spec.keys)?,
-                arena: Arena::new(spec.aggregates)?,
+                arena: Arena::new(spec.aggregates, fused::Groups::Many)?,
             },
             partitions,
             sessions: Sessions::new(gap),

@@ -28,6 +28,7 @@ use super::late::Late;
 use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
 use super::session_aggregate::SessionAggregate;
 use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use crate::aggregate::fused::Groups;
 use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -85,9 +86,13 @@ impl WindowAggregate {
         let types: Vec<_> = (spec.keys.iter())
             .map(|&key| spec.input.field(key).data_type().clone())
             .collect();
+        let groups = match spec.keys.is_empty() {
+            true => Groups::One,
+            false => Groups::Many,
+        };
         let store = Store {
             keys: Keys::new(&types, spec.keys)?,
-            arena: Arena::new(spec.aggregates)?,
+            arena: Arena::new(spec.aggregates, groups)?,
         };
         Ok(Self {
             rollover: Rollover::new(grid.panes(), &store.arena),

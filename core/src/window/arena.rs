@@ -1,13 +1,14 @@
 //! The partial states of an operator's aggregates.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use rayon::prelude::*;
 
 use super::key_slots::Block;
 use super::tables::Columns;
-use crate::aggregate::fused::{FusedCall, fuse};
+use crate::aggregate::fused::{FusedCall, Groups, fuse};
 use crate::aggregate::{AggregateCall, AggregateState, Rows};
 use crate::error::Result;
 
@@ -38,8 +39,8 @@ fn block_len(keys: usize) -> u32 {
 }
 
 impl Arena {
-    pub(crate) fn new(calls: Vec<AggregateCall>) -> Result<Self> {
-        let calls = fuse(&calls);
+    pub(crate) fn new(calls: Vec<AggregateCall>, groups: Groups) -> Result<Self> {
+        let calls = fuse(&calls, groups);
         let states = (calls.iter())
             .map(|call| call.factory.create())
             .collect::<Result<_>>()?;
@@ -170,6 +171,30 @@ impl Arena {
         }
     }
 
+    /// Lifts runs of rows, each into one slot: the rows up to the given end, from the end
+    /// of the run before.
+    pub(crate) fn update_runs(
+        &mut self,
+        records: &RecordBatch,
+        lifted: &Lifted<'_>,
+        runs: &[(u32, usize)],
+    ) -> Result<()> {
+        let mut lines = self.lines(records);
+        let update = |line: &mut Line<'_>| {
+            let mut first = 0;
+            runs.iter().try_for_each(|&(slot, end)| {
+                line.update_run(lifted, first..end, slot)?;
+                first = end;
+                Ok(())
+            })
+        };
+        if lifted.len() >= PARALLEL_ROWS_MIN && lines.len() > 1 {
+            lines.par_iter_mut().try_for_each(update)
+        } else {
+            lines.iter_mut().try_for_each(update)
+        }
+    }
+
     /// The states, each with what it takes of a batch.
     pub(crate) fn lines<'a>(&'a mut self, records: &'a RecordBatch) -> Vec<Line<'a>> {
         self.make_room();
@@ -290,17 +315,34 @@ impl Line<'_> {
                 first_ordinal: rows.first_ordinal,
             });
         }
+        self.update_some(rows, first..first + slots.len(), |state, rows| {
+            state.update(Rows { slots, ..rows })
+        })
+    }
+
+    /// Adds rows to one slot.
+    fn update_run(&mut self, rows: &Lifted<'_>, range: Range<usize>, slot: u32) -> Result<()> {
+        self.update_some(rows, range, |state, rows| state.update_run(slot, rows))
+    }
+
+    fn update_some(
+        &mut self,
+        rows: &Lifted<'_>,
+        range: Range<usize>,
+        update: impl FnOnce(&mut dyn AggregateState, Rows<'_>) -> Result<()>,
+    ) -> Result<()> {
         let args: Vec<ArrayRef> = (self.args.iter())
-            .map(|arg| arg.slice(first, slots.len()))
+            .map(|arg| arg.slice(range.start, range.len()))
             .collect();
-        let filter = self.filter.map(|filter| filter.slice(first, slots.len()));
-        self.state.update(Rows {
-            slots,
+        let filter = (self.filter).map(|filter| filter.slice(range.start, range.len()));
+        let rows = Rows {
+            slots: &[],
             args: &args,
             filter: filter.as_ref(),
-            times: &rows.times[first..first + slots.len()],
-            first_ordinal: rows.first_ordinal + first as u64,
-        })
+            times: &rows.times[range.clone()],
+            first_ordinal: rows.first_ordinal + range.start as u64,
+        };
+        update(self.state.as_mut(), rows)
     }
 }
 
@@ -362,12 +404,15 @@ mod tests {
     #[test]
     fn room_grows_seldom_and_never_by_much_at_once() {
         let rooms = Rooms::default();
-        let mut arena = Arena::new(vec![AggregateCall {
-            factory: Arc::new(rooms.clone()),
-            args: vec![],
-            filter: None,
-            field: Arc::new(Field::new("rooms", DataType::Int64, true)),
-        }])
+        let mut arena = Arena::new(
+            vec![AggregateCall {
+                factory: Arc::new(rooms.clone()),
+                args: vec![],
+                filter: None,
+                field: Arc::new(Field::new("rooms", DataType::Int64, true)),
+            }],
+            Groups::Many,
+        )
         .expect("it has states");
         let (batches, slots) = (1_000, 1_000);
         for _ in 0..batches {

@@ -97,6 +97,11 @@ impl KeySlots {
         self.keys.len() >= BLOCK_KEYS_MIN && self.keys.len() * FULL_SHARE >= bound
     }
 
+    /// Whether it has a block in which each of `bound` keys has come.
+    pub(crate) fn is_complete(&self, bound: usize) -> bool {
+        self.block.is_some() && self.keys.len() == bound
+    }
+
     /// Gives an empty pane a block.
     pub(crate) fn reserve(&mut self, block: Block) {
         debug_assert!(self.is_empty() && self.block.is_none());

@@ -16,6 +16,7 @@
 //! on the number of threads nor on how the stream was cut into batches.
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
 
@@ -36,6 +37,9 @@ const PARALLEL_ROWS_MIN: usize = 16 * 1024;
 /// by step before parts are tried again.
 const STEPWISE_BATCHES: u32 = 4;
 
+/// Rows without a key are added run by run where runs are at least so long, on average.
+const RUN_ROWS_MIN: usize = 64;
+
 /// Rows of one pane, from the end of the run before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
@@ -50,8 +54,44 @@ pub(crate) struct Run {
 pub(crate) struct Lifter {
     ids: Vec<u32>,
     slots: Vec<u32>,
+    buffers: Buffers,
     /// How many batches are to go step by step.
     stepwise: u32,
+}
+
+/// Slots of parts, to be filled again.
+#[derive(Debug, Default)]
+struct Buffers(Mutex<Vec<Vec<u32>>>);
+
+/// The slots of a part, given back when they are dropped.
+struct Lent<'a> {
+    slots: Vec<u32>,
+    to: &'a Buffers,
+}
+
+/// How many parts' slots are kept from batch to batch.
+const BUFFERS_MAX: usize = 64;
+
+impl Buffers {
+    fn lend(&self, rows: usize) -> Lent<'_> {
+        let mut slots = self.held().pop().unwrap_or_default();
+        slots.resize(rows, 0);
+        Lent { slots, to: self }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Vec<u32>>> {
+        // Whatever happened to whoever held it, what is in it is as good as new.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut held = self.to.held();
+        if held.len() < BUFFERS_MAX {
+            held.push(std::mem::take(&mut self.slots));
+        }
+    }
 }
 
 /// The keys that have come to a pane with a block.
@@ -95,6 +135,9 @@ impl Lifter {
     ) -> Result<()> {
         let rows = times.len();
         let lifted = store.arena.number(times);
+        if store.keys.is_one() && runs.len() * RUN_ROWS_MIN <= rows {
+            return self.lift_runs(records, &lifted, runs, rollover, store);
+        }
         let is_stepwise = !store.arena.takes_parts() || self.stepwise > 0;
         self.stepwise = self.stepwise.saturating_sub(1);
         let columns = store.keys.columns(records);
@@ -102,7 +145,10 @@ impl Lifter {
         let mut alone = 0;
         while next < rows {
             if !is_stepwise {
-                next = staged(next, records, &columns, &lifted, runs, rollover, store)?;
+                let buffers = &self.buffers;
+                next = staged(
+                    next, records, &columns, &lifted, runs, buffers, rollover, store,
+                )?;
             }
             if next < rows {
                 let end = match is_stepwise {
@@ -118,6 +164,25 @@ impl Lifter {
             self.stepwise = STEPWISE_BATCHES;
         }
         Ok(())
+    }
+
+    /// Adds rows without a key: each run goes to one slot.
+    fn lift_runs(
+        &mut self,
+        records: &RecordBatch,
+        lifted: &Lifted<'_>,
+        runs: &[Run],
+        rollover: &mut Rollover,
+        store: &mut Store,
+    ) -> Result<()> {
+        store.keys.intern_columns(&[], 1, &mut self.ids)?;
+        self.slots.clear();
+        for run in runs {
+            rollover.place(run.place, &self.ids, store, &mut self.slots);
+        }
+        let ends = runs.iter().map(|run| run.end);
+        let runs: Vec<(u32, usize)> = self.slots.iter().copied().zip(ends).collect();
+        store.arena.update_runs(records, lifted, &runs)
     }
 
     /// Adds rows among which there may be new keys.
@@ -149,12 +214,17 @@ impl Lifter {
 
 /// Adds the rows from `first` on by parts, as far as all keys are known. The first row
 /// that is left.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a part of a batch is many things"
+)]
 fn staged(
     first: usize,
     records: &RecordBatch,
     columns: &[ArrayRef],
     lifted: &Lifted<'_>,
     runs: &[Run],
+    buffers: &Buffers,
     rollover: &mut Rollover,
     store: &mut Store,
 ) -> Result<usize> {
@@ -168,14 +238,15 @@ fn staged(
     let (keys, panes) = (&store.keys, &*rollover);
     let prepare = |part: usize| {
         let rows = part_rows(part);
-        let mut slots = vec![0; rows.len()];
-        let is_known = keys.find(columns, rows.start, &mut slots)
+        let mut lent = buffers.lend(rows.len());
+        let slots = &mut lent.slots;
+        let is_known = keys.find(columns, rows.start, slots)
             && within(runs, &rows)
                 .all(|(place, range)| panes.pane(place).look_up(&mut slots[range]));
-        is_known.then_some(slots)
+        is_known.then_some(lent)
     };
-    let fold = |fold: &mut Fold<'_>, part: usize, slots: &Vec<u32>| {
-        let rows = part_rows(part);
+    let fold = |fold: &mut Fold<'_>, part: usize, lent: &Lent<'_>| {
+        let (rows, slots) = (part_rows(part), &lent.slots);
         match fold {
             Fold::State(line) => line.update(lifted, rows.start, slots)?,
             Fold::Arrivals(arrivals) => {

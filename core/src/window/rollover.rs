@@ -76,6 +76,14 @@ pub(crate) struct Window {
     block: Option<Block>,
 }
 
+impl Window {
+    /// Takes over the keys and slots of one pane.
+    fn take(&mut self, pane: &KeySlots) {
+        self.keys.extend_from_slice(pane.keys());
+        self.slots.extend_from_slice(pane.slots());
+    }
+}
+
 /// Where a row goes whose pane has been combined into others.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
@@ -290,8 +298,7 @@ impl Rollover {
             Panes::Hop { size: 1, .. } => {
                 let place = self.live.get(&(end - 1)).copied();
                 let pane = &self.pool[place.expect("the window has rows") as usize];
-                window.keys.extend_from_slice(pane.keys());
-                window.slots.extend_from_slice(pane.slots());
+                window.take(pane);
             }
             Panes::Hop { size, .. } if !self.folds => {
                 self.put_together(end - size, &mut window, store)?;
@@ -318,8 +325,7 @@ impl Rollover {
                     self.prefix_block = block;
                 }
                 self.extend_prefix(block.max(closed), end, store)?;
-                window.keys.extend_from_slice(self.prefix.keys());
-                window.slots.extend_from_slice(self.prefix.slots());
+                window.take(&self.prefix);
             }
         }
         self.closed = end;
@@ -446,19 +452,20 @@ impl Rollover {
     /// Puts a window together from a suffix and the prefix. Only keys in both need a
     /// slot of their own.
     fn unite(&mut self, suffix: Option<u32>, window: &mut Window, store: &mut Store) -> Result<()> {
+        let bound = store.keys.bound();
         let Some(suffix) = suffix.map(|place| &self.pool[place as usize]) else {
-            window.keys.extend_from_slice(self.prefix.keys());
-            window.slots.extend_from_slice(self.prefix.slots());
+            window.take(&self.prefix);
             return Ok(());
         };
-        window.keys.extend_from_slice(suffix.keys());
-        window.slots.extend_from_slice(suffix.slots());
+        window.take(suffix);
         if self.prefix.is_empty() {
             return Ok(());
         }
         if let (Some(first), Some(second)) = (suffix.block(), self.prefix.block()) {
-            let later = self.prefix.keys().iter().copied();
-            (window.keys).extend(later.filter(|key| suffix.get(*key).is_none()));
+            if !suffix.is_complete(bound) {
+                let later = self.prefix.keys().iter().copied();
+                (window.keys).extend(later.filter(|key| suffix.get(*key).is_none()));
+            }
             let len = first.len.max(second.len);
             let block = store.arena.allocate_block(len as usize);
             window.block = Some(block);

@@ -46,6 +46,11 @@ impl Keys {
         self.intern_columns(&self.columns(records), records.num_rows(), ids)
     }
 
+    /// Whether there is no key column: all rows have one key.
+    pub(crate) fn is_one(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// The key columns of the operator's input.
     pub(crate) fn columns(&self, records: &RecordBatch) -> Vec<ArrayRef> {
         (self.columns.iter())

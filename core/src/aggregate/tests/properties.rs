@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::model::{self, Row, Value};
 use super::*;
 use crate::aggregate::AggregateCall;
-use crate::aggregate::fused::fuse;
+use crate::aggregate::fused::{Groups, fuse};
 
 const SLOTS: u32 = 6;
 
@@ -346,7 +346,9 @@ proptest! {
         for case in cases() {
             run(&case, &steps);
         }
-        for filter in [None, Some(1)] {
+        for (filter, groups) in [
+            (None, Groups::Many), (Some(1), Groups::Many), (None, Groups::One), (Some(1), Groups::One),
+        ] {
             let fused = fuse(&[
                 summary("count", &[], filter),
                 summary("count", &[0], filter),
@@ -354,7 +356,7 @@ proptest! {
                 summary("avg", &[0], filter),
                 summary("min", &[0], filter),
                 summary("max", &[0], filter),
-            ]);
+            ], groups);
             assert_eq!(fused.len(), 1);
             let expected = [
                 model::count, model::count_x, model::sum, model::avg, model::min, model::max,
@@ -387,7 +389,7 @@ fn calls_over_one_column_and_filter_are_fused() {
         summary("min", &[0], Some(2)),
         summary("count", &[1], None),
     ];
-    let fused = fuse(&calls);
+    let fused = fuse(&calls, Groups::Many);
     let outputs: Vec<&[usize]> = fused.iter().map(|call| &call.outputs[..]).collect();
     assert_eq!(outputs, [&[0, 2, 4][..], &[1], &[3], &[5], &[6]]);
     assert_eq!((&fused[0].args[..], fused[0].filter), (&[0][..], None));

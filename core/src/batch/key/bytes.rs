@@ -16,11 +16,7 @@
 use super::hash::{Seed, Slots};
 use super::table::Table;
 use crate::error::{Error, Result};
-
-const WORD_LEN: usize = 16;
-
-/// The longest string of any bytes that is a word.
-const SHORT_LEN_MAX: usize = WORD_LEN - 1;
+use crate::kernel::{SHORT_LEN_MAX, WORD_LEN, WordTable, hash_word, short_word};
 
 /// The last byte of the word of a long string.
 const LONG: u8 = u8::MAX;
@@ -28,19 +24,9 @@ const LONG: u8 = u8::MAX;
 /// The longest string that is taken in.
 const KEY_LEN_MAX: usize = u32::MAX as usize;
 
-/// `MASKS[n]` keeps the first `n` bytes of a little-endian window of 16.
-const MASKS: [u128; WORD_LEN] = {
-    let mut masks = [0; WORD_LEN];
-    let mut len = 0;
-    while len < WORD_LEN {
-        masks[len] = (1 << (8 * len)) - 1;
-        len += 1;
-    }
-    masks
-};
-
 /// What is compared of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
 pub(super) struct Word(u128);
 
 impl Word {
@@ -50,7 +36,7 @@ impl Word {
     /// The first `len` bytes of a little-endian window, at most 15.
     #[inline(always)]
     fn short(window: u128, len: usize) -> Self {
-        Self((window & MASKS[len]) | ((len as u128) << (u128::BITS - u8::BITS)))
+        Self(short_word(window, len))
     }
 
     fn long(hash: u64, len: usize) -> Self {
@@ -129,8 +115,8 @@ impl<'a> ByteKey<'a> {
 #[derive(Debug)]
 pub(super) struct ByteTable {
     slots: Slots,
-    /// `[ids]`: [`Word::NONE`] if the id is not in use.
-    words: Vec<Word>,
+    /// `[ids]`: the [`Word`] of each; [`Word::NONE`] if the id is not in use.
+    words: Vec<u128>,
     /// `[ids]`: where a long string begins in the arena; no longer than it needs to be.
     starts: Vec<usize>,
     arena: Vec<u8>,
@@ -152,31 +138,43 @@ impl ByteTable {
         }
     }
 
-    /// How long the key of an id in use is.
-    pub(super) fn len(&self, id: u32) -> usize {
-        self.words[id as usize].len()
+    fn word_of(&self, id: u32) -> Word {
+        Word(self.words[id as usize])
+    }
+
+    /// What is needed to look short strings up.
+    pub(super) fn as_words(&self) -> WordTable<'_> {
+        WordTable {
+            secret: self.slots.seed.words(),
+            slots: self.slots.ids(),
+            shift: self.slots.shift(),
+            words: &self.words,
+        }
     }
 
     /// Appends the key of an id in use.
     pub(super) fn append(&self, id: u32, bytes: &mut Vec<u8>) {
-        let word = self.words[id as usize];
+        let word = self.word_of(id);
         if word.is_long() {
             bytes.extend_from_slice(self.long(id));
         } else {
-            bytes.extend_from_slice(&word.0.to_le_bytes()[..word.len()]);
+            // A whole word is one store; what is not the key's is cut off again.
+            let end = bytes.len() + word.len();
+            bytes.extend_from_slice(&word.0.to_le_bytes());
+            bytes.truncate(end);
         }
     }
 
     /// The bytes of a long string.
     fn long(&self, id: u32) -> &[u8] {
         let start = self.starts[id as usize];
-        &self.arena[start..start + self.words[id as usize].len()]
+        &self.arena[start..start + self.word_of(id).len()]
     }
 
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
         for id in 0..self.starts.len() {
-            let word = self.words[id];
+            let word = Word(self.words[id]);
             if word.is_long() && word != Word::NONE {
                 let start = arena.len();
                 arena.extend_from_slice(self.long(id as u32));
@@ -190,7 +188,7 @@ impl ByteTable {
 
 #[inline(always)]
 fn hash_of(seed: Seed, word: Word) -> u64 {
-    seed.mix(word.0 as u64, (word.0 >> u64::BITS) as u64)
+    hash_word(seed.words(), word.0)
 }
 
 impl Table for ByteTable {
@@ -213,12 +211,12 @@ impl Table for ByteTable {
     #[inline(always)]
     fn is(&self, id: u32, word: Word) -> bool {
         // Of a long string its bytes are to be looked at.
-        (self.words.get(id as usize) == Some(&word)) & !word.is_long()
+        (self.words.get(id as usize) == Some(&word.0)) & !word.is_long()
     }
 
     fn find(&self, word: Word, key: ByteKey<'_>) -> u32 {
         self.slots.find(hash_of(self.slots.seed, word), |id| {
-            self.words[id as usize] == word
+            self.words[id as usize] == word.0
                 && match key {
                     ByteKey::Short(_) => true,
                     ByteKey::Long(bytes) => self.long(id) == bytes,
@@ -242,18 +240,21 @@ impl Table for ByteTable {
             self.arena.extend_from_slice(bytes);
         }
         if self.words.len() <= at {
-            self.words.resize(at + 1, Word::NONE);
+            self.words.resize(at + 1, Word::NONE.0);
         }
-        self.words[at] = self.word(key);
+        self.words[at] = self.word(key).0;
         let (seed, words) = (self.slots.seed, &self.words);
-        (self.slots).insert(id, |id| hash_of(seed, words[id as usize]));
+        (self.slots).insert(id, |id| hash_of(seed, Word(words[id as usize])));
         Ok(())
     }
 
     fn remove(&mut self, id: u32) {
         let (seed, words) = (self.slots.seed, &self.words);
-        (self.slots).remove(id, |id| hash_of(seed, words[id as usize]));
-        let word = std::mem::replace(&mut self.words[id as usize], Word::NONE);
+        (self.slots).remove(id, |id| hash_of(seed, Word(words[id as usize])));
+        let word = Word(std::mem::replace(
+            &mut self.words[id as usize],
+            Word::NONE.0,
+        ));
         if word.is_long() {
             self.garbage += word.len();
         }
@@ -268,12 +269,12 @@ impl Table for ByteTable {
             self.compact();
         }
         let (seed, words) = (self.slots.seed, &self.words);
-        (self.slots).shrink(|id| hash_of(seed, words[id as usize]));
+        (self.slots).shrink(|id| hash_of(seed, Word(words[id as usize])));
     }
 
     fn bytes(&self) -> usize {
         self.slots.bytes()
-            + self.words.capacity() * size_of::<Word>()
+            + self.words.capacity() * size_of::<u128>()
             + self.starts.capacity() * size_of::<usize>()
             + self.arena.capacity()
     }

@@ -15,6 +15,7 @@ use super::code::{Code, CodeTable, Codes, Numbers};
 use super::table::{Column, Keyed, Table};
 use crate::batch::types::with_numbers;
 use crate::error::{Error, Result};
+use crate::kernel::{FIND_ROWS, WordTable, find_short, find_short_large};
 
 /// Whether columns of this type are keys of a [`CodeTable`].
 pub(super) fn is_code(data_type: &DataType) -> bool {
@@ -123,7 +124,43 @@ struct Strings<'a, O> {
     values: &'a [u8],
 }
 
-impl<O: OffsetSizeTrait> Column<ByteTable> for Strings<'_, O> {
+/// Offsets of strings, of 32 or 64 bits.
+trait Offset: OffsetSizeTrait {
+    /// As [`find_short`].
+    fn find_short(
+        values: &[u8],
+        offsets: &[Self],
+        table: WordTable<'_>,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS],
+    ) -> usize;
+}
+
+impl Offset for i32 {
+    fn find_short(
+        values: &[u8],
+        offsets: &[Self],
+        table: WordTable<'_>,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS],
+    ) -> usize {
+        find_short(values, offsets, table, ids, further)
+    }
+}
+
+impl Offset for i64 {
+    fn find_short(
+        values: &[u8],
+        offsets: &[Self],
+        table: WordTable<'_>,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS],
+    ) -> usize {
+        find_short_large(values, offsets, table, ids, further)
+    }
+}
+
+impl<O: Offset> Column<ByteTable> for Strings<'_, O> {
     #[inline(always)]
     fn key(&self, row: usize) -> ByteKey<'_> {
         let (start, end) = (self.offsets[row], self.offsets[row + 1]);
@@ -134,6 +171,18 @@ impl<O: OffsetSizeTrait> Column<ByteTable> for Strings<'_, O> {
     fn keys(&self, rows: Range<usize>) -> impl Iterator<Item = ByteKey<'_>> {
         let bounds = self.offsets[rows.start..=rows.end].array_windows();
         bounds.map(|&[start, end]| ByteKey::new(self.values, start.as_usize(), end.as_usize()))
+    }
+
+    #[inline(always)]
+    fn find_likely(
+        &self,
+        table: &ByteTable,
+        first: usize,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS],
+    ) -> usize {
+        let offsets = &self.offsets[first..=first + ids.len()];
+        O::find_short(self.values, offsets, table.as_words(), ids, further)
     }
 }
 
@@ -174,7 +223,10 @@ impl Column<ByteTable> for Fixed<'_> {
 
 /// Runs a task on a column for which [`is_bytes`] holds.
 pub(super) fn with_bytes(column: &dyn Array, task: impl Task<ByteTable>) -> Result<bool> {
-    fn strings<T: ByteArrayType>(column: &dyn Array, task: impl Task<ByteTable>) -> Result<bool> {
+    fn strings<T: ByteArrayType<Offset: Offset>>(
+        column: &dyn Array,
+        task: impl Task<ByteTable>,
+    ) -> Result<bool> {
         let column = column.as_bytes::<T>();
         let strings = Strings {
             offsets: column.value_offsets(),
@@ -254,27 +306,23 @@ fn gather<O: OffsetSizeTrait>(
     keyed: &Keyed<ByteTable>,
     ids: &[u32],
 ) -> Result<GenericBinaryArray<O>> {
-    let len = |id: u32| {
-        if keyed.is_null(id) {
-            0
-        } else {
-            keyed.table.len(id)
-        }
-    };
-    let total: usize = ids.iter().map(|&id| len(id)).sum();
-    if O::from_usize(total).is_none() {
-        return Err(Error::invalid(format!(
-            "the keys of {} rows take {total} bytes, more than one column of this type holds",
-            ids.len()
-        )));
-    }
-    let mut values = Vec::with_capacity(total);
+    const WORD_LEN_MEAN: usize = 16;
+    let mut values = Vec::with_capacity(ids.len() * WORD_LEN_MEAN);
+    let mut offsets = Vec::with_capacity(ids.len() + 1);
+    offsets.push(O::zero());
     for &id in ids {
         if !keyed.is_null(id) {
             keyed.table.append(id, &mut values);
         }
+        let end = O::from_usize(values.len()).ok_or_else(|| {
+            Error::invalid(format!(
+                "the keys of {} rows take more bytes than one column of this type holds",
+                ids.len()
+            ))
+        })?;
+        offsets.push(end);
     }
-    let offsets = OffsetBuffer::from_lengths(ids.iter().map(|&id| len(id)));
+    let offsets = OffsetBuffer::new(offsets.into());
     let nulls = nulls_of(keyed, ids);
     Ok(GenericBinaryArray::try_new(offsets, values.into(), nulls)?)
 }

@@ -21,7 +21,7 @@ pub(super) const NO_ID: u32 = u32::MAX;
 /// The secret of one table. Keys come from outside: whoever knew the hash could send
 /// keys that all fall into one slot. Ids do not depend on it, so neither do results.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seed(u64, u64);
+pub(super) struct Seed(u64, u64, u64);
 
 impl Seed {
     pub(super) fn random() -> Self {
@@ -32,7 +32,12 @@ impl Seed {
             hasher.finish()
         };
         // An odd multiplier maps no two codes to one product.
-        Self(word(0), word(1) | 1)
+        Self(word(0), word(1) | 1, word(2))
+    }
+
+    /// The secret as kernels take it.
+    pub(super) fn words(self) -> [u64; 3] {
+        [self.0, self.2, self.1]
     }
 
     /// Hashes two words.
@@ -117,6 +122,16 @@ impl Slots {
     pub(super) fn at_home(&self, hash: u64) -> u32 {
         let mask = self.ids.len() - 1;
         self.ids[(hash >> self.shift) as usize & mask]
+    }
+
+    /// All slots; the top bits of a hash say where to look first.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// What a hash is shifted right by to be the place where to look first.
+    pub(super) fn shift(&self) -> u32 {
+        self.shift
     }
 
     /// Adds an id that is not in the table. `hash_of` gives the hash of every id in it.

@@ -17,12 +17,10 @@ use rayon::prelude::*;
 use super::hash::NO_ID;
 use super::ids::Ids;
 use crate::error::Result;
+use crate::kernel::FIND_ROWS;
 
 /// Rows that one thread looks up at a time.
 pub(super) const MORSEL_ROWS: usize = 8 * 1024;
-
-/// Rows between two looks at those that were not found at once.
-const BLOCK_ROWS: usize = 256;
 
 /// From so many rows on, sharing the work costs less than it gains.
 const PARALLEL_ROWS_MIN: usize = 16 * 1024;
@@ -75,6 +73,36 @@ pub(super) trait Column<T: Table>: Sync {
     #[inline(always)]
     fn keys(&self, rows: Range<usize>) -> impl Iterator<Item = T::Key<'_>> {
         rows.map(|row| self.key(row))
+    }
+
+    /// Fills `ids` with what is most likely the id of each row from `first` on, none of
+    /// which is NULL, and lists in `further` those that are to be looked up once more;
+    /// gives their number.
+    ///
+    /// - `ids`: `[rows]`, no more than [`FIND_ROWS`].
+    #[inline(always)]
+    fn find_likely(
+        &self,
+        table: &T,
+        first: usize,
+        ids: &mut [u32],
+        further: &mut [u32; FIND_ROWS],
+    ) -> usize {
+        let mut words = [T::Word::default(); FIND_ROWS];
+        let words = &mut words[..ids.len()];
+        let keys = self.keys(first..first + ids.len());
+        for (word, key) in words.iter_mut().zip(keys) {
+            *word = table.word(key);
+        }
+        for (word, id) in words.iter().zip(&mut *ids) {
+            *id = table.likely(*word);
+        }
+        let mut count = 0;
+        for (i, (word, id)) in words.iter().zip(ids).enumerate() {
+            further[count % FIND_ROWS] = i as u32;
+            count += usize::from(!table.is(*id, *word));
+        }
+        count
     }
 }
 
@@ -149,44 +177,32 @@ impl<T: Table> Keyed<T> {
         // foresee: short loops take no branch on it and list those that were not, for
         // another that looks further.
         let mut missed = false;
-        let mut further = [0_u32; BLOCK_ROWS];
-        let mut words = [T::Word::default(); BLOCK_ROWS];
-        for (block, ids) in ids.chunks_mut(BLOCK_ROWS).enumerate() {
-            let first = first + block * BLOCK_ROWS;
-            let words = &mut words[..ids.len()];
-            let mut count = 0;
-            match nulls {
-                None => {
-                    let keys = column.keys(first..first + ids.len());
-                    for (word, key) in words.iter_mut().zip(keys) {
-                        *word = self.table.word(key);
-                    }
-                    for (word, id) in words.iter().zip(&mut *ids) {
-                        *id = self.table.likely(*word);
-                    }
-                    for (i, (word, id)) in words.iter().zip(&mut *ids).enumerate() {
-                        further[count & (BLOCK_ROWS - 1)] = i as u32;
-                        count += usize::from(!self.table.is(*id, *word));
-                    }
-                }
+        let mut further = [0; FIND_ROWS];
+        for (block, ids) in ids.chunks_mut(FIND_ROWS).enumerate() {
+            let first = first + block * FIND_ROWS;
+            let count = match nulls {
+                None => column.find_likely(&self.table, first, ids, &mut further),
                 Some(nulls) => {
-                    for (i, (word, id)) in words.iter_mut().zip(&mut *ids).enumerate() {
+                    let mut count = 0;
+                    for (i, id) in ids.iter_mut().enumerate() {
                         if nulls.is_null(first + i) {
                             *id = self.null;
                             missed |= *id == NO_ID;
                             continue;
                         }
-                        *word = self.table.word(column.key(first + i));
-                        *id = self.table.likely(*word);
-                        further[count & (BLOCK_ROWS - 1)] = i as u32;
-                        count += usize::from(!self.table.is(*id, *word));
+                        let word = self.table.word(column.key(first + i));
+                        *id = self.table.likely(word);
+                        further[count % FIND_ROWS] = i as u32;
+                        count += usize::from(!self.table.is(*id, word));
                     }
+                    count
                 }
-            }
+            };
             for &i in &further[..count] {
-                let i = i as usize;
-                ids[i] = self.table.find(words[i], column.key(first + i));
-                missed |= ids[i] == NO_ID;
+                let key = column.key(first + i as usize);
+                let id = self.table.find(self.table.word(key), key);
+                ids[i as usize] = id;
+                missed |= id == NO_ID;
             }
         }
         missed

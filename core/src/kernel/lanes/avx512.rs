@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
+use super::super::words::avx512::find_eights;
+use super::super::words::{Further, WordTable};
 use super::{Backend, FloatLanes, LANES, Lanes, Mask};
 
 /// AVX-512 F, BW, DQ and VL. Its methods run only inside shims that enable these.
@@ -19,13 +21,6 @@ pub(in super::super) struct I64x8(__m512i);
 #[derive(Clone, Copy)]
 pub(in super::super) struct Mask8(__mmask8);
 
-impl Backend for Avx512 {
-    type F64 = F64x8;
-    type I64 = I64x8;
-
-    const COMPARES_I64: bool = true;
-}
-
 /// An expression of instructions.
 macro_rules! simd {
     ($instructions:expr) => {
@@ -34,6 +29,34 @@ macro_rules! simd {
         // touches memory, and arrays of numbers are of the size of their lanes. It buys the rows "avx512" of `benches/kernel.rs`.
         unsafe { $instructions }
     };
+}
+
+impl Backend for Avx512 {
+    type F64 = F64x8;
+    type I64 = I64x8;
+
+    const COMPARES_I64: bool = true;
+
+    #[inline(always)]
+    fn widen(span: [i64; 2], value: i64) -> [i64; 2] {
+        simd!({
+            let span = transmute::<[i64; 2], __m128i>(span);
+            let value = _mm_set1_epi64x(value);
+            let least = _mm_min_epi64(span, value);
+            transmute::<__m128i, [i64; 2]>(_mm_mask_max_epi64(least, 0b10, span, value))
+        })
+    }
+
+    #[inline(always)]
+    fn find_eights(
+        values: &[u8],
+        offsets: &[i32],
+        table: WordTable<'_>,
+        ids: &mut [u32],
+        further: &mut Further<'_>,
+    ) -> usize {
+        find_eights(values, offsets, table, ids, further)
+    }
 }
 
 /// The lanes in which `lane & half` is set.
