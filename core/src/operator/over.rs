@@ -13,15 +13,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
-use arrow::datatypes::{FieldRef, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::{
+    FieldRef, Float64Type, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type,
+};
 use rayon::prelude::*;
 
 use super::counted::admit;
 use super::frame::{field, load_counters, save_counters, select, time_type};
 use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::outbox::{Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, OverSpec};
-use crate::aggregate::slide::{Move, SavedFrames, SlidingState, Stretch};
+use crate::aggregate::slide::{Moves, SavedFrames, SlidingState, Stretch};
+use crate::aggregate::slide_floats::{Group, Places, SavedFloats, group};
 use crate::aggregate::{AggregateCall, Rows};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -36,10 +39,23 @@ use crate::window::tables::{column, table};
 #[derive(Debug)]
 struct Line {
     call: AggregateCall,
+    /// Its place among the calls.
+    place: usize,
     state: Box<dyn SlidingState>,
     /// Its place in [`OverAggregate::frames`].
     frames: usize,
 }
+
+/// Calls over floats that share their frames.
+#[derive(Debug)]
+struct FloatLine {
+    group: Group,
+    /// Its place in [`OverAggregate::frames`].
+    frames: usize,
+}
+
+/// Rows of a step, if no call asks for fewer: many, so that those of a key stand together.
+const STEP_ROWS: usize = 1 << 16;
 
 #[derive(Debug)]
 struct OverAggregate {
@@ -47,7 +63,9 @@ struct OverAggregate {
     schema: SchemaRef,
     time: usize,
     keeps_untimed: bool,
+    calls: usize,
     lines: Vec<Line>,
+    float_lines: Vec<FloatLine>,
     /// About how many rows are given out at once.
     step_rows: usize,
     /// Each frame that some call has.
@@ -77,26 +95,36 @@ struct OverAggregate {
 pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
     time_type(&spec.input, spec.time)?;
     let mut fields: Vec<FieldRef> = spec.input.fields().to_vec();
-    let (mut lines, mut frames) = (Vec::new(), Vec::new());
+    let mut frames: Vec<Frames> = Vec::new();
+    let mut calls = Vec::new();
     for over in spec.calls {
-        let call = over.call;
-        for &column in call.args.iter().chain(&call.filter) {
+        for &column in over.call.args.iter().chain(&over.call.filter) {
             field(&spec.input, column)?;
+        }
+        let place = (frames.iter()).position(|frames| frames.kind() == over.frame);
+        let place = place.unwrap_or_else(|| {
+            frames.push(Frames::new(over.frame));
+            frames.len() - 1
+        });
+        fields.push(over.call.field.clone());
+        calls.push((over.call, place));
+    }
+    let float_lines = float_lines(&calls, frames.len());
+    let count = calls.len();
+    let mut lines = Vec::new();
+    for (place, (call, frames)) in calls.into_iter().enumerate() {
+        if (float_lines.iter()).any(|line| line.group.calls.contains(&place)) {
+            continue;
         }
         let state = call
             .factory
             .sliding()
             .ok_or_else(|| Error::invalid(format!("{} has no sliding state", call.field.name())))?;
-        let place = (frames.iter()).position(|frames: &Frames| frames.kind() == over.frame);
-        let place = place.unwrap_or_else(|| {
-            frames.push(Frames::new(over.frame));
-            frames.len() - 1
-        });
-        fields.push(call.field.clone());
         lines.push(Line {
             call,
+            place,
             state,
-            frames: place,
+            frames,
         });
     }
     let types = (spec.keys.iter())
@@ -107,11 +135,13 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
     let step_rows = lines.iter().map(|line: &Line| line.state.step_rows());
     let schema = Arc::new(Schema::new(fields));
     Ok(Box::new(OverAggregate {
-        step_rows: step_rows.min().unwrap_or(OUTPUT_ROWS),
+        step_rows: step_rows.min().unwrap_or(STEP_ROWS),
         schema: schema.clone(),
         time: spec.time,
         keeps_untimed: spec.keeps_untimed,
+        calls: count,
         lines,
+        float_lines,
         frames,
         reach: reach.map(|reaches| reaches.into_iter().max().unwrap_or(0)),
         keys: Keys::new(&types, spec.keys)?,
@@ -128,39 +158,102 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
     }))
 }
 
-/// The places of rows in order of their keys, rows of one key in their order, and where
-/// each key stands.
-fn by_key(owners: &[u32], bound: usize) -> (Vec<u32>, Vec<Stretch>) {
-    let mut order: Vec<u32> = (0..owners.len() as u32).collect();
-    if bound <= owners.len() {
+/// The calls that share frames, each with the place of its frame among so many.
+fn float_lines(calls: &[(AggregateCall, usize)], frames: usize) -> Vec<FloatLine> {
+    let of = |frames: usize| {
+        let calls: Vec<(usize, &AggregateCall)> = (calls.iter().enumerate())
+            .filter(|(_, (_, place))| *place == frames)
+            .map(|(place, (call, _))| (place, call))
+            .collect();
+        let groups = group(&calls).into_iter();
+        groups.map(move |group| FloatLine { group, frames })
+    };
+    (0..frames).flat_map(of).collect()
+}
+
+/// Rows in order of their keys, rows of one key in their order.
+#[derive(Debug)]
+struct ByKey {
+    /// `[rows]`: the row at each place.
+    order: Vec<u32>,
+    /// `[rows]`: the place of each row.
+    places: Vec<u32>,
+    /// Where each key stands.
+    stretches: Vec<Stretch>,
+}
+
+impl ByKey {
+    /// Rows by the ids of their keys, each below `bound`.
+    fn new(owners: &[u32], bound: usize) -> Self {
+        if bound > 2 * owners.len() {
+            return Self::sparse(owners);
+        }
         // A stable counting sort.
-        let mut starts = vec![0u32; bound + 1];
+        let mut next = vec![0u32; bound];
         for &owner in owners {
-            starts[owner as usize + 1] += 1;
+            next[owner as usize] += 1;
         }
-        for key in 0..bound {
-            starts[key + 1] += starts[key];
+        let mut stretches = Vec::new();
+        let mut start = 0;
+        for (key, next) in next.iter_mut().enumerate() {
+            let rows = *next as usize;
+            *next = start as u32;
+            if rows > 0 {
+                stretches.push(Stretch {
+                    key: key as u32,
+                    rows: start..start + rows,
+                });
+                start += rows;
+            }
         }
-        for (row, &owner) in owners.iter().enumerate() {
-            let start = &mut starts[owner as usize];
-            order[*start as usize] = row as u32;
-            *start += 1;
+        let place = |owner: &u32| {
+            let next = &mut next[*owner as usize];
+            *next += 1;
+            *next - 1
+        };
+        let places: Vec<u32> = owners.iter().map(place).collect();
+        let mut order = vec![0; owners.len()];
+        for (row, place) in (0..).zip(&places) {
+            order[*place as usize] = row;
         }
-    } else {
+        Self {
+            order,
+            places,
+            stretches,
+        }
+    }
+
+    /// As [`ByKey::new`], for few rows of many keys.
+    fn sparse(owners: &[u32]) -> Self {
+        let mut order: Vec<u32> = (0..owners.len() as u32).collect();
         order.sort_unstable_by_key(|&row| (owners[row as usize], row));
-    }
-    let mut stretches: Vec<Stretch> = Vec::new();
-    for (place, &row) in order.iter().enumerate() {
-        let key = owners[row as usize];
-        match stretches.last_mut() {
-            Some(stretch) if stretch.key == key => stretch.rows.end = place + 1,
-            _ => stretches.push(Stretch {
-                key,
-                rows: place..place + 1,
-            }),
+        let mut places = vec![0; owners.len()];
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (place, &row) in order.iter().enumerate() {
+            places[row as usize] = place as u32;
+            let key = owners[row as usize];
+            match stretches.last_mut() {
+                Some(stretch) if stretch.key == key => stretch.rows.end = place + 1,
+                _ => stretches.push(Stretch {
+                    key,
+                    rows: place..place + 1,
+                }),
+            }
+        }
+        Self {
+            order,
+            places,
+            stretches,
         }
     }
-    (order, stretches)
+
+    /// Where rows go; `None` if they stand so already.
+    fn places(&self) -> Option<Places<'_>> {
+        (self.stretches.len() > 1).then_some(Places {
+            order: &self.order,
+            places: &self.places,
+        })
+    }
 }
 
 impl OverAggregate {
@@ -180,28 +273,62 @@ impl OverAggregate {
 
     /// The values of the calls for rows in order of time.
     fn values(&mut self, records: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let rows = records.num_rows();
         let mut owners = Vec::new();
         self.keys.intern(records, &mut owners)?;
-        let (order, stretches) = by_key(&owners, self.keys.bound());
+        let by_key = ByKey::new(&owners, self.keys.bound());
         let times = self.waiting.times(records)?;
-        let times: Vec<i64> = order.iter().map(|&row| times[row as usize]).collect();
-        let moves: Vec<Vec<Move>> = (self.frames.iter_mut())
-            .map(|frames| frames.moves(&times, &stretches))
-            .collect();
-
-        // Rows of one key stand in their order already.
-        let is_sorted = stretches.len() == 1;
-        let mut places = vec![0u32; rows];
-        for (place, &row) in order.iter().enumerate() {
-            places[row as usize] = place as u32;
-        }
-        let (order, places) = (UInt32Array::from(order), UInt32Array::from(places));
-        let moved = |column: &ArrayRef, order: &UInt32Array| -> Result<ArrayRef> {
-            match is_sorted {
-                true => Ok(column.clone()),
-                false => Ok(take(column, order, None)?),
+        let times = match by_key.places() {
+            None => times,
+            Some(Places { order, .. }) => order.iter().map(|row| times[*row as usize]).collect(),
+        };
+        let moves: Vec<Moves> = (self.frames.iter_mut())
+            .map(|frames| frames.moves(&times, &by_key.stretches))
+            .collect::<Result<_>>()?;
+        let mut values: Vec<Option<ArrayRef>> = vec![None; self.calls];
+        for line in &mut self.float_lines {
+            let group = &mut line.group;
+            let rows = Rows {
+                slots: &[],
+                args: &[records.column(group.column).clone()],
+                filter: (group.filter).map(|filter| records.column(filter).as_boolean()),
+                times: &[],
+                first_ordinal: self.ordinal,
+            };
+            let moves = &moves[line.frames];
+            let columns = (group.state).slide(rows, by_key.places(), &by_key.stretches, moves);
+            for (call, column) in group.calls.iter().zip(columns) {
+                values[*call] = Some(column);
             }
+        }
+        for (call, column) in self.line_values(records, &by_key, &times, &moves)? {
+            values[call] = Some(column);
+        }
+        self.ordinal += records.num_rows() as u64;
+        self.note(&times, &by_key.stretches);
+        let values = values.into_iter();
+        Ok(values
+            .map(|column| column.expect("each call has a line"))
+            .collect())
+    }
+
+    /// The values of the calls that have frames of their own. `times`, `moves`: by key.
+    fn line_values(
+        &mut self,
+        records: &RecordBatch,
+        by_key: &ByKey,
+        times: &[i64],
+        moves: &[Moves],
+    ) -> Result<Vec<(usize, ArrayRef)>> {
+        if self.lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places = by_key.places().map(|Places { order, places }| {
+            let column = |places: &[u32]| UInt32Array::from(places.to_vec());
+            (column(order), column(places))
+        });
+        let sorted = |column: &ArrayRef| match &places {
+            Some((order, _)) => take(column, order, None),
+            None => Ok(column.clone()),
         };
         let mut used: Vec<usize> = (self.lines.iter())
             .flat_map(|line| line.call.args.iter().chain(&line.call.filter))
@@ -209,29 +336,30 @@ impl OverAggregate {
             .collect();
         used.sort_unstable();
         used.dedup();
-        let sorted = (used.par_iter())
-            .map(|&column| Ok((column, moved(records.column(column), &order)?)))
+        let columns = (used.par_iter())
+            .map(|&column| Ok((column, sorted(records.column(column))?)))
             .collect::<Result<BTreeMap<usize, ArrayRef>>>()?;
-        let slots = vec![0; rows];
+        let slots = vec![0; records.num_rows()];
         let first_ordinal = self.ordinal;
-        let slide = |line: &mut Line| -> Result<ArrayRef> {
+        let slide = |line: &mut Line| -> Result<(usize, ArrayRef)> {
             let args: Vec<ArrayRef> = (line.call.args.iter())
-                .map(|arg| sorted[arg].clone())
+                .map(|arg| columns[arg].clone())
                 .collect();
             let rows = Rows {
                 slots: &slots,
                 args: &args,
-                filter: line.call.filter.map(|filter| sorted[&filter].as_boolean()),
-                times: &times,
+                filter: line.call.filter.map(|filter| columns[&filter].as_boolean()),
+                times,
                 first_ordinal,
             };
-            let values = (line.state).slide(rows, &stretches, &moves[line.frames])?;
-            moved(&values, &places)
+            let values = (line.state).slide(rows, &by_key.stretches, &moves[line.frames])?;
+            let values = match &places {
+                Some((_, places)) => take(&values, places, None)?,
+                None => values,
+            };
+            Ok((line.place, values))
         };
-        let values = (self.lines.par_iter_mut().map(slide)).collect::<Result<Vec<_>>>()?;
-        self.ordinal += rows as u64;
-        self.note(&times, &stretches);
-        Ok(values)
+        self.lines.par_iter_mut().map(slide).collect()
     }
 
     /// Notes until when keys have rows in their frames.
@@ -273,6 +401,7 @@ impl OverAggregate {
             self.lasts[key as usize] = None;
             self.frames.iter_mut().for_each(|frames| frames.clear(key));
             (self.lines.iter_mut()).for_each(|line| line.state.clear(key));
+            (self.float_lines.iter_mut()).for_each(|line| line.group.state.clear(key));
         }
         self.keys.release(&gone);
     }
@@ -344,14 +473,21 @@ impl Operator for OverAggregate {
         let lines: usize = (self.lines.iter())
             .map(|line| line.state.state_bytes())
             .sum();
+        let floats: usize = (self.float_lines.iter())
+            .map(|line| line.group.state.state_bytes())
+            .sum();
         let frames: usize = self.frames.iter().map(Frames::bytes).sum();
         let fixed = self.keys.bytes()
             + self.lasts.capacity() * size_of::<Option<i64>>()
             + self.leaving.capacity() * size_of::<(i64, u32)>();
         Counters {
             keys: self.keys.alive() as u64,
-            state_bytes: (lines + frames + fixed + self.waiting.bytes() + self.outbox.bytes())
-                as u64,
+            state_bytes: (lines
+                + floats
+                + frames
+                + fixed
+                + self.waiting.bytes()
+                + self.outbox.bytes()) as u64,
             ..self.counters
         }
     }
@@ -381,6 +517,16 @@ impl Operator for OverAggregate {
             let columns = columns.map(|(part, column)| (format!("part_{part}"), column));
             let columns = table(columns.collect())?;
             snapshot.tables.insert(format!("line_{number}"), columns);
+        }
+        for (number, line) in self.float_lines.iter().enumerate() {
+            let saved = line.group.state.save(&owners);
+            for (name, numbers) in [("ordinal", saved.ordinals), ("rows", saved.rows)] {
+                let numbers: ArrayRef = Arc::new(UInt64Array::from(numbers));
+                keys.push((format!("{name}_{number}"), numbers));
+            }
+            let values: ArrayRef = Arc::new(saved.values);
+            let values = table(vec![("value".into(), values)])?;
+            snapshot.tables.insert(format!("floats_{number}"), values);
         }
         snapshot.numbers.extend([
             ("watermark".into(), self.watermark),
@@ -429,6 +575,19 @@ impl Operator for OverAggregate {
                 backs: column::<UInt32Type>(keys, &format!("back_{number}"))?.to_vec(),
             };
             line.state.load(&owners, &saved)?;
+        }
+        for (number, line) in self.float_lines.iter_mut().enumerate() {
+            let name = format!("floats_{number}");
+            let values = snapshot.table(&name)?.column_by_name("value");
+            let values = values.and_then(|values| values.as_primitive_opt::<Float64Type>());
+            let numbers = |name: &str| column::<UInt64Type>(keys, &format!("{name}_{number}"));
+            let saved = SavedFloats {
+                values: (values.cloned())
+                    .ok_or_else(|| Error::Snapshot("its frames are damaged".into()))?,
+                ordinals: numbers("ordinal")?.to_vec(),
+                rows: numbers("rows")?.to_vec(),
+            };
+            line.group.state.load(&owners, &saved)?;
         }
         let waiting = snapshot.table("waiting")?;
         if waiting.schema().fields() != self.input.fields() {
