@@ -64,6 +64,8 @@ pub(crate) struct SlidingFloats {
     frames: Vec<Frame>,
     /// On the heap, in all frames.
     bytes: usize,
+    /// Room for a step's results.
+    room: Folded,
 }
 
 /// What frames come to, `[rows]`; what nobody asks for is empty.
@@ -194,6 +196,7 @@ pub(crate) fn group(calls: &[(usize, &AggregateCall)]) -> Vec<Group> {
                         outputs: Vec::new(),
                         frames: Vec::new(),
                         bytes: 0,
+                        room: Folded::default(),
                     },
                 });
                 groups.last_mut().expect("it was pushed")
@@ -302,7 +305,8 @@ impl SlidingFloats {
             has_nan: values.iter().fold(false, |any, value| any | value.is_nan()),
         };
         let count = moves.lengths.len();
-        let mut folded = self.room(count);
+        let mut folded = std::mem::take(&mut self.room);
+        self.make_room(&mut folded, count);
         let part = Part {
             sums: &mut folded.sums,
             mins: &mut folded.mins,
@@ -323,59 +327,94 @@ impl SlidingFloats {
         };
         let more = by_shards(stretches, &mut self.frames, part, &work);
         self.bytes = self.bytes.strict_add_signed(more);
-        self.columns(folded, places.map(|places| places.places), moves)
-    }
-
-    /// Room for what is asked.
-    fn room(&self, rows: usize) -> Folded {
-        let is_asked = |asked: &dyn Fn(Output) -> bool| self.outputs.iter().any(|it| asked(*it));
-        let room = |is_asked| {
-            if is_asked {
-                vec![0.0; rows]
-            } else {
-                Vec::new()
+        match places {
+            Some(places) => {
+                let columns = self.columns(&folded, places.places, moves);
+                self.room = folded;
+                columns
             }
-        };
-        Folded {
-            sums: room(is_asked(&Output::needs_sum)),
-            mins: room(is_asked(&|output| output == Output::Shared(Shared::Min))),
-            maxs: room(is_asked(&|output| output == Output::Shared(Shared::Max))),
-            counts: vec![0; rows],
+            None => self.whole_columns(folded, moves),
         }
     }
 
+    /// Gives back room between steps.
+    pub(crate) fn rest(&mut self) {
+        self.room = Folded::default();
+    }
+
+    fn asks(&self, asked: impl Fn(Output) -> bool) -> bool {
+        self.outputs.iter().any(|output| asked(*output))
+    }
+
+    /// Makes room for what is asked.
+    fn make_room(&self, folded: &mut Folded, rows: usize) {
+        let fit = |slots: &mut Vec<f64>, is_asked| {
+            if is_asked {
+                slots.resize(rows, 0.0);
+            }
+        };
+        fit(&mut folded.sums, self.asks(Output::needs_sum));
+        let is = |shared| move |output| output == Output::Shared(shared);
+        fit(&mut folded.mins, self.asks(is(Shared::Min)));
+        fit(&mut folded.maxs, self.asks(is(Shared::Max)));
+        folded.counts.resize(rows, 0);
+    }
+
     /// What was asked, as the rows stand.
-    fn columns(&self, folded: Folded, places: Option<&[u32]>, moves: &Moves) -> Vec<ArrayRef> {
+    fn columns(&self, folded: &Folded, places: &[u32], moves: &Moves) -> Vec<ArrayRef> {
         let counts = &folded.counts;
-        let is_empty = counts.iter().fold(false, |any, count| any | (*count == 0));
-        let valid = is_empty.then(|| match places {
-            Some(places) => places.iter().map(|at| counts[*at as usize] > 0).collect(),
-            None => counts
-                .iter()
-                .map(|count| *count > 0)
-                .collect::<BooleanBuffer>(),
-        });
-        let valid = valid.map(NullBuffer::new);
+        let is_valid = |at: &u32| counts[*at as usize] > 0;
+        let valid = has_empty(counts).then(|| places.iter().map(is_valid).collect());
+        let valid: Option<NullBuffer> = valid.map(|valid: BooleanBuffer| NullBuffer::new(valid));
         let floats = |values| -> ArrayRef { Arc::new(Float64Array::new(values, valid.clone())) };
-        let plain = |values: &[f64]| floats(in_order(values.len(), places, |at| values[at]));
+        let plain = |values: &[f64]| floats(in_order(places, |at| values[at]));
+        let integers = |numbers: &[u32]| -> ArrayRef {
+            let numbers = in_order(places, |at| i64::from(numbers[at]));
+            Arc::new(Int64Array::new(numbers, None))
+        };
         let column = |output: &Output| -> ArrayRef {
             match output {
-                Output::Rows => {
-                    let mut rows = moves.lengths.clone();
-                    share(&mut rows, &moves.has_peer);
-                    let rows = in_order(rows.len(), places, |at| i64::from(rows[at]));
-                    Arc::new(Int64Array::new(rows, None))
-                }
-                Output::Shared(Shared::Count) => {
-                    let counts = in_order(counts.len(), places, |at| i64::from(counts[at]));
-                    Arc::new(Int64Array::new(counts, None))
-                }
-                Output::Shared(Shared::Avg) => floats(in_order(counts.len(), places, |at| {
+                Output::Rows => integers(&row_counts(moves)),
+                Output::Shared(Shared::Count) => integers(counts),
+                Output::Shared(Shared::Avg) => floats(in_order(places, |at| {
                     folded.sums[at] / f64::from(counts[at])
                 })),
                 Output::Shared(Shared::Sum) => plain(&folded.sums),
                 Output::Shared(Shared::Min) => plain(&folded.mins),
                 Output::Shared(Shared::Max) => plain(&folded.maxs),
+            }
+        };
+        self.outputs.iter().map(column).collect()
+    }
+
+    /// What was asked, where rows stand by key already: what frames come to, as it is.
+    fn whole_columns(&self, folded: Folded, moves: &Moves) -> Vec<ArrayRef> {
+        let counts = &folded.counts;
+        let is_valid = |count: &u32| *count > 0;
+        let valid = has_empty(counts).then(|| counts.iter().map(is_valid).collect());
+        let valid: Option<NullBuffer> = valid.map(|valid: BooleanBuffer| NullBuffer::new(valid));
+        let integers = |numbers: &[u32]| -> ArrayRef {
+            let numbers = numbers.iter().map(|number| i64::from(*number));
+            Arc::new(Int64Array::new(numbers.collect(), None))
+        };
+        let means = match self.asks(|output| output == Output::Shared(Shared::Avg)) {
+            true => (folded.sums.iter().zip(counts))
+                .map(|(sum, count)| sum / f64::from(*count))
+                .collect(),
+            false => ScalarBuffer::default(),
+        };
+        let (sums, mins, maxs) = (folded.sums.into(), folded.mins.into(), folded.maxs.into());
+        let floats = |values: &ScalarBuffer<f64>| -> ArrayRef {
+            Arc::new(Float64Array::new(values.clone(), valid.clone()))
+        };
+        let column = |output: &Output| -> ArrayRef {
+            match output {
+                Output::Rows => integers(&row_counts(moves)),
+                Output::Shared(Shared::Count) => integers(counts),
+                Output::Shared(Shared::Avg) => floats(&means),
+                Output::Shared(Shared::Sum) => floats(&sums),
+                Output::Shared(Shared::Min) => floats(&mins),
+                Output::Shared(Shared::Max) => floats(&maxs),
             }
         };
         self.outputs.iter().map(column).collect()
@@ -445,28 +484,32 @@ pub(crate) struct SavedFloats {
     pub(crate) rows: Vec<u64>,
 }
 
+/// Whether some frame has no value.
+fn has_empty(counts: &[u32]) -> bool {
+    counts.iter().fold(false, |any, count| any | (*count == 0))
+}
+
+/// How many rows are in the frame of each, those of its peers among them.
+fn row_counts(moves: &Moves) -> Vec<u32> {
+    let mut rows = moves.lengths.clone();
+    share(&mut rows, &moves.has_peer);
+    rows
+}
+
 /// Something for each row as the rows stand. `value`: by place.
 fn in_order<T: ArrowNativeType>(
-    rows: usize,
-    places: Option<&[u32]>,
+    places: &[u32],
     value: impl Fn(usize) -> T + Sync,
 ) -> ScalarBuffer<T> {
-    let mut values = vec![T::default(); rows];
-    let fill = |(number, slots): (usize, &mut [T])| {
-        let first = number * SHARD_ROWS;
-        match places {
-            Some(places) => {
-                for (slot, place) in slots.iter_mut().zip(&places[first..]) {
-                    *slot = value(*place as usize);
-                }
-            }
-            None => {
-                for (place, slot) in (first..).zip(slots) {
-                    *slot = value(place);
-                }
-            }
+    let mut values = vec![T::default(); places.len()];
+    let fill = |(slots, places): (&mut [T], &[u32])| {
+        for (slot, place) in slots.iter_mut().zip(places) {
+            *slot = value(*place as usize);
         }
     };
-    (values.par_chunks_mut(SHARD_ROWS).enumerate()).for_each(fill);
+    let shards = values
+        .par_chunks_mut(SHARD_ROWS)
+        .zip(places.par_chunks(SHARD_ROWS));
+    shards.for_each(fill);
     values.into()
 }

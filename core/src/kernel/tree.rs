@@ -176,10 +176,11 @@ impl Tree {
             values = rest;
         }
         let (blocks, rest) = values.as_chunks::<TREE_ROWS>();
-        for block in blocks {
-            reserve(&mut self.blocks);
-            self.blocks.push_back(*block);
+        if blocks.len() > self.blocks.capacity() - self.blocks.len() {
+            let more = blocks.len() + self.blocks.len() / 4;
+            self.blocks.reserve_exact(more);
         }
+        self.blocks.extend(blocks);
         if !rest.is_empty() {
             let mut block = [0.0; TREE_ROWS];
             block[..rest.len()].copy_from_slice(rest);
@@ -255,31 +256,69 @@ impl Tree {
     fn is_odd(&self, start: u64) -> bool {
         start < self.odd_until
     }
+}
 
-    /// What the blocks `from ..until` of a level come to.
+/// Blocks of one size at both sides of a frame, as they were last folded.
+#[derive(Clone, Copy)]
+struct Sides {
+    /// From this block to the end of the larger one that it is in.
+    from: u64,
+    end: f64,
+    /// From the beginning of a larger one to this block, which is not in it.
+    until: u64,
+    beginning: f64,
+}
+
+/// No ordinal needs more sizes of blocks.
+const LEVELS_MAX: usize = 13;
+
+/// What whole blocks come to: from one row to the next most are the same.
+struct Whole<'a> {
+    levels: &'a [Level],
+    sides: [Sides; LEVELS_MAX],
+}
+
+impl<'a> Whole<'a> {
+    fn new(tree: &'a Tree) -> Self {
+        let none = Sides {
+            from: u64::MAX,
+            end: 0.0,
+            until: u64::MAX,
+            beginning: 0.0,
+        };
+        Self {
+            levels: &tree.levels,
+            sides: [none; LEVELS_MAX],
+        }
+    }
+
+    /// What the blocks `from ..until` of rows come to.
     #[inline(always)]
-    fn between<L: Lanes<Element = f64>, F: Part>(
-        &self,
-        mut level: usize,
-        mut from: u64,
-        mut until: u64,
-    ) -> f64 {
+    fn between<L: Lanes<Element = f64>, F: Part>(&mut self, mut from: u64, mut until: u64) -> f64 {
         const ROWS: u64 = TREE_ROWS as u64;
         let (mut ends, mut beginnings) = (F::IDENTITY, F::IDENTITY);
-        loop {
+        for (level, sides) in self.levels.iter().zip(&mut self.sides) {
             if from >= until {
-                return F::one(ends, beginnings);
+                break;
             }
             let (first, last) = (from / ROWS, (until - 1) / ROWS);
-            let blocks = &self.levels[level];
             if first == last {
-                let whole = blocks.part::<L, F>(from, until);
+                let whole = level.part::<L, F>(from, until);
                 return F::one(F::one(ends, whole), beginnings);
             }
-            ends = F::one(ends, blocks.part::<L, F>(from, (first + 1) * ROWS));
-            beginnings = F::one(blocks.part::<L, F>(last * ROWS, until), beginnings);
-            (level, from, until) = (level + 1, first + 1, last);
+            if sides.from != from {
+                sides.from = from;
+                sides.end = level.part::<L, F>(from, (first + 1) * ROWS);
+            }
+            if sides.until != until {
+                sides.until = until;
+                sides.beginning = level.part::<L, F>(last * ROWS, until);
+            }
+            ends = F::one(ends, sides.end);
+            beginnings = F::one(sides.beginning, beginnings);
+            (from, until) = (first + 1, last);
         }
+        F::one(ends, beginnings)
     }
 }
 
@@ -417,6 +456,7 @@ fn frames<L: Lanes<Element = f64>, F: Part, const ODD: bool>(
     let start_of = |row: usize| first + row + 1 - lengths[row] as usize;
     let mut ends = [F::IDENTITY; ROWS];
     let mut ends_of = usize::MAX;
+    let mut whole = Whole::new(tree);
     let mut row = 0;
     while row < lengths.len() {
         let last = (first + row) / ROWS;
@@ -436,17 +476,22 @@ fn frames<L: Lanes<Element = f64>, F: Part, const ODD: bool>(
                 ends = ends_from::<L, F>(&lifted::<F, ODD>(&tree.blocks[begun]));
                 ends_of = begun;
             }
-            let whole =
-                tree.between::<L, F>(0, tree.first + begun as u64 + 1, tree.first + last as u64);
-            // Rows whose frames begin in one block and end in one.
-            let same = (row..until).take_while(|row| start_of(*row) < (begun + 1) * ROWS);
-            let rows = row..row + same.count();
-            let beginnings = &beginnings[(first + row) % ROWS..][..rows.len()];
-            for ((place, out), beginning) in
-                (rows.clone().zip(&mut out[rows.clone()])).zip(beginnings)
-            {
-                let end = ends[start_of(place) % ROWS];
-                *out = F::usual(F::one(F::one(end, whole), *beginning));
+            let (from, to) = (tree.first + begun as u64 + 1, tree.first + last as u64);
+            let middle = whole.between::<L, F>(from, to);
+            // Rows whose frames begin in one block and end in one; starts never fall.
+            let limit = (begun + 1) * ROWS;
+            let count: usize = (row..until)
+                .map(|row| usize::from(start_of(row) < limit))
+                .sum();
+            let rows = row..row + count;
+            let mut older = [F::IDENTITY; ROWS];
+            for (older, row) in older.iter_mut().zip(rows.clone()) {
+                *older = ends[start_of(row) % ROWS];
+            }
+            let beginnings = &beginnings[(first + row) % ROWS..][..count];
+            let out = &mut out[rows.clone()];
+            for ((out, older), beginning) in out.iter_mut().zip(&older).zip(beginnings) {
+                *out = F::usual(F::one(F::one(*older, middle), *beginning));
             }
             row = rows.end;
         }

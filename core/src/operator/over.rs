@@ -11,13 +11,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::take;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::{concat, take};
 use arrow::datatypes::{
     FieldRef, Float64Type, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type,
 };
 use rayon::prelude::*;
 
+use super::by_key::ByKey;
 use super::counted::admit;
 use super::frame::{field, load_counters, save_counters, select, time_type};
 use super::late::Late;
@@ -54,8 +56,14 @@ struct FloatLine {
     frames: usize,
 }
 
-/// Rows of a step, if no call asks for fewer: many, so that those of a key stand together.
+/// Rows of a step, if no call asks for fewer.
 const STEP_ROWS: usize = 1 << 16;
+
+/// So many rows take some milliseconds.
+const STEP_ROWS_MAX: usize = 1 << 18;
+
+/// So many rows of one key are worth a look at its frames.
+const KEY_ROWS: usize = 256;
 
 #[derive(Debug)]
 struct OverAggregate {
@@ -66,8 +74,6 @@ struct OverAggregate {
     calls: usize,
     lines: Vec<Line>,
     float_lines: Vec<FloatLine>,
-    /// About how many rows are given out at once.
-    step_rows: usize,
     /// Each frame that some call has.
     frames: Vec<Frames>,
     /// After how many ticks a row is in no frame any more; `None` = never.
@@ -85,6 +91,7 @@ struct OverAggregate {
     outbox: Outbox,
     late: Late,
     counters: Counters,
+    scratch: Scratch,
 }
 
 /// Makes the operator for per-row windows.
@@ -132,10 +139,8 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         .collect::<Result<Vec<_>>>()?;
     let reaches = frames.iter().map(Frames::reach);
     let reach = reaches.collect::<Option<Vec<_>>>();
-    let step_rows = lines.iter().map(|line: &Line| line.state.step_rows());
     let schema = Arc::new(Schema::new(fields));
     Ok(Box::new(OverAggregate {
-        step_rows: step_rows.min().unwrap_or(STEP_ROWS),
         schema: schema.clone(),
         time: spec.time,
         keeps_untimed: spec.keeps_untimed,
@@ -155,6 +160,7 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         outbox: Outbox::new(schema),
         late: Late::default(),
         counters: Counters::default(),
+        scratch: Scratch::default(),
     }))
 }
 
@@ -171,150 +177,138 @@ fn float_lines(calls: &[(AggregateCall, usize)], frames: usize) -> Vec<FloatLine
     (0..frames).flat_map(of).collect()
 }
 
-/// Rows in order of their keys, rows of one key in their order.
-#[derive(Debug)]
-struct ByKey {
-    /// `[rows]`: the row at each place.
-    order: Vec<u32>,
-    /// `[rows]`: the place of each row.
-    places: Vec<u32>,
-    /// Where each key stands.
-    stretches: Vec<Stretch>,
+/// Room for a step, kept from one to the next while rows are due.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// The ids of the rows' keys.
+    owners: Vec<u32>,
+    piece_owners: Vec<u32>,
+    by_key: ByKey,
+    /// Of the rows by key.
+    times: Vec<i64>,
+    /// By frame.
+    moves: Vec<Moves>,
 }
 
-impl ByKey {
-    /// Rows by the ids of their keys, each below `bound`.
-    fn new(owners: &[u32], bound: usize) -> Self {
-        if bound > 2 * owners.len() {
-            return Self::sparse(owners);
-        }
-        // A stable counting sort.
-        let mut next = vec![0u32; bound];
-        for &owner in owners {
-            next[owner as usize] += 1;
-        }
-        let mut stretches = Vec::new();
-        let mut start = 0;
-        for (key, next) in next.iter_mut().enumerate() {
-            let rows = *next as usize;
-            *next = start as u32;
-            if rows > 0 {
-                stretches.push(Stretch {
-                    key: key as u32,
-                    rows: start..start + rows,
-                });
-                start += rows;
-            }
-        }
-        let place = |owner: &u32| {
-            let next = &mut next[*owner as usize];
-            *next += 1;
-            *next - 1
-        };
-        let places: Vec<u32> = owners.iter().map(place).collect();
-        let mut order = vec![0; owners.len()];
-        for (row, place) in (0..).zip(&places) {
-            order[*place as usize] = row;
-        }
-        Self {
-            order,
-            places,
-            stretches,
-        }
+/// A column of all pieces.
+fn joined(pieces: &[RecordBatch], column: usize) -> Result<ArrayRef> {
+    if let [piece] = pieces {
+        return Ok(piece.column(column).clone());
     }
-
-    /// As [`ByKey::new`], for few rows of many keys.
-    fn sparse(owners: &[u32]) -> Self {
-        let mut order: Vec<u32> = (0..owners.len() as u32).collect();
-        order.sort_unstable_by_key(|&row| (owners[row as usize], row));
-        let mut places = vec![0; owners.len()];
-        let mut stretches: Vec<Stretch> = Vec::new();
-        for (place, &row) in order.iter().enumerate() {
-            places[row as usize] = place as u32;
-            let key = owners[row as usize];
-            match stretches.last_mut() {
-                Some(stretch) if stretch.key == key => stretch.rows.end = place + 1,
-                _ => stretches.push(Stretch {
-                    key,
-                    rows: place..place + 1,
-                }),
-            }
-        }
-        Self {
-            order,
-            places,
-            stretches,
-        }
-    }
-
-    /// Where rows go; `None` if they stand so already.
-    fn places(&self) -> Option<Places<'_>> {
-        (self.stretches.len() > 1).then_some(Places {
-            order: &self.order,
-            places: &self.places,
-        })
-    }
+    let parts: Vec<&dyn Array> = (pieces.iter())
+        .map(|piece| piece.column(column).as_ref())
+        .collect();
+    Ok(concat(&parts)?)
 }
 
 impl OverAggregate {
     /// Gives out rows whose turn has come; false if there are none.
     fn give_due(&mut self) -> Result<bool> {
         let before = (!self.ended).then_some(self.watermark);
-        let Some(records) = self.waiting.due(before, self.step_rows)? else {
+        let pieces = self.waiting.due(before, self.step_rows())?;
+        if pieces.is_empty() {
             return Ok(false);
-        };
-        let values = self.values(&records)?;
-        self.counters.rows_out += records.num_rows() as u64;
-        let mut columns = records.columns().to_vec();
-        columns.extend(values);
-        (self.outbox).push(RecordBatch::try_new(self.schema.clone(), columns)?)?;
+        }
+        let values = self.values(&pieces)?;
+        let mut row = 0;
+        for piece in pieces {
+            let rows = piece.num_rows();
+            let mut columns = piece.columns().to_vec();
+            columns.extend(values.iter().map(|column| column.slice(row, rows)));
+            (self.outbox).push(RecordBatch::try_new(self.schema.clone(), columns)?)?;
+            row += rows;
+        }
+        self.counters.rows_out += row as u64;
         Ok(true)
     }
 
+    /// How many rows are computed at once: the more keys, the more rows, so that there are
+    /// some of each key.
+    fn step_rows(&self) -> usize {
+        let slowest = self.lines.iter().map(|line| line.state.step_rows()).min();
+        slowest.unwrap_or_else(|| (KEY_ROWS * self.keys.alive()).clamp(STEP_ROWS, STEP_ROWS_MAX))
+    }
+
     /// The values of the calls for rows in order of time.
-    fn values(&mut self, records: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let mut owners = Vec::new();
-        self.keys.intern(records, &mut owners)?;
-        let by_key = ByKey::new(&owners, self.keys.bound());
-        let times = self.waiting.times(records)?;
-        let times = match by_key.places() {
-            None => times,
-            Some(Places { order, .. }) => order.iter().map(|row| times[*row as usize]).collect(),
+    fn values(&mut self, pieces: &[RecordBatch]) -> Result<Vec<ArrayRef>> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let times = self.take_in(pieces, &mut scratch)?;
+        let rows = times.len();
+        let by_key = &scratch.by_key;
+        let times: &[i64] = match by_key.places() {
+            None => &times,
+            Some(Places { order, .. }) => {
+                let sorted = &mut scratch.times;
+                sorted.clear();
+                sorted.extend(order.iter().map(|row| times[*row as usize]));
+                sorted
+            }
         };
-        let moves: Vec<Moves> = (self.frames.iter_mut())
-            .map(|frames| frames.moves(&times, &by_key.stretches))
-            .collect::<Result<_>>()?;
+        scratch.moves.resize_with(self.frames.len(), Moves::default);
+        for (frames, moves) in self.frames.iter_mut().zip(&mut scratch.moves) {
+            frames.moves(times, &by_key.stretches, moves)?;
+        }
         let mut values: Vec<Option<ArrayRef>> = vec![None; self.calls];
         for line in &mut self.float_lines {
             let group = &mut line.group;
+            let filter = group.filter.map(|filter| joined(pieces, filter));
+            let filter = filter.transpose()?;
             let rows = Rows {
                 slots: &[],
-                args: &[records.column(group.column).clone()],
-                filter: (group.filter).map(|filter| records.column(filter).as_boolean()),
+                args: &[joined(pieces, group.column)?],
+                filter: filter.as_ref().map(|filter| filter.as_boolean()),
                 times: &[],
                 first_ordinal: self.ordinal,
             };
-            let moves = &moves[line.frames];
+            let moves = &scratch.moves[line.frames];
             let columns = (group.state).slide(rows, by_key.places(), &by_key.stretches, moves);
             for (call, column) in group.calls.iter().zip(columns) {
                 values[*call] = Some(column);
             }
         }
-        for (call, column) in self.line_values(records, &by_key, &times, &moves)? {
+        for (call, column) in self.line_values(pieces, by_key, times, &scratch.moves)? {
             values[call] = Some(column);
         }
-        self.ordinal += records.num_rows() as u64;
-        self.note(&times, &by_key.stretches);
+        self.ordinal += rows as u64;
+        self.note(times, &by_key.stretches);
+        self.scratch = scratch;
         let values = values.into_iter();
         Ok(values
             .map(|column| column.expect("each call has a line"))
             .collect())
     }
 
+    /// Sorts rows by key; their times, as they stand.
+    fn take_in(
+        &mut self,
+        pieces: &[RecordBatch],
+        scratch: &mut Scratch,
+    ) -> Result<ScalarBuffer<i64>> {
+        let owners = &mut scratch.owners;
+        let mut times = Vec::with_capacity(pieces.len());
+        if let [piece] = pieces {
+            self.keys.intern(piece, owners)?;
+        } else {
+            owners.clear();
+        }
+        for piece in pieces {
+            times.push(self.waiting.times(piece)?);
+            if pieces.len() > 1 {
+                self.keys.intern(piece, &mut scratch.piece_owners)?;
+                owners.extend_from_slice(&scratch.piece_owners);
+            }
+        }
+        scratch.by_key.sort(owners, self.keys.bound());
+        Ok(match times.len() {
+            1 => times.swap_remove(0),
+            _ => times.iter().flat_map(|times| times.iter().copied()).collect(),
+        })
+    }
+
     /// The values of the calls that have frames of their own. `times`, `moves`: by key.
     fn line_values(
         &mut self,
-        records: &RecordBatch,
+        pieces: &[RecordBatch],
         by_key: &ByKey,
         times: &[i64],
         moves: &[Moves],
@@ -326,9 +320,9 @@ impl OverAggregate {
             let column = |places: &[u32]| UInt32Array::from(places.to_vec());
             (column(order), column(places))
         });
-        let sorted = |column: &ArrayRef| match &places {
-            Some((order, _)) => take(column, order, None),
-            None => Ok(column.clone()),
+        let sorted = |column: ArrayRef| match &places {
+            Some((order, _)) => take(&column, order, None),
+            None => Ok(column),
         };
         let mut used: Vec<usize> = (self.lines.iter())
             .flat_map(|line| line.call.args.iter().chain(&line.call.filter))
@@ -337,9 +331,9 @@ impl OverAggregate {
         used.sort_unstable();
         used.dedup();
         let columns = (used.par_iter())
-            .map(|&column| Ok((column, sorted(records.column(column))?)))
+            .map(|&column| Ok((column, sorted(joined(pieces, column)?)?)))
             .collect::<Result<BTreeMap<usize, ArrayRef>>>()?;
-        let slots = vec![0; records.num_rows()];
+        let slots = vec![0; times.len()];
         let first_ordinal = self.ordinal;
         let slide = |line: &mut Line| -> Result<(usize, ArrayRef)> {
             let args: Vec<ArrayRef> = (line.call.args.iter())
@@ -415,6 +409,8 @@ impl Steps for OverAggregate {
     fn step(&mut self, _budget_rows: usize) -> Result<bool> {
         let some = self.give_due()?;
         if !some {
+            self.scratch = Scratch::default();
+            (self.float_lines.iter_mut()).for_each(|line| line.group.state.rest());
             self.forget();
         }
         Ok(some)

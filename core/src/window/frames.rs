@@ -88,11 +88,17 @@ impl Frames {
         }
     }
 
-    /// Which rows are in the frames of rows. `times`: `[rows]`, rising within each stretch.
+    /// Says which rows are in the frames of rows. `times`: `[rows]`, rising within each
+    /// stretch; `moves`: what was in it is overwritten.
     ///
     /// # Errors
     /// If there are too many in one.
-    pub(crate) fn moves(&mut self, times: &[i64], stretches: &[Stretch]) -> Result<Moves> {
+    pub(crate) fn moves(
+        &mut self,
+        times: &[i64],
+        stretches: &[Stretch],
+        moves: &mut Moves,
+    ) -> Result<()> {
         for stretch in stretches {
             if self.rows(stretch.key) + stretch.rows.len() as u64 > ROWS_MAX {
                 return Err(Error::Bound {
@@ -102,10 +108,8 @@ impl Frames {
                 });
             }
         }
-        let mut moves = Moves {
-            lengths: vec![0; times.len()],
-            has_peer: vec![false; times.len()],
-        };
+        moves.lengths.resize(times.len(), 0);
+        moves.has_peer.resize(times.len(), false);
         let keys = (stretches.last()).map_or(0, |stretch| stretch.key as usize + 1);
         match self {
             Self::Range {
@@ -131,6 +135,8 @@ impl Frames {
                         for (has_peer, pair) in has_peer.iter_mut().zip(times.windows(2)) {
                             *has_peer = pair[0] == pair[1];
                         }
+                        // No peer of it comes later: rows of one time come at once.
+                        has_peer[times.len() - 1] = false;
                         advance(frame, times, last as usize);
                         frame.len() as isize - before as isize
                     };
@@ -143,6 +149,7 @@ impl Frames {
                     counts.resize(keys, 0);
                 }
                 let most = preceding.saturating_add(1);
+                moves.has_peer.fill(false);
                 for stretch in stretches {
                     let count = &mut counts[stretch.key as usize];
                     for length in &mut moves.lengths[stretch.rows.clone()] {
@@ -152,7 +159,7 @@ impl Frames {
                 }
             }
         }
-        Ok(moves)
+        Ok(())
     }
 
     /// Empties the frame of a key.
