@@ -1,6 +1,8 @@
 //! Rows in order of their keys.
 
-use crate::aggregate::slide::Stretch;
+use rayon::prelude::*;
+
+use crate::aggregate::slide::{SHARD_ROWS, Stretch};
 use crate::aggregate::slide_floats::Places;
 
 /// Rows in order of their keys, rows of one key in their order.
@@ -10,7 +12,7 @@ pub(super) struct ByKey {
     order: Vec<u32>,
     /// `[rows]`: the place of each row.
     places: Vec<u32>,
-    /// By key: the place of its next row.
+    /// Room for [`ByKey::count`].
     next: Vec<u32>,
     /// Where each key stands.
     pub(super) stretches: Vec<Stretch>,
@@ -37,28 +39,47 @@ impl ByKey {
         }
     }
 
-    /// A stable counting sort.
+    /// A stable counting sort, by as many threads as are worth it.
     fn count(&mut self, owners: &[u32], bound: usize) {
+        let threads = rayon::current_num_threads().min(owners.len() / (4 * bound).max(SHARD_ROWS));
+        let part_rows = owners.len().div_ceil(threads.max(1));
+        let parts = owners.len().div_ceil(part_rows);
+        // Part after part: how many rows each key has there, then the place of its next.
         let next = &mut self.next;
         next.clear();
-        next.resize(bound, 0);
-        for &owner in owners {
-            next[owner as usize] += 1;
-        }
-        let mut start = 0;
-        for (key, next) in (0..).zip(next.iter_mut()) {
-            let rows = start..start + *next as usize;
-            *next = start as u32;
-            if !rows.is_empty() {
-                start = rows.end;
-                self.stretches.push(Stretch { key, rows });
+        next.resize(parts * bound, 0);
+        let each = |(owners, next): (&[u32], &mut [u32])| {
+            for &owner in owners {
+                next[owner as usize] += 1;
+            }
+        };
+        (owners.par_chunks(part_rows).zip(next.par_chunks_mut(bound))).for_each(each);
+        let mut place = 0;
+        for key in 0..bound {
+            let start = place;
+            for part in 0..parts {
+                let next = &mut next[part * bound + key];
+                place += *next;
+                *next = place - *next;
+            }
+            if place > start {
+                self.stretches.push(Stretch {
+                    key: key as u32,
+                    rows: start as usize..place as usize,
+                });
             }
         }
-        self.places.extend(owners.iter().map(|owner| {
-            let next = &mut next[*owner as usize];
-            *next += 1;
-            *next - 1
-        }));
+        self.places.resize(owners.len(), 0);
+        let places = self.places.par_chunks_mut(part_rows);
+        let each = |((owners, next), places): ((&[u32], &mut [u32]), &mut [u32])| {
+            for (owner, place) in owners.iter().zip(places) {
+                let next = &mut next[*owner as usize];
+                *place = *next;
+                *next += 1;
+            }
+        };
+        let parts = owners.par_chunks(part_rows).zip(next.par_chunks_mut(bound));
+        parts.zip(places).for_each(each);
         self.order.resize(owners.len(), 0);
         for (row, place) in (0..).zip(&self.places) {
             self.order[*place as usize] = row;
@@ -114,6 +135,33 @@ mod tests {
             assert!(by_key.places().is_none());
             assert_eq!(by_key.stretches.len(), 1);
             assert_eq!(by_key.stretches[0].rows, 0..2);
+        }
+    }
+
+    #[test]
+    fn many_rows_are_sorted_as_few() {
+        let owners: Vec<u32> = (0..100_000u32)
+            .map(|row| row.wrapping_mul(0x9E37_79B9) >> 24)
+            .collect();
+        let mut order: Vec<u32> = (0..owners.len() as u32).collect();
+        order.sort_by_key(|row| owners[*row as usize]);
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let mut by_key = ByKey::default();
+            pool.expect("few threads")
+                .install(|| by_key.sort(&owners, 256));
+            let places = by_key.places().expect("keys differ");
+            assert_eq!(places.order, order);
+            for (row, place) in (0..).zip(places.places) {
+                assert_eq!(order[*place as usize], row);
+            }
+            for stretch in &by_key.stretches {
+                let rows = order[stretch.rows.clone()].iter();
+                assert!(
+                    rows.map(|row| owners[*row as usize])
+                        .all(|key| key == stretch.key)
+                );
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use super::frame::{field, load_counters, save_counters, select, time_type};
 use super::late::Late;
 use super::outbox::{Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, OverSpec};
-use crate::aggregate::slide::{Moves, SavedFrames, SlidingState, Stretch};
+use crate::aggregate::slide::{Moves, SHARD_ROWS, SavedFrames, SlidingState, Stretch};
 use crate::aggregate::slide_floats::{Group, Places, SavedFloats, group};
 use crate::aggregate::{AggregateCall, Rows};
 use crate::batch::Batch;
@@ -56,14 +56,8 @@ struct FloatLine {
     frames: usize,
 }
 
-/// Rows of a step, if no call asks for fewer.
+/// Rows of a step, if no call asks for fewer: their columns stay in the cache.
 const STEP_ROWS: usize = 1 << 16;
-
-/// So many rows take some milliseconds.
-const STEP_ROWS_MAX: usize = 1 << 18;
-
-/// So many rows of one key are worth a look at its frames.
-const KEY_ROWS: usize = 256;
 
 #[derive(Debug)]
 struct OverAggregate {
@@ -222,11 +216,10 @@ impl OverAggregate {
         Ok(true)
     }
 
-    /// How many rows are computed at once: the more keys, the more rows, so that there are
-    /// some of each key.
+    /// How many rows are computed at once.
     fn step_rows(&self) -> usize {
         let slowest = self.lines.iter().map(|line| line.state.step_rows()).min();
-        slowest.unwrap_or_else(|| (KEY_ROWS * self.keys.alive()).clamp(STEP_ROWS, STEP_ROWS_MAX))
+        slowest.unwrap_or(STEP_ROWS)
     }
 
     /// The values of the calls for rows in order of time.
@@ -239,8 +232,15 @@ impl OverAggregate {
             None => &times,
             Some(Places { order, .. }) => {
                 let sorted = &mut scratch.times;
-                sorted.clear();
-                sorted.extend(order.iter().map(|row| times[*row as usize]));
+                sorted.resize(rows, 0);
+                let shards = sorted
+                    .par_chunks_mut(SHARD_ROWS)
+                    .zip(order.par_chunks(SHARD_ROWS));
+                shards.for_each(|(sorted, order)| {
+                    for (time, row) in sorted.iter_mut().zip(order) {
+                        *time = times[*row as usize];
+                    }
+                });
                 sorted
             }
         };
@@ -301,7 +301,10 @@ impl OverAggregate {
         scratch.by_key.sort(owners, self.keys.bound());
         Ok(match times.len() {
             1 => times.swap_remove(0),
-            _ => times.iter().flat_map(|times| times.iter().copied()).collect(),
+            _ => {
+                let slices: Vec<&[i64]> = times.iter().map(|times| &times[..]).collect();
+                slices.concat().into()
+            }
         })
     }
 
