@@ -36,6 +36,8 @@ mod keys;
 mod slots;
 mod stacks;
 
+pub(crate) mod slide_floats;
+
 mod collect;
 
 mod count;

@@ -9,7 +9,7 @@ use super::Rows;
 use crate::error::Result;
 
 /// So many rows are worth a thread of their own.
-const SHARD_ROWS: usize = 8_192;
+pub(crate) const SHARD_ROWS: usize = 8_192;
 
 /// Rows of one key that stand next to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +20,14 @@ pub struct Stretch {
     pub rows: Range<usize>,
 }
 
-/// How a row's frame follows from that of the key's row before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Move {
-    /// How many rows leave before the row comes in.
-    pub leaving: u32,
-    /// Whether the frame is that of the row after it, which is its peer.
-    pub has_peer: bool,
+/// How the frames of rows lie.
+#[derive(Debug, Default)]
+pub struct Moves {
+    /// `[rows]`: how many rows of its key are in the frame of a row, from the first to
+    /// the row itself; at least 1.
+    pub lengths: Vec<u32>,
+    /// `[rows]`: whether the frame of a row is that of the row after it, its peer.
+    pub has_peer: Vec<bool>,
 }
 
 /// The frames of one aggregate call, one for each key.
@@ -39,7 +40,7 @@ pub trait SlidingState: Send + Debug {
     ///
     /// # Panics
     /// If more rows leave a frame than it holds, or lengths disagree.
-    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &[Move]) -> Result<ArrayRef>;
+    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &Moves) -> Result<ArrayRef>;
 
     /// How many rows it slides over within some milliseconds: between two steps of so
     /// many, a query can be stopped.
@@ -90,17 +91,26 @@ impl<S> OfKeys<'_, S> {
     }
 }
 
-/// Something for each row from `first` on.
-#[derive(Debug)]
-struct OfRows<'a, T> {
-    first: usize,
-    slots: &'a mut [T],
+/// Something for each row, which can be cut between two.
+pub(crate) trait OfRows: Send {
+    /// What belongs to the first `rows` rows, and the rest.
+    fn cut(self, rows: usize) -> (Self, Self)
+    where
+        Self: Sized;
 }
 
-impl<T> OfRows<'_, T> {
+impl<T: Send> OfRows for &mut [T] {
     #[inline(always)]
-    fn range(&mut self, rows: Range<usize>) -> &mut [T] {
-        &mut self.slots[rows.start - self.first..rows.end - self.first]
+    fn cut(self, rows: usize) -> (Self, Self) {
+        self.split_at_mut(rows)
+    }
+}
+
+impl<A: OfRows, B: OfRows> OfRows for (A, B) {
+    #[inline(always)]
+    fn cut(self, rows: usize) -> (Self, Self) {
+        let (a, b) = (self.0.cut(rows), self.1.cut(rows));
+        ((a.0, b.0), (a.1, b.1))
     }
 }
 
@@ -109,63 +119,52 @@ impl<T> OfRows<'_, T> {
 ///
 /// # Panics
 /// If keys or rows of the stretches do not rise, or are not there.
-pub(crate) fn by_shards<S: Send, T: Send>(
+pub(crate) fn by_shards<S: Send, R: OfRows>(
     stretches: &[Stretch],
     keys: &mut [S],
-    rows: &mut [T],
-    work: &(impl Fn(&Stretch, &mut S, &mut [T]) -> isize + Sync),
+    rows: R,
+    work: &(impl Fn(&Stretch, &mut S, R) -> isize + Sync),
 ) -> isize {
-    let first = stretches.first().map_or(0, |stretch| stretch.rows.start);
-    debug_assert_eq!(first, 0, "the rows are all those of the stretches");
-    shard(
-        stretches,
-        OfKeys {
-            first: 0,
-            slots: keys,
-        },
-        OfRows {
-            first: 0,
-            slots: rows,
-        },
-        work,
-    )
+    let keys = OfKeys {
+        first: 0,
+        slots: keys,
+    };
+    shard(stretches, keys, rows, work)
 }
 
-fn shard<S: Send, T: Send>(
+fn shard<S: Send, R: OfRows>(
     stretches: &[Stretch],
     mut keys: OfKeys<'_, S>,
-    mut rows: OfRows<'_, T>,
-    work: &(impl Fn(&Stretch, &mut S, &mut [T]) -> isize + Sync),
+    mut rows: R,
+    work: &(impl Fn(&Stretch, &mut S, R) -> isize + Sync),
 ) -> isize {
-    if rows.slots.len() < 2 * SHARD_ROWS || stretches.len() < 2 {
-        let each = stretches.iter().map(|stretch| {
-            let slots = rows.range(stretch.rows.clone());
-            work(stretch, keys.get(stretch.key), slots)
-        });
-        return each.sum();
+    let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else {
+        return 0;
+    };
+    let (start, count) = (first.rows.start, last.rows.end - first.rows.start);
+    if count < 2 * SHARD_ROWS || stretches.len() < 2 {
+        let mut sum = 0;
+        for stretch in stretches {
+            let (slots, rest) = rows.cut(stretch.rows.len());
+            rows = rest;
+            sum += work(stretch, keys.get(stretch.key), slots);
+        }
+        return sum;
     }
-    let half = rows.first + rows.slots.len() / 2;
+    let half = start + count / 2;
     let middle = stretches.partition_point(|stretch| stretch.rows.end <= half);
     let middle = middle.clamp(1, stretches.len() - 1);
     let (left, right) = stretches.split_at(middle);
     let (key, row) = (right[0].key, right[0].rows.start);
     let (left_keys, right_keys) = keys.slots.split_at_mut((key - keys.first) as usize);
-    let (left_rows, right_rows) = rows.slots.split_at_mut(row - rows.first);
+    let (left_rows, right_rows) = rows.cut(row - start);
     let left_keys = OfKeys {
         first: keys.first,
         slots: left_keys,
     };
-    let left_rows = OfRows {
-        first: rows.first,
-        slots: left_rows,
-    };
     let right_keys = OfKeys {
         first: key,
         slots: right_keys,
-    };
-    let right_rows = OfRows {
-        first: row,
-        slots: right_rows,
     };
     let (left, right) = rayon::join(
         || shard(left, left_keys, left_rows, work),

@@ -3,7 +3,7 @@
 
 use arrow::array::ArrayRef;
 
-use super::slide::{Move, SavedFrames, SlidingState, Stretch};
+use super::slide::{Moves, SavedFrames, SlidingState, Stretch};
 use super::{AggregateState, Rows};
 use crate::error::{Error, Result};
 
@@ -116,8 +116,8 @@ impl SlidingSlots {
 }
 
 impl SlidingState for SlidingSlots {
-    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &[Move]) -> Result<ArrayRef> {
-        let count = moves.len();
+    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &Moves) -> Result<ArrayRef> {
+        let count = moves.lengths.len();
         self.make_frames(stretches.last().map_or(0, |stretch| stretch.key + 1));
         let own: Vec<u32> = (0..count).map(|_| self.slots.allocate()).collect();
         (self.slots.state).update(Rows {
@@ -130,12 +130,13 @@ impl SlidingState for SlidingSlots {
             let frame = &mut self.frames[stretch.key as usize];
             let mut peers = 0;
             for row in stretch.rows.clone() {
-                for _ in 0..moves[row].leaving {
+                let rows = frame.front.len() + frame.back.len();
+                for _ in 0..rows + 1 - moves.lengths[row] as usize {
                     self.slots.leave(frame)?;
                 }
                 self.slots.push(frame, own[row])?;
                 peers += 1;
-                if !moves[row].has_peer {
+                if !moves.has_peer[row] {
                     let total = self.slots.total(frame)?;
                     made.push(total);
                     totals.extend(std::iter::repeat_n(total, peers));

@@ -26,7 +26,7 @@ use arrow::datatypes::DataType;
 use super::fold::{Column, Fold, FoldState};
 use super::saved::Saved;
 use super::select::for_each_row;
-use super::slide::{Move, SavedFrames, SlidingState, Stretch, by_shards};
+use super::slide::{Moves, SavedFrames, SlidingState, Stretch, by_shards};
 use super::{AggregateFactory, AggregateState, Rows, Shared};
 use crate::error::{Error, Result};
 
@@ -144,29 +144,31 @@ impl<F: Fold> SlidingFold<F> {
 }
 
 impl<F: Fold> SlidingState for SlidingFold<F> {
-    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &[Move]) -> Result<ArrayRef> {
+    fn slide(&mut self, rows: Rows<'_>, stretches: &[Stretch], moves: &Moves) -> Result<ArrayRef> {
         let columns = self.fold.columns(&rows);
         let selection = self.fold.selection(&rows);
-        assert_eq!(columns.rows(), moves.len(), "each row moves its frame");
-        let mut slots = vec![F::EMPTY; moves.len()];
-        for_each_row(moves.len(), selection.as_ref(), |row| {
+        let count = moves.lengths.len();
+        assert_eq!(columns.rows(), count, "each row moves its frame");
+        let mut slots = vec![F::EMPTY; count];
+        for_each_row(count, selection.as_ref(), |row| {
             F::add(&mut slots[row], columns.value(row));
         });
         self.make_frames(stretches.last().map_or(0, |stretch| stretch.key + 1));
         let work = |stretch: &Stretch, frame: &mut Stacks<F>, slots: &mut [F::Slot]| {
             let before = frame.len();
             let mut first = 0;
-            for (row, step) in moves[stretch.rows.clone()].iter().enumerate() {
-                frame.leave(step.leaving as usize);
+            for row in 0..slots.len() {
+                let place = stretch.rows.start + row;
+                frame.leave(frame.len() + 1 - moves.lengths[place] as usize);
                 frame.push(slots[row]);
-                if !step.has_peer {
+                if !moves.has_peer[place] {
                     slots[first..=row].fill(frame.total());
                     first = row + 1;
                 }
             }
             frame.len() as isize - before as isize
         };
-        let more = by_shards(stretches, &mut self.frames, &mut slots, &work);
+        let more = by_shards(stretches, &mut self.frames, &mut slots[..], &work);
         self.held = self.held.strict_add_signed(more);
         Ok(self.fold.evaluate(&slots))
     }

@@ -10,8 +10,9 @@ use super::lanes::Portable;
 use super::lanes::{Avx2, Avx512};
 use super::record::{LaneRecord, Record};
 use super::reference::{Frame, Summary};
+use super::tree::Tree;
 use super::words::{FIND_ROWS, WordTable};
-use super::{grouped, reduce, sliding, strings};
+use super::{grouped, reduce, sliding, strings, tree};
 use crate::error::{Error, Result};
 
 /// The environment variable that forces a level.
@@ -320,6 +321,15 @@ kernels! {
     /// If lengths disagree, or there are 2³² rows.
     range_frames(times: &[i64], width: u64, frames: &mut [Frame]) = sliding;
 
+    /// For each row, how many of `older` lie more than `width` before it.
+    ///
+    /// - `older`, `times`: ascending; `width` in the same unit; `starts`: one for each of
+    ///   `times`.
+    ///
+    /// # Panics
+    /// If lengths disagree, or there are 2³² older ones.
+    range_starts(older: &[i64], times: &[i64], width: u64, starts: &mut [u32]) = sliding;
+
     /// The sum of each frame, and the split at the end.
     ///
     /// - `values`: `[rows]`, any unit; all rows of all frames.
@@ -353,6 +363,26 @@ kernels! {
 
     /// The greatest of each frame, as [`range_min_f64`].
     range_max_i64(values: &[i64], frames: &[Frame], out: &mut [i64]) = sliding;
+
+    /// Adds what whole blocks of a tree come to; those up to that of row `start` are whole
+    /// in no frame to come.
+    tree_grow(grown: &mut Tree, start: u64) = tree;
+
+    /// The sum of the frames that end with the rows from `first` on; 0.0 of none.
+    ///
+    /// - `lengths`, `out`: `[rows]`; a frame holds so many rows, at least its own, and
+    ///   begins nowhere before that of the row before.
+    ///
+    /// Added in the order of [`super::reference`]: the same bits at every level.
+    /// # Panics
+    /// If lengths disagree, or the tree does not hold all rows of the frames.
+    tree_sums(over: &Tree, first: u64, lengths: &[u32], out: &mut [f64]) = tree;
+
+    /// The least, as [`tree_sums`]; of no value, anything.
+    tree_mins(over: &Tree, first: u64, lengths: &[u32], out: &mut [f64]) = tree;
+
+    /// The greatest, as [`tree_mins`].
+    tree_maxs(over: &Tree, first: u64, lengths: &[u32], out: &mut [f64]) = tree;
 }
 
 #[cfg(test)]

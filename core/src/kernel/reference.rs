@@ -12,6 +12,8 @@
 //!   Pieces are cut at multiples of `w`, and start one block early.
 //! - A frame of a **range** of times is two stacks (Tangwongsan et al., VLDB 2015), the
 //!   older folded from its end in the same way, the newer row by row.
+//! - A frame over a **tree** is the end of one block of [`TREE_ROWS`], whole blocks, and the
+//!   beginning of another. Whole blocks are added as rows are, by larger blocks.
 
 use std::ops::Range;
 
@@ -25,6 +27,9 @@ pub const BLOCK_ROWS: usize = 256;
 
 /// Frames of so many rows or fewer are folded row by row, the oldest first.
 pub const NARROW_ROWS: usize = 12;
+
+/// Rows of a block of a tree, and blocks of a larger one.
+pub const TREE_ROWS: usize = 32;
 
 const LANES: usize = 8;
 
@@ -241,6 +246,19 @@ pub fn range_frames(times: &[i64], width: u64) -> Vec<Frame> {
     times.iter().map(frame).collect()
 }
 
+/// For each row, how many of some older ones lie more than `width` before it.
+pub fn range_starts(older: &[i64], times: &[i64], width: u64) -> Vec<u32> {
+    let is_before =
+        |time: i64, older: i64| i128::from(older) < i128::from(time) - i128::from(width);
+    let start = |&time: &i64| {
+        older
+            .iter()
+            .filter(|older| is_before(time, **older))
+            .count() as u32
+    };
+    times.iter().map(start).collect()
+}
+
 /// Sums over frames that only move on, and where the stacks meet at the end.
 ///
 /// `split`: the row at which the older stack ends and the newer begins.
@@ -284,6 +302,54 @@ pub fn range_min_i64(values: &[i64], frames: &[Frame]) -> Vec<i64> {
 /// The greatest of each frame.
 pub fn range_max_i64(values: &[i64], frames: &[Frame]) -> Vec<i64> {
     range_each(values, frames, max_i64)
+}
+
+/// The sum of a frame over a tree of rows; `values`: from row 0 on.
+pub fn tree_sum(values: &[f64], frame: Range<usize>) -> f64 {
+    let (begun, last) = (frame.start / TREE_ROWS, (frame.end - 1) / TREE_ROWS);
+    if begun == last {
+        return usual(lanes_sum(&values[frame]));
+    }
+    let rest = suffix_sum(&values[frame.start..(begun + 1) * TREE_ROWS]);
+    let block = &values[last * TREE_ROWS..];
+    let beginning = prefix_sum(block, frame.end - 1 - last * TREE_ROWS);
+    usual(rest + whole_sum(&block_sums(values), begun + 1..last) + beginning)
+}
+
+/// The sum of whole blocks.
+fn whole_sum(sums: &[f64], blocks: Range<usize>) -> f64 {
+    // From both sides to the middle.
+    let (mut ends, mut beginnings) = (-0.0, -0.0);
+    let (mut sums, mut blocks) = (sums.to_vec(), blocks);
+    while !blocks.is_empty() {
+        let (begun, last) = (blocks.start / TREE_ROWS, (blocks.end - 1) / TREE_ROWS);
+        if begun == last {
+            return ends + lanes_sum(&sums[blocks]) + beginnings;
+        }
+        ends += lanes_sum(&sums[blocks.start..(begun + 1) * TREE_ROWS]);
+        beginnings += lanes_sum(&sums[last * TREE_ROWS..blocks.end]);
+        (sums, blocks) = (block_sums(&sums), begun + 1..last);
+    }
+    ends + beginnings
+}
+
+/// The sum of each whole block.
+fn block_sums(values: &[f64]) -> Vec<f64> {
+    values
+        .as_chunks::<TREE_ROWS>()
+        .0
+        .iter()
+        .map(|block| lanes_sum(block))
+        .collect()
+}
+
+/// Row `r` is added to lane `r % 8`; the lanes are added by a tree.
+fn lanes_sum(values: &[f64]) -> f64 {
+    let mut lanes = [-0.0; LANES];
+    for (row, value) in values.iter().enumerate() {
+        lanes[row % LANES] += value;
+    }
+    tree_sums(&lanes)[LANES - 1]
 }
 
 fn range_each<T>(values: &[T], frames: &[Frame], fold: impl Fn(&[T]) -> T) -> Vec<T> {

@@ -187,7 +187,7 @@ fn suffixes<L: Lanes, F: Fold<Element = L::Element>>(
 
 /// Each lane folded with all above it, by a tree.
 #[inline(always)]
-fn suffixes_of<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
+pub(super) fn suffixes_of<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
     let mut folded = group;
     folded = F::lanes(folded, folded.above::<1>(L::splat(F::IDENTITY)));
     folded = F::lanes(folded, folded.above::<2>(L::splat(F::IDENTITY)));
@@ -196,7 +196,7 @@ fn suffixes_of<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
 
 /// Each lane folded with all below it, by a tree.
 #[inline(always)]
-fn prefixes<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
+pub(super) fn prefixes<L: Lanes, F: Fold<Element = L::Element>>(group: L) -> L {
     let mut folded = group;
     folded = F::lanes(folded.below::<1>(L::splat(F::IDENTITY)), folded);
     folded = F::lanes(folded.below::<2>(L::splat(F::IDENTITY)), folded);
@@ -219,24 +219,49 @@ fn array_mut<T>(slice: &mut [T]) -> &mut [T; LANES] {
 /// As [`super::reference::range_frames`], into `frames`, of the same length. A plain loop.
 #[inline(always)]
 pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [Frame]) {
+    assert_eq!(times.len(), frames.len(), "one frame for each row");
+    each_start(times, times, width, |row, start| frames[row].start = start);
+    let mut end = times.len() as u32;
+    for row in (0..times.len()).rev() {
+        let has_next_peer = times.get(row + 1) == Some(&times[row]);
+        end = if has_next_peer { end } else { row as u32 + 1 };
+        frames[row].end = end;
+    }
+}
+
+/// As [`super::reference::range_starts`], into `starts`, one for each of `times`.
+#[inline(always)]
+pub(super) fn range_starts<B: Backend>(
+    older: &[i64],
+    times: &[i64],
+    width: u64,
+    starts: &mut [u32],
+) {
+    assert_eq!(times.len(), starts.len(), "one start for each row");
+    each_start(older, times, width, |row, start| starts[row] = start);
+}
+
+/// Calls `set` with each row and how many of `older` are before its frame.
+#[inline(always)]
+fn each_start(older: &[i64], times: &[i64], width: u64, mut set: impl FnMut(usize, u32)) {
     // About as many rows leave frames as enter: twice the lanes are mostly enough.
     const PROBES: usize = 2 * LANES;
-    assert_eq!(times.len(), frames.len(), "one frame for each row");
     assert!(
-        u32::try_from(times.len()).is_ok(),
+        u32::try_from(older.len()).is_ok(),
         "rows are numbered by 32 bits"
     );
-    let mut start = 0;
-    for (times_of, frames) in times.chunks(LANES).zip(frames.chunks_mut(LANES)) {
-        // Where it saturates, no time lies before it.
+    // Where it saturates, no time lies before it.
+    let earliest_of = |time: &i64| time.saturating_sub_unsigned(width);
+    let mut start = (times.first()).map_or(0, |time| gallop(older, earliest_of(time)));
+    for (group, times_of) in times.chunks(LANES).enumerate() {
         let mut earliest = [i64::MIN; LANES];
         for (earliest, time) in earliest.iter_mut().zip(times_of) {
-            *earliest = time.saturating_sub_unsigned(width);
+            *earliest = earliest_of(time);
         }
         // How many rows leave with a row is hard to foretell: they are counted without a
         // branch, for eight rows at once.
         let mut left = [0; LANES];
-        if let Some(oldest) = times[start..].first_chunk::<PROBES>() {
+        if let Some(oldest) = older[start..].first_chunk::<PROBES>() {
             for &time in oldest {
                 for (left, &earliest) in left.iter_mut().zip(&earliest) {
                     *left += u64::from(time < earliest);
@@ -244,20 +269,31 @@ pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [
             }
         }
         let first = start;
-        for ((frame, left), earliest) in frames.iter_mut().zip(left).zip(earliest) {
-            start = first + left as usize;
-            while times[start] < earliest {
+        for (row, (left, earliest)) in left.iter().zip(earliest).enumerate() {
+            if row == times_of.len() {
+                break;
+            }
+            start = first + *left as usize;
+            while older.get(start).is_some_and(|time| *time < earliest) {
                 start += 1;
             }
-            frame.start = start as u32;
+            set(group * LANES + row, start as u32);
         }
     }
-    let mut end = times.len() as u32;
-    for row in (0..times.len()).rev() {
-        let has_next_peer = times.get(row + 1) == Some(&times[row]);
-        end = if has_next_peer { end } else { row as u32 + 1 };
-        frames[row].end = end;
+}
+
+/// How many times are before one, in steps that double.
+#[inline(always)]
+fn gallop(times: &[i64], earliest: i64) -> usize {
+    let mut step = LANES;
+    while times.get(step).is_some_and(|time| *time < earliest) {
+        step *= 2;
     }
+    let (from, until) = (
+        if step == LANES { 0 } else { step / 2 },
+        times.len().min(step),
+    );
+    from + times[from..until].partition_point(|time| *time < earliest)
 }
 
 /// As [`super::reference::range_sum_f64`], into `out`, one for each frame.

@@ -5,8 +5,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{
-    BLOCK_ROWS, Bits, FIND_ROWS, Frame, Kernels, LaneRecord, NARROW_ROWS, Record, SHORT_LEN_MAX,
-    Summary, WordTable, hash_word, reference, short_word,
+    BLOCK_ROWS, Bits, FIND_ROWS, Frame, Kernels, LaneRecord, NARROW_ROWS, NONE, Record,
+    SHORT_LEN_MAX, Summary, Tree, WordTable, hash_word, reference, short_word,
 };
 
 /// Values that a float may be wrong about, among others.
@@ -202,6 +202,28 @@ proptest! {
         assert_ranges(&times, width, &values)?;
     }
 
+    #[test]
+    fn starts_among_older_rows(
+        steps in vec(prop_oneof![3 => Just(0i64), 6 => 1..20i64, 1 => 20..500i64], 1..300),
+        cut in any::<prop::sample::Index>(),
+        width in prop_oneof![Just(0u64), 0..30u64, 30..2000u64],
+        extremes in vec(integer(), 0..20),
+    ) {
+        let mut times: Vec<i64> = (steps.iter())
+            .scan(-500, |time, step| {
+                *time += step;
+                Some(*time)
+            })
+            .chain(extremes)
+            .collect();
+        times.sort_unstable();
+        let (older, times) = times.split_at(cut.index(times.len()));
+        for kernels in Kernels::available() {
+            let starts = filled(times.len(), 7, |out| kernels.range_starts(older, times, width, out));
+            prop_assert_eq!(starts, reference::range_starts(older, times, width));
+        }
+    }
+
     /// Results do not depend on how rows were cut into pieces.
     #[test]
     fn pieces_of_frames_of_rows(
@@ -254,6 +276,17 @@ proptest! {
         }
     }
 
+    #[test]
+    fn frames_over_a_tree(
+        values in floats(4_000),
+        none in prop_oneof![3 => Just(0u64), 1 => 2..9u64, 1 => Just(1)],
+        leaving in vec(prop_oneof![8 => 0..3usize, 1 => 0..90usize], 4_000),
+        pieces in vec(1..300usize, 4_000),
+        first in prop_oneof![Just(0usize), 0..70usize, 900..3_000usize],
+    ) {
+        assert_trees(&values, none, &leaving, &pieces, first)?;
+    }
+
     /// The references add in an order of their own, but they add what is there.
     #[test]
     fn references_add_up(values in vec(-1e3..1e3, 0..300), width in 1..400usize) {
@@ -266,6 +299,10 @@ proptest! {
             let first = (row + 1).saturating_sub(width);
             prop_assert!(near(sum, plain(&values[first..=row])));
         }
+        for row in 0..values.len() {
+            let frame = (row + 1).saturating_sub(width)..row + 1;
+            prop_assert!(near(reference::tree_sum(&values, frame.clone()), plain(&values[frame])));
+        }
         let times: Vec<i64> = (0..values.len() as i64).map(|row| row / 2).collect();
         let frames = reference::range_frames(&times, width as u64 / 4);
         let (sums, _) = reference::range_sum_f64(&values, &frames, 0);
@@ -273,6 +310,83 @@ proptest! {
             prop_assert!(near(sum, plain(&values[frame.start as usize..frame.end as usize])));
         }
     }
+}
+
+/// Trees at every level, grown in pieces, whose first row has an ordinal. After each row
+/// some rows leave; each `none`-th row has no value.
+fn assert_trees(
+    values: &[f64],
+    none: u64,
+    leaving: &[usize],
+    pieces: &[usize],
+    first: usize,
+) -> Result<(), TestCaseError> {
+    let is_none = |row: u64| none > 0 && row.is_multiple_of(none);
+    let usual = |value: f64| if value.is_nan() { f64::NAN } else { value };
+    let values: Vec<f64> = (0..)
+        .zip(values)
+        .map(|(row, value)| if is_none(row) { NONE } else { usual(*value) })
+        .collect();
+    let starts: Vec<usize> = (leaving[..values.len()].iter().enumerate())
+        .scan(0, |start, (row, leaving)| {
+            *start = row.min(*start + leaving);
+            Some(*start)
+        })
+        .collect();
+    let lengths: Vec<u32> = (starts.iter().enumerate())
+        .map(|(row, start)| (row + 1 - start) as u32)
+        .collect();
+    let mut ordinals = vec![-0.0; first];
+    ordinals.extend(
+        values
+            .iter()
+            .map(|value| match value.to_bits() == NONE.to_bits() {
+                true => -0.0,
+                false => *value,
+            }),
+    );
+    for kernels in Kernels::available() {
+        let mut tree = Tree::starting_at(first as u64);
+        let mut row = 0;
+        for piece in pieces {
+            let rows = row..values.len().min(row + piece);
+            let Some(&start) = starts[rows.clone()].first() else {
+                break;
+            };
+            let (lengths, place) = (&lengths[rows.clone()], (first + row) as u64);
+            tree.push(&values[rows.clone()]);
+            kernels.tree_grow(&mut tree, (first + start) as u64);
+            let run = |kernel: fn(Kernels, &Tree, u64, &[u32], &mut [f64])| {
+                filled(rows.len(), 7.0, |out| {
+                    kernel(kernels, &tree, place, lengths, out)
+                })
+            };
+            let mut counts = vec![0; rows.len()];
+            tree.count(place, lengths, &mut counts);
+            let sums = run(Kernels::tree_sums);
+            let (least, greatest) = (run(Kernels::tree_mins), run(Kernels::tree_maxs));
+            for (at, row) in rows.clone().enumerate() {
+                let frame = first + starts[row]..first + row + 1;
+                let sum = reference::tree_sum(&ordinals, frame);
+                prop_assert_eq!(sums[at].to_bits(), sum.to_bits());
+                let frame: Vec<f64> = (starts[row]..=row)
+                    .map(|row| values[row])
+                    .filter(|value| value.to_bits() != NONE.to_bits())
+                    .collect();
+                prop_assert_eq!(counts[at] as usize, frame.len());
+                if let Some(all) = reference::summarize_f64(&frame, None) {
+                    prop_assert_eq!(least[at].to_bits(), all.min.to_bits());
+                    prop_assert_eq!(greatest[at].to_bits(), all.max.to_bits());
+                }
+            }
+            row = rows.end;
+            let held = (first + starts[row - 1]) as u64;
+            tree.leave(held);
+            let rows: Vec<u64> = bits(tree.rows(held).flatten().copied());
+            prop_assert_eq!(rows, bits(values[starts[row - 1]..row].iter().copied()));
+        }
+    }
+    Ok(())
 }
 
 fn assert_ranges(times: &[i64], width: u64, values: &[f64]) -> Result<(), TestCaseError> {

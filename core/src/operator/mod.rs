@@ -30,6 +30,8 @@ mod session_rows;
 mod window_aggregate;
 mod window_rows;
 
+mod by_key;
+
 mod over;
 
 pub use over::over;

@@ -11,17 +11,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::take;
-use arrow::datatypes::{FieldRef, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::{concat, take};
+use arrow::datatypes::{
+    FieldRef, Float64Type, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type,
+};
 use rayon::prelude::*;
 
+use super::by_key::ByKey;
 use super::counted::admit;
 use super::frame::{field, load_counters, save_counters, select, time_type};
 use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::outbox::{Outbox, Steps, drain};
 use super::{Counters, Drain, LateRows, Operator, Output, OverSpec};
-use crate::aggregate::slide::{Move, SavedFrames, SlidingState, Stretch};
+use crate::aggregate::slide::{Moves, SHARD_ROWS, SavedFrames, SlidingState, Stretch};
+use crate::aggregate::slide_floats::{Group, Places, SavedFloats, group};
 use crate::aggregate::{AggregateCall, Rows};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -36,10 +41,23 @@ use crate::window::tables::{column, table};
 #[derive(Debug)]
 struct Line {
     call: AggregateCall,
+    /// Its place among the calls.
+    place: usize,
     state: Box<dyn SlidingState>,
     /// Its place in [`OverAggregate::frames`].
     frames: usize,
 }
+
+/// Calls over floats that share their frames.
+#[derive(Debug)]
+struct FloatLine {
+    group: Group,
+    /// Its place in [`OverAggregate::frames`].
+    frames: usize,
+}
+
+/// Rows of a step, if no call asks for fewer: their columns stay in the cache.
+const STEP_ROWS: usize = 1 << 16;
 
 #[derive(Debug)]
 struct OverAggregate {
@@ -47,9 +65,9 @@ struct OverAggregate {
     schema: SchemaRef,
     time: usize,
     keeps_untimed: bool,
+    calls: usize,
     lines: Vec<Line>,
-    /// About how many rows are given out at once.
-    step_rows: usize,
+    float_lines: Vec<FloatLine>,
     /// Each frame that some call has.
     frames: Vec<Frames>,
     /// After how many ticks a row is in no frame any more; `None` = never.
@@ -67,6 +85,7 @@ struct OverAggregate {
     outbox: Outbox,
     late: Late,
     counters: Counters,
+    scratch: Scratch,
 }
 
 /// Makes the operator for per-row windows.
@@ -77,26 +96,36 @@ struct OverAggregate {
 pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
     time_type(&spec.input, spec.time)?;
     let mut fields: Vec<FieldRef> = spec.input.fields().to_vec();
-    let (mut lines, mut frames) = (Vec::new(), Vec::new());
+    let mut frames: Vec<Frames> = Vec::new();
+    let mut calls = Vec::new();
     for over in spec.calls {
-        let call = over.call;
-        for &column in call.args.iter().chain(&call.filter) {
+        for &column in over.call.args.iter().chain(&over.call.filter) {
             field(&spec.input, column)?;
+        }
+        let place = (frames.iter()).position(|frames| frames.kind() == over.frame);
+        let place = place.unwrap_or_else(|| {
+            frames.push(Frames::new(over.frame));
+            frames.len() - 1
+        });
+        fields.push(over.call.field.clone());
+        calls.push((over.call, place));
+    }
+    let float_lines = float_lines(&calls, frames.len());
+    let count = calls.len();
+    let mut lines = Vec::new();
+    for (place, (call, frames)) in calls.into_iter().enumerate() {
+        if (float_lines.iter()).any(|line| line.group.calls.contains(&place)) {
+            continue;
         }
         let state = call
             .factory
             .sliding()
             .ok_or_else(|| Error::invalid(format!("{} has no sliding state", call.field.name())))?;
-        let place = (frames.iter()).position(|frames: &Frames| frames.kind() == over.frame);
-        let place = place.unwrap_or_else(|| {
-            frames.push(Frames::new(over.frame));
-            frames.len() - 1
-        });
-        fields.push(call.field.clone());
         lines.push(Line {
             call,
+            place,
             state,
-            frames: place,
+            frames,
         });
     }
     let types = (spec.keys.iter())
@@ -104,14 +133,14 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         .collect::<Result<Vec<_>>>()?;
     let reaches = frames.iter().map(Frames::reach);
     let reach = reaches.collect::<Option<Vec<_>>>();
-    let step_rows = lines.iter().map(|line: &Line| line.state.step_rows());
     let schema = Arc::new(Schema::new(fields));
     Ok(Box::new(OverAggregate {
-        step_rows: step_rows.min().unwrap_or(OUTPUT_ROWS),
         schema: schema.clone(),
         time: spec.time,
         keeps_untimed: spec.keeps_untimed,
+        calls: count,
         lines,
+        float_lines,
         frames,
         reach: reach.map(|reaches| reaches.into_iter().max().unwrap_or(0)),
         keys: Keys::new(&types, spec.keys)?,
@@ -125,83 +154,178 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         outbox: Outbox::new(schema),
         late: Late::default(),
         counters: Counters::default(),
+        scratch: Scratch::default(),
     }))
 }
 
-/// The places of rows in order of their keys, rows of one key in their order, and where
-/// each key stands.
-fn by_key(owners: &[u32], bound: usize) -> (Vec<u32>, Vec<Stretch>) {
-    let mut order: Vec<u32> = (0..owners.len() as u32).collect();
-    if bound <= owners.len() {
-        // A stable counting sort.
-        let mut starts = vec![0u32; bound + 1];
-        for &owner in owners {
-            starts[owner as usize + 1] += 1;
-        }
-        for key in 0..bound {
-            starts[key + 1] += starts[key];
-        }
-        for (row, &owner) in owners.iter().enumerate() {
-            let start = &mut starts[owner as usize];
-            order[*start as usize] = row as u32;
-            *start += 1;
-        }
-    } else {
-        order.sort_unstable_by_key(|&row| (owners[row as usize], row));
+/// The calls that share frames, each with the place of its frame among so many.
+fn float_lines(calls: &[(AggregateCall, usize)], frames: usize) -> Vec<FloatLine> {
+    let of = |frames: usize| {
+        let calls: Vec<(usize, &AggregateCall)> = (calls.iter().enumerate())
+            .filter(|(_, (_, place))| *place == frames)
+            .map(|(place, (call, _))| (place, call))
+            .collect();
+        let groups = group(&calls).into_iter();
+        groups.map(move |group| FloatLine { group, frames })
+    };
+    (0..frames).flat_map(of).collect()
+}
+
+/// Room for a step, kept from one to the next while rows are due.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// The ids of the rows' keys.
+    owners: Vec<u32>,
+    piece_owners: Vec<u32>,
+    by_key: ByKey,
+    /// Of the rows by key.
+    times: Vec<i64>,
+    /// By frame.
+    moves: Vec<Moves>,
+}
+
+/// A column of all pieces.
+fn joined(pieces: &[RecordBatch], column: usize) -> Result<ArrayRef> {
+    if let [piece] = pieces {
+        return Ok(piece.column(column).clone());
     }
-    let mut stretches: Vec<Stretch> = Vec::new();
-    for (place, &row) in order.iter().enumerate() {
-        let key = owners[row as usize];
-        match stretches.last_mut() {
-            Some(stretch) if stretch.key == key => stretch.rows.end = place + 1,
-            _ => stretches.push(Stretch {
-                key,
-                rows: place..place + 1,
-            }),
-        }
-    }
-    (order, stretches)
+    let parts: Vec<&dyn Array> = (pieces.iter())
+        .map(|piece| piece.column(column).as_ref())
+        .collect();
+    Ok(concat(&parts)?)
 }
 
 impl OverAggregate {
     /// Gives out rows whose turn has come; false if there are none.
     fn give_due(&mut self) -> Result<bool> {
         let before = (!self.ended).then_some(self.watermark);
-        let Some(records) = self.waiting.due(before, self.step_rows)? else {
+        let pieces = self.waiting.due(before, self.step_rows())?;
+        if pieces.is_empty() {
             return Ok(false);
-        };
-        let values = self.values(&records)?;
-        self.counters.rows_out += records.num_rows() as u64;
-        let mut columns = records.columns().to_vec();
-        columns.extend(values);
-        (self.outbox).push(RecordBatch::try_new(self.schema.clone(), columns)?)?;
+        }
+        let values = self.values(&pieces)?;
+        let mut row = 0;
+        for piece in pieces {
+            let rows = piece.num_rows();
+            let mut columns = piece.columns().to_vec();
+            columns.extend(values.iter().map(|column| column.slice(row, rows)));
+            (self.outbox).push(RecordBatch::try_new(self.schema.clone(), columns)?)?;
+            row += rows;
+        }
+        self.counters.rows_out += row as u64;
         Ok(true)
     }
 
-    /// The values of the calls for rows in order of time.
-    fn values(&mut self, records: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let rows = records.num_rows();
-        let mut owners = Vec::new();
-        self.keys.intern(records, &mut owners)?;
-        let (order, stretches) = by_key(&owners, self.keys.bound());
-        let times = self.waiting.times(records)?;
-        let times: Vec<i64> = order.iter().map(|&row| times[row as usize]).collect();
-        let moves: Vec<Vec<Move>> = (self.frames.iter_mut())
-            .map(|frames| frames.moves(&times, &stretches))
-            .collect();
+    /// How many rows are computed at once.
+    fn step_rows(&self) -> usize {
+        let slowest = self.lines.iter().map(|line| line.state.step_rows()).min();
+        slowest.unwrap_or(STEP_ROWS)
+    }
 
-        // Rows of one key stand in their order already.
-        let is_sorted = stretches.len() == 1;
-        let mut places = vec![0u32; rows];
-        for (place, &row) in order.iter().enumerate() {
-            places[row as usize] = place as u32;
-        }
-        let (order, places) = (UInt32Array::from(order), UInt32Array::from(places));
-        let moved = |column: &ArrayRef, order: &UInt32Array| -> Result<ArrayRef> {
-            match is_sorted {
-                true => Ok(column.clone()),
-                false => Ok(take(column, order, None)?),
+    /// The values of the calls for rows in order of time.
+    fn values(&mut self, pieces: &[RecordBatch]) -> Result<Vec<ArrayRef>> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let times = self.take_in(pieces, &mut scratch)?;
+        let rows = times.len();
+        let by_key = &scratch.by_key;
+        let times: &[i64] = match by_key.places() {
+            None => &times,
+            Some(Places { order, .. }) => {
+                let sorted = &mut scratch.times;
+                sorted.resize(rows, 0);
+                let shards = sorted
+                    .par_chunks_mut(SHARD_ROWS)
+                    .zip(order.par_chunks(SHARD_ROWS));
+                shards.for_each(|(sorted, order)| {
+                    for (time, row) in sorted.iter_mut().zip(order) {
+                        *time = times[*row as usize];
+                    }
+                });
+                sorted
             }
+        };
+        scratch.moves.resize_with(self.frames.len(), Moves::default);
+        for (frames, moves) in self.frames.iter_mut().zip(&mut scratch.moves) {
+            frames.moves(times, &by_key.stretches, moves)?;
+        }
+        let mut values: Vec<Option<ArrayRef>> = vec![None; self.calls];
+        for line in &mut self.float_lines {
+            let group = &mut line.group;
+            let filter = group.filter.map(|filter| joined(pieces, filter));
+            let filter = filter.transpose()?;
+            let rows = Rows {
+                slots: &[],
+                args: &[joined(pieces, group.column)?],
+                filter: filter.as_ref().map(|filter| filter.as_boolean()),
+                times: &[],
+                first_ordinal: self.ordinal,
+            };
+            let moves = &scratch.moves[line.frames];
+            let columns = (group.state).slide(rows, by_key.places(), &by_key.stretches, moves);
+            for (call, column) in group.calls.iter().zip(columns) {
+                values[*call] = Some(column);
+            }
+        }
+        for (call, column) in self.line_values(pieces, by_key, times, &scratch.moves)? {
+            values[call] = Some(column);
+        }
+        self.ordinal += rows as u64;
+        self.note(times, &by_key.stretches);
+        self.scratch = scratch;
+        let values = values.into_iter();
+        Ok(values
+            .map(|column| column.expect("each call has a line"))
+            .collect())
+    }
+
+    /// Sorts rows by key; their times, as they stand.
+    fn take_in(
+        &mut self,
+        pieces: &[RecordBatch],
+        scratch: &mut Scratch,
+    ) -> Result<ScalarBuffer<i64>> {
+        let owners = &mut scratch.owners;
+        let mut times = Vec::with_capacity(pieces.len());
+        if let [piece] = pieces {
+            self.keys.intern(piece, owners)?;
+        } else {
+            owners.clear();
+        }
+        for piece in pieces {
+            times.push(self.waiting.times(piece)?);
+            if pieces.len() > 1 {
+                self.keys.intern(piece, &mut scratch.piece_owners)?;
+                owners.extend_from_slice(&scratch.piece_owners);
+            }
+        }
+        scratch.by_key.sort(owners, self.keys.bound());
+        Ok(match times.len() {
+            1 => times.swap_remove(0),
+            _ => {
+                let slices: Vec<&[i64]> = times.iter().map(|times| &times[..]).collect();
+                slices.concat().into()
+            }
+        })
+    }
+
+    /// The values of the calls that have frames of their own. `times`, `moves`: by key.
+    fn line_values(
+        &mut self,
+        pieces: &[RecordBatch],
+        by_key: &ByKey,
+        times: &[i64],
+        moves: &[Moves],
+    ) -> Result<Vec<(usize, ArrayRef)>> {
+        if self.lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places = by_key.places().map(|Places { order, places }| {
+            let column = |places: &[u32]| UInt32Array::from(places.to_vec());
+            (column(order), column(places))
+        });
+        let sorted = |column: ArrayRef| match &places {
+            Some((order, _)) => take(&column, order, None),
+            None => Ok(column),
         };
         let mut used: Vec<usize> = (self.lines.iter())
             .flat_map(|line| line.call.args.iter().chain(&line.call.filter))
@@ -209,29 +333,30 @@ impl OverAggregate {
             .collect();
         used.sort_unstable();
         used.dedup();
-        let sorted = (used.par_iter())
-            .map(|&column| Ok((column, moved(records.column(column), &order)?)))
+        let columns = (used.par_iter())
+            .map(|&column| Ok((column, sorted(joined(pieces, column)?)?)))
             .collect::<Result<BTreeMap<usize, ArrayRef>>>()?;
-        let slots = vec![0; rows];
+        let slots = vec![0; times.len()];
         let first_ordinal = self.ordinal;
-        let slide = |line: &mut Line| -> Result<ArrayRef> {
+        let slide = |line: &mut Line| -> Result<(usize, ArrayRef)> {
             let args: Vec<ArrayRef> = (line.call.args.iter())
-                .map(|arg| sorted[arg].clone())
+                .map(|arg| columns[arg].clone())
                 .collect();
             let rows = Rows {
                 slots: &slots,
                 args: &args,
-                filter: line.call.filter.map(|filter| sorted[&filter].as_boolean()),
-                times: &times,
+                filter: line.call.filter.map(|filter| columns[&filter].as_boolean()),
+                times,
                 first_ordinal,
             };
-            let values = (line.state).slide(rows, &stretches, &moves[line.frames])?;
-            moved(&values, &places)
+            let values = (line.state).slide(rows, &by_key.stretches, &moves[line.frames])?;
+            let values = match &places {
+                Some((_, places)) => take(&values, places, None)?,
+                None => values,
+            };
+            Ok((line.place, values))
         };
-        let values = (self.lines.par_iter_mut().map(slide)).collect::<Result<Vec<_>>>()?;
-        self.ordinal += rows as u64;
-        self.note(&times, &stretches);
-        Ok(values)
+        self.lines.par_iter_mut().map(slide).collect()
     }
 
     /// Notes until when keys have rows in their frames.
@@ -273,6 +398,7 @@ impl OverAggregate {
             self.lasts[key as usize] = None;
             self.frames.iter_mut().for_each(|frames| frames.clear(key));
             (self.lines.iter_mut()).for_each(|line| line.state.clear(key));
+            (self.float_lines.iter_mut()).for_each(|line| line.group.state.clear(key));
         }
         self.keys.release(&gone);
     }
@@ -286,6 +412,8 @@ impl Steps for OverAggregate {
     fn step(&mut self, _budget_rows: usize) -> Result<bool> {
         let some = self.give_due()?;
         if !some {
+            self.scratch = Scratch::default();
+            (self.float_lines.iter_mut()).for_each(|line| line.group.state.rest());
             self.forget();
         }
         Ok(some)
@@ -344,14 +472,21 @@ impl Operator for OverAggregate {
         let lines: usize = (self.lines.iter())
             .map(|line| line.state.state_bytes())
             .sum();
+        let floats: usize = (self.float_lines.iter())
+            .map(|line| line.group.state.state_bytes())
+            .sum();
         let frames: usize = self.frames.iter().map(Frames::bytes).sum();
         let fixed = self.keys.bytes()
             + self.lasts.capacity() * size_of::<Option<i64>>()
             + self.leaving.capacity() * size_of::<(i64, u32)>();
         Counters {
             keys: self.keys.alive() as u64,
-            state_bytes: (lines + frames + fixed + self.waiting.bytes() + self.outbox.bytes())
-                as u64,
+            state_bytes: (lines
+                + floats
+                + frames
+                + fixed
+                + self.waiting.bytes()
+                + self.outbox.bytes()) as u64,
             ..self.counters
         }
     }
@@ -381,6 +516,16 @@ impl Operator for OverAggregate {
             let columns = columns.map(|(part, column)| (format!("part_{part}"), column));
             let columns = table(columns.collect())?;
             snapshot.tables.insert(format!("line_{number}"), columns);
+        }
+        for (number, line) in self.float_lines.iter().enumerate() {
+            let saved = line.group.state.save(&owners);
+            for (name, numbers) in [("ordinal", saved.ordinals), ("rows", saved.rows)] {
+                let numbers: ArrayRef = Arc::new(UInt64Array::from(numbers));
+                keys.push((format!("{name}_{number}"), numbers));
+            }
+            let values: ArrayRef = Arc::new(saved.values);
+            let values = table(vec![("value".into(), values)])?;
+            snapshot.tables.insert(format!("floats_{number}"), values);
         }
         snapshot.numbers.extend([
             ("watermark".into(), self.watermark),
@@ -429,6 +574,19 @@ impl Operator for OverAggregate {
                 backs: column::<UInt32Type>(keys, &format!("back_{number}"))?.to_vec(),
             };
             line.state.load(&owners, &saved)?;
+        }
+        for (number, line) in self.float_lines.iter_mut().enumerate() {
+            let name = format!("floats_{number}");
+            let values = snapshot.table(&name)?.column_by_name("value");
+            let values = values.and_then(|values| values.as_primitive_opt::<Float64Type>());
+            let numbers = |name: &str| column::<UInt64Type>(keys, &format!("{name}_{number}"));
+            let saved = SavedFloats {
+                values: (values.cloned())
+                    .ok_or_else(|| Error::Snapshot("its frames are damaged".into()))?,
+                ordinals: numbers("ordinal")?.to_vec(),
+                rows: numbers("rows")?.to_vec(),
+            };
+            line.group.state.load(&owners, &saved)?;
         }
         let waiting = snapshot.table("waiting")?;
         if waiting.schema().fields() != self.input.fields() {

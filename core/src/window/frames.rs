@@ -2,11 +2,17 @@
 
 use std::collections::VecDeque;
 
-use crate::aggregate::slide::{Move, Stretch, by_shards};
+use rayon::prelude::*;
+
+use crate::aggregate::slide::{Moves, SHARD_ROWS, Stretch, by_shards};
 use crate::error::{Error, Result};
+use crate::kernel;
 
 /// Stands for the time of a row that has none: it comes after all others.
 pub(crate) const UNTIMED: i64 = i64::MAX;
+
+/// So many rows fit into one frame.
+const ROWS_MAX: u64 = u32::MAX as u64;
 
 /// The frame of a row: it and rows before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +78,38 @@ impl Frames {
         }
     }
 
-    /// How the frames of rows follow from those before. `times`: `[rows]`, rising within
-    /// each stretch.
-    pub(crate) fn moves(&mut self, times: &[i64], stretches: &[Stretch]) -> Vec<Move> {
-        let mut moves = vec![Move::default(); times.len()];
+    /// How many rows are in the frame of a key.
+    fn rows(&self, key: u32) -> u64 {
+        match self {
+            Self::Range { times, .. } => {
+                (times.get(key as usize)).map_or(0, |frame| frame.len() as u64)
+            }
+            Self::Rows { counts, .. } => counts.get(key as usize).copied().unwrap_or(0),
+        }
+    }
+
+    /// Says which rows are in the frames of rows. `times`: `[rows]`, rising within each
+    /// stretch; `moves`: what was in it is overwritten.
+    ///
+    /// # Errors
+    /// If there are too many in one.
+    pub(crate) fn moves(
+        &mut self,
+        times: &[i64],
+        stretches: &[Stretch],
+        moves: &mut Moves,
+    ) -> Result<()> {
+        for stretch in stretches {
+            if self.rows(stretch.key) + stretch.rows.len() as u64 > ROWS_MAX {
+                return Err(Error::Bound {
+                    what: "the rows of a frame of an OVER window".into(),
+                    limit: ROWS_MAX.to_string(),
+                    remedy: "shorten the frame, or partition by more columns",
+                });
+            }
+        }
+        moves.lengths.resize(times.len(), 0);
+        moves.has_peer.resize(times.len(), false);
         let keys = (stretches.last()).map_or(0, |stretch| stretch.key as usize + 1);
         match self {
             Self::Range {
@@ -86,48 +120,46 @@ impl Frames {
                 if frames.len() < keys {
                     frames.resize_with(keys, VecDeque::new);
                 }
-                let preceding = *preceding;
-                let work = |stretch: &Stretch, frame: &mut VecDeque<i64>, moves: &mut [Move]| {
-                    let times = &times[stretch.rows.clone()];
-                    let before = frame.len();
-                    for (row, (&time, step)) in times.iter().zip(moves).enumerate() {
-                        let from = match time {
-                            UNTIMED => UNTIMED,
-                            time => time.saturating_sub(preceding),
-                        };
-                        while frame.front().is_some_and(|time| *time < from) {
-                            frame.pop_front();
-                            step.leaving += 1;
+                let width = preceding.unsigned_abs();
+                let work =
+                    |stretch: &Stretch,
+                     frame: &mut VecDeque<i64>,
+                     (lengths, has_peer): (&mut [u32], &mut [bool])| {
+                        let times = &times[stretch.rows.clone()];
+                        let before = frame.len();
+                        starts(frame, times, width, lengths);
+                        let last = lengths[lengths.len() - 1];
+                        for (row, start) in lengths.iter_mut().enumerate() {
+                            *start = (before + row + 1) as u32 - *start;
                         }
-                        frame.push_back(time);
-                        step.has_peer = times.get(row + 1) == Some(&time);
-                    }
-                    // Room for rows of a burst is not kept.
-                    if frame.capacity() > 4 * (frame.len() + 16) {
-                        frame.shrink_to(2 * frame.len());
-                    }
-                    frame.len() as isize - before as isize
-                };
-                let more = by_shards(stretches, frames, &mut moves, &work);
+                        for (has_peer, pair) in has_peer.iter_mut().zip(times.windows(2)) {
+                            *has_peer = pair[0] == pair[1];
+                        }
+                        // No peer of it comes later: rows of one time come at once.
+                        has_peer[times.len() - 1] = false;
+                        advance(frame, times, last as usize);
+                        frame.len() as isize - before as isize
+                    };
+                let rows = (&mut moves.lengths[..], &mut moves.has_peer[..]);
+                let more = by_shards(stretches, frames, rows, &work);
                 *held = held.strict_add_signed(more);
             }
             Self::Rows { preceding, counts } => {
                 if counts.len() < keys {
                     counts.resize(keys, 0);
                 }
+                let most = preceding.saturating_add(1);
+                moves.has_peer.fill(false);
                 for stretch in stretches {
                     let count = &mut counts[stretch.key as usize];
-                    for step in &mut moves[stretch.rows.clone()] {
-                        if *count > *preceding {
-                            step.leaving = 1;
-                        } else {
-                            *count += 1;
-                        }
+                    for length in &mut moves.lengths[stretch.rows.clone()] {
+                        *count = most.min(*count + 1);
+                        *length = *count as u32;
                     }
                 }
             }
         }
-        moves
+        Ok(())
     }
 
     /// Empties the frame of a key.
@@ -203,4 +235,57 @@ impl Frames {
             Self::Rows { counts, .. } => counts.capacity() * size_of::<u64>(),
         }
     }
+}
+
+/// How many of the rows of a frame, and then of `times`, are before the frame of each of
+/// `times`.
+fn starts(frame: &VecDeque<i64>, times: &[i64], width: u64, starts: &mut [u32]) {
+    // Rows without a time have each other in their frames, and no others.
+    let timed = times.partition_point(|time| *time < UNTIMED);
+    let (starts, untimed) = starts.split_at_mut(timed);
+    if !untimed.is_empty() {
+        let before = frame.partition_point(|time| *time < UNTIMED);
+        untimed.fill((before + timed) as u32);
+    }
+    let times = &times[..timed];
+    let work = |(times_of, starts): (&[i64], &mut [u32])| {
+        let (head, tail) = frame.as_slices();
+        kernel::range_starts(head, times_of, width, starts);
+        let mut before = head.len();
+        for older in [tail, times] {
+            // Where all of those before have left.
+            let first = starts.partition_point(|start| (*start as usize) < before);
+            before += older.len();
+            let (times_of, starts) = (&times_of[first..], &mut starts[first..]);
+            if starts.is_empty() || older.is_empty() {
+                continue;
+            }
+            kernel::range_starts(older, times_of, width, starts);
+            let left = before - older.len();
+            starts.iter_mut().for_each(|start| *start += left as u32);
+        }
+    };
+    if timed < 2 * SHARD_ROWS {
+        work((times, starts));
+    } else {
+        (times
+            .par_chunks(SHARD_ROWS)
+            .zip(starts.par_chunks_mut(SHARD_ROWS)))
+        .for_each(work);
+    }
+}
+
+/// Takes the first rows out of a frame and new ones in.
+fn advance(frame: &mut VecDeque<i64>, times: &[i64], leaving: usize) {
+    let old = leaving.min(frame.len());
+    frame.drain(..old);
+    let times = &times[leaving - old..];
+    let (len, room) = (frame.len() + times.len(), frame.capacity());
+    if len > room {
+        frame.reserve_exact(times.len() + len / 4);
+    } else if room > 4 * (len + 16) {
+        // Room for rows of a burst is not kept.
+        frame.shrink_to(2 * len);
+    }
+    frame.extend(times);
 }

@@ -149,8 +149,9 @@ impl InTime {
     }
 
     /// The next rows before a time (all, if it is `None`), about `count` of them, and all
-    /// that have the time of the last one; in order of time, then of arrival.
-    pub(crate) fn due(&mut self, before: Option<i64>, count: usize) -> Result<Option<RecordBatch>> {
+    /// that have the time of the last one; in order of time, then of arrival. In pieces,
+    /// of which there are none if no row is due.
+    pub(crate) fn due(&mut self, before: Option<i64>, count: usize) -> Result<Vec<RecordBatch>> {
         let mut due: Vec<(i64, i64, usize)> = (self.parts.iter())
             .map(|part| (part, part.before(before)))
             .filter(|(_, rows)| *rows > 0)
@@ -160,7 +161,7 @@ impl InTime {
             })
             .collect();
         if due.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         // Up to where so many rows come, if no two parts overlap.
         due.sort_unstable();
@@ -175,12 +176,15 @@ impl InTime {
         });
         let until = until.or(before);
         let mut taken = Vec::new();
+        let (mut last, mut is_in_order) = (i64::MIN, true);
         for part in &mut self.parts {
             let rows = part.before(until);
             if rows == 0 {
                 continue;
             }
             taken.push(part.records.slice(0, rows));
+            is_in_order &= last <= part.times[0];
+            last = part.times[rows - 1];
             let rest = part.rows() - rows;
             part.records = part.records.slice(rows, rest);
             part.times = part.times.slice(rows, rest);
@@ -196,11 +200,11 @@ impl InTime {
         let gone = self.parts.iter().filter(|part| part.rows() == 0);
         self.bytes -= gone.map(|part| part.bytes).sum::<usize>();
         self.parts.retain(|part| part.rows() > 0);
-        if taken.len() == 1 {
-            return Ok(taken.pop());
+        if is_in_order {
+            return Ok(taken);
         }
         let taken: Vec<&RecordBatch> = taken.iter().collect();
-        Ok(Some(self.merged(&taken)?.records))
+        Ok(vec![self.merged(&taken)?.records])
     }
 
     /// All rows, as [`InTime::push`] takes them.
@@ -237,12 +241,12 @@ mod tests {
         InTime::new(rows(&[], 0).schema(), 0)
     }
 
-    fn numbers(records: Option<RecordBatch>) -> Vec<i64> {
-        let numbers = records.map(|records| {
+    fn numbers(records: Vec<RecordBatch>) -> Vec<i64> {
+        let numbers = records.iter().map(|records| {
             let numbers = records.column(1).as_primitive::<Int64Type>();
             numbers.values().to_vec()
         });
-        numbers.unwrap_or_default()
+        numbers.flatten().collect()
     }
 
     #[test]
@@ -296,8 +300,12 @@ mod tests {
             // About 16 bytes a row.
             assert!(waiting.bytes() < 64 << 10, "{}", waiting.bytes());
         }
-        while let Some(rows) = waiting.due(None, 64).expect("it fits") {
-            given.extend(numbers(Some(rows)));
+        loop {
+            let due = waiting.due(None, 64).expect("it fits");
+            if due.is_empty() {
+                break;
+            }
+            given.extend(numbers(due));
         }
         let mut expected: Vec<i64> = (0..rows_in).collect();
         expected.sort_by_key(|row| if row % 3 == 0 { *row } else { row - 50 });

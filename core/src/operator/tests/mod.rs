@@ -9,6 +9,7 @@ mod panes;
 mod by_hand;
 mod counts;
 mod over;
+mod over_floats;
 mod parts;
 mod rows;
 mod sessions;
