@@ -17,10 +17,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use windrow_core::time::{nanos_per_tick, timestamps};
 
-use super::number::{
-    Fault, ShortNumber, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64,
-};
-use super::time::{DateCache, TimestampFormat, parse_iso, parse_time_of_day};
+use super::number::{Fault, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64};
+use super::plain::ShortNumber;
+use super::time::{DateCache, TimestampFormat, parse_iso, parse_time_of_day, scan_iso};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which JSON values a column takes as they are; a column of text takes all of them.
@@ -366,6 +365,78 @@ impl Column {
         Ok(())
     }
 
+    /// Appends the number or the time that begins at `start`, if the column holds such,
+    /// it is plainly written and `ends` allows its end, which is given. `None`: nothing
+    /// was appended, and [`Column::append_text`] knows more.
+    #[inline]
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let end = match &mut self.values {
+            Values::Float64(values) => {
+                let (number, end) =
+                    ShortNumber::scan(bytes, start).filter(|(_, end)| ends(*end))?;
+                values.push(number.to_f64());
+                end
+            }
+            Values::Integer { values, min, max } => {
+                let (number, end) =
+                    ShortNumber::scan(bytes, start).filter(|(_, end)| ends(*end))?;
+                let within = |value: &i64| (*min..=*max).contains(value);
+                values.push(number.to_i64().filter(within)?);
+                end
+            }
+            Values::Timestamp { .. } => return self.scan_time(bytes, start, ends),
+            _ => return None,
+        };
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// As [`Column::scan`], for times alone.
+    #[inline]
+    pub(super) fn scan_time(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let Values::Timestamp { ticks, unit, cache } = &mut self.values else {
+            return None;
+        };
+        if self.times.is_some() {
+            return None;
+        }
+        let (instant, end) = scan_iso(bytes, start, cache).filter(|(_, end)| ends(*end))?;
+        ticks.push(instant.ticks(*unit).ok()?);
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// Appends `bytes[start..end]` to a column of text.
+    #[inline]
+    pub(super) fn append_piece(&mut self, bytes: &[u8], start: usize, end: usize) {
+        const SHORT: usize = 16;
+        let Values::Text { offsets, bytes: to } = &mut self.values else {
+            unreachable!("a column of text");
+        };
+        // A copy of a fixed length is two moves; what it brings too much is cut off.
+        let short = bytes[start..].first_chunk::<SHORT>();
+        match short.filter(|_| end - start <= SHORT) {
+            Some(text) => {
+                let len = to.len() + (end - start);
+                to.extend_from_slice(text);
+                to.truncate(len);
+            }
+            None => to.extend_from_slice(&bytes[start..end]),
+        }
+        offsets.push(offset(to.len()));
+        self.validity.append_valid();
+    }
+
     /// Appends a number that was read already; `text` is how it is written.
     #[inline]
     pub(super) fn append_number(
@@ -374,10 +445,7 @@ impl Column {
         text: &[u8],
     ) -> Result<(), Fault> {
         match (&mut self.values, number) {
-            (Values::Float64(values), Some(number)) => match number.to_f64() {
-                Some(value) => values.push(value),
-                None => values.push(parse_f64(text)?),
-            },
+            (Values::Float64(values), Some(number)) => values.push(number.to_f64()),
             (Values::Integer { values, min, max }, Some(number)) => match number.to_i64() {
                 Some(value) if value >= *min && value <= *max => values.push(value),
                 _ => return self.append_text(text),
