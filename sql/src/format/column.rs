@@ -19,6 +19,7 @@ use windrow_core::time::{nanos_per_tick, timestamps};
 
 use super::number::{Fault, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64};
 use super::plain::ShortNumber;
+use super::search::string_stop;
 use super::time::{DateCache, TimestampFormat, parse_iso, parse_time_of_day, scan_iso};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -396,9 +397,47 @@ impl Column {
         Some(end)
     }
 
+    /// Appends the JSON value that begins at `start` if it is a plain number, time or
+    /// string, and gives its end. `None`: nothing was appended.
+    #[inline]
+    pub(super) fn scan_json(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
+        let ends = |end: &usize| matches!(bytes.get(*end), Some(b',' | b'}' | b' '));
+        let end = match &mut self.values {
+            Values::Float64(values) => {
+                let (number, end) =
+                    ShortNumber::scan_json(bytes, start).filter(|(_, end)| ends(end))?;
+                values.push(number.to_f64());
+                end
+            }
+            Values::Integer { values, min, max } => {
+                let (number, end) =
+                    ShortNumber::scan_json(bytes, start).filter(|(_, end)| ends(end))?;
+                let within = |value: &i64| (*min..=*max).contains(value);
+                values.push(number.to_i64().filter(within)?);
+                end
+            }
+            _ if bytes.get(start) != Some(&b'"') => return None,
+            Values::Timestamp { .. } => {
+                let closes = |end| bytes.get(end) == Some(&b'"');
+                return Some(self.scan_time(bytes, start + 1, closes)? + 1);
+            }
+            Values::Text { .. } => {
+                let end = string_stop(bytes, start + 1);
+                if bytes.get(end) != Some(&b'"') {
+                    return None;
+                }
+                self.append_piece(bytes, start + 1, end);
+                return Some(end + 1);
+            }
+            _ => return None,
+        };
+        self.validity.append_valid();
+        Some(end)
+    }
+
     /// As [`Column::scan`], for times alone.
     #[inline]
-    pub(super) fn scan_time(
+    fn scan_time(
         &mut self,
         bytes: &[u8],
         start: usize,

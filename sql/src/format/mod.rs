@@ -24,6 +24,8 @@ use crate::error::Result;
 // In the order in which they may name each other.
 pub(crate) mod names;
 
+pub(crate) mod search;
+
 pub(crate) mod plain;
 
 pub(crate) mod number;

@@ -6,8 +6,7 @@
 //! 128 bits (Lemire, "Number parsing at a gigabyte per second", Software: Practice and
 //! Experience 51(8), 2021).
 
-const LOW: u64 = u64::from_le_bytes([0x01; 8]);
-const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+use super::search::{HIGH, LOW};
 
 const POWERS_OF_TEN: [f64; 20] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
@@ -51,13 +50,29 @@ impl ShortNumber {
         (1..=DIGITS_MAX).contains(&count).then_some((number, end))
     }
 
+    /// As [`ShortNumber::scan`], for a number of JSON: digits stand before and after the
+    /// point, and no zero before other digits.
+    #[inline]
+    pub(crate) fn scan_json(bytes: &[u8], start: usize) -> Option<(Self, usize)> {
+        let (number, end) = Self::scan(bytes, start)?;
+        let whole = start + usize::from(number.negative);
+        let (first, second) = (bytes[whole], bytes.get(whole + 1));
+        let is_json = first.is_ascii_digit()
+            && !(first == b'0' && second.is_some_and(u8::is_ascii_digit))
+            && number.scale != Some(0);
+        is_json.then_some((number, end))
+    }
+
     /// The nearest float.
     #[inline]
     pub(crate) fn to_f64(self) -> f64 {
         const EXACT: u64 = 1 << 53;
         let scale = usize::from(self.scale.unwrap_or(0));
-        let value = if self.mantissa <= EXACT || scale == 0 {
-            self.mantissa as f64 / POWERS_OF_TEN[scale]
+        let value = if self.mantissa <= EXACT {
+            // Processors convert signed integers in one step.
+            self.mantissa as i64 as f64 / POWERS_OF_TEN[scale]
+        } else if scale == 0 {
+            self.mantissa as f64
         } else {
             nearest(self.mantissa, scale)
         };
@@ -212,6 +227,17 @@ mod tests {
             ":",
         ] {
             assert_eq!(scan(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_json_has_digits_around_its_point() {
+        let end = |text: &str| Some(ShortNumber::scan_json(text.as_bytes(), 0)?.1);
+        assert_eq!(end("-12.5,"), Some(5));
+        assert_eq!(end("0.25}"), Some(4));
+        assert_eq!(end("0"), Some(1));
+        for text in ["01", "-01.5", "00", "5.", ".5", "-.5", "-", "+1", "x"] {
+            assert_eq!(end(text), None, "{text}");
         }
     }
 

@@ -15,6 +15,8 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
+use crate::format::search::{HIGH, LOW, find};
+
 /// The bytes that have a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dialect {
@@ -73,30 +75,6 @@ pub(super) enum RecordFault {
     /// A quote is not closed, or only lines later and within a field: the record ends
     /// with its first line, so that one stray quote does not take good rows with it.
     Unclosed,
-}
-
-const LOW: u64 = u64::from_le_bytes([0x01; 8]);
-const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// The first place from `start` on where one of two bytes stands, or the end. Fields are
-/// short: eight bytes at a time beat a call of `memchr2`.
-#[inline]
-pub(super) fn find(bytes: &[u8], start: usize, one: u8, other: u8) -> usize {
-    let (ones, others) = (LOW * u64::from(one), LOW * u64::from(other));
-    let mut at = start;
-    while let Some(word) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let (a, b) = (word ^ ones, word ^ others);
-        // The lowest bit set marks the first zero byte (Mycroft).
-        let found = ((a.wrapping_sub(LOW) & !a) | (b.wrapping_sub(LOW) & !b)) & HIGH;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    (bytes[at..].iter())
-        .position(|byte| *byte == one || *byte == other)
-        .map_or(bytes.len(), |found| at + found)
 }
 
 /// Every place where `wanted` stands. Quotes stand close together, so that a call of

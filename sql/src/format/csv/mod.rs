@@ -20,13 +20,14 @@ use std::ops::ControlFlow;
 
 pub(crate) use dialect::Dialect;
 pub(crate) use dialect::line_feeds;
-use dialect::{FieldText, Fields, RecordEnd, RecordFault, find as find_byte, line_end};
+use dialect::{FieldText, Fields, RecordEnd, RecordFault, line_end};
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::{Column, type_name};
 use super::names::find;
 use super::number::Fault;
 use super::rows::{Piece, RowFault, RowShape, Rows};
+use super::search;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The names of a header, made usable: blanks around them are cut off; a name that is
@@ -229,7 +230,7 @@ impl CsvParser {
         if self.dialect.quote.is_some() && bytes.get(start).copied() == self.dialect.quote {
             return None;
         }
-        let mut end = find_byte(bytes, start, self.dialect.delimiter, b'\n');
+        let mut end = search::find(bytes, start, self.dialect.delimiter, b'\n');
         if bytes.get(end).is_none_or(|byte| *byte == b'\n') {
             end -= usize::from(bytes[start..end].ends_with(b"\r"));
         }

@@ -1,6 +1,7 @@
 //! The tokens of JSON (RFC 8259), read from left to right.
 
 use crate::format::plain::{ShortNumber, digits};
+use crate::format::search::string_stop;
 
 /// So many levels of objects and lists may stand inside each other.
 pub(crate) const JSON_DEPTH_MAX: usize = 128;
@@ -31,32 +32,6 @@ pub(super) struct Text<'a> {
     pub(super) escaped: bool,
     /// Where its first quote stands.
     pub(super) at: usize,
-}
-
-const LOW: u64 = u64::from_le_bytes([0x01; 8]);
-const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// The first place from `start` on of a quote, a backslash or a control character.
-#[inline]
-fn string_stop(bytes: &[u8], start: usize) -> usize {
-    let mut at = start;
-    while let Some(word) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let quotes = word ^ (LOW * u64::from(b'"'));
-        let backslashes = word ^ (LOW * u64::from(b'\\'));
-        // The lowest bit set marks the first byte that is zero, or below 0x20 (Mycroft).
-        let found = ((quotes.wrapping_sub(LOW) & !quotes)
-            | (backslashes.wrapping_sub(LOW) & !backslashes)
-            | (word.wrapping_sub(LOW * 0x20) & !word))
-            & HIGH;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    (bytes[at..].iter())
-        .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20))
-        .map_or(bytes.len(), |found| at + found)
 }
 
 impl<'a> Cursor<'a> {

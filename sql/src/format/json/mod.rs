@@ -72,7 +72,11 @@ impl Node {
     fn meaning(&self, key: &[u8]) -> Meaning {
         let exact = (self.inner.iter()).position(|member| *member.key == *key);
         if let Some(index) = exact {
-            return Meaning::Member(index);
+            let node = &self.inner[index].node;
+            return match (&node.columns[..], node.inner.is_empty()) {
+                ([column], true) => Meaning::Column(*column),
+                _ => Meaning::Member(index),
+            };
         }
         let mut alike = (self.inner.iter().enumerate())
             .filter(|(_, member)| member.key.eq_ignore_ascii_case(key))
@@ -81,6 +85,12 @@ impl Node {
             (Some(index), None) => Meaning::Alike(index),
             _ => Meaning::Ignored,
         }
+    }
+
+    /// The member that is read into `column` alone.
+    #[cold]
+    fn member(&self, column: usize) -> Option<&Self> {
+        (self.inner.iter().map(|member| &member.node)).find(|node| node.columns == [column])
     }
 
     /// Whether the row that is read has it already.
@@ -132,13 +142,9 @@ fn read_value(
     scratch: &mut Vec<u8>,
 ) -> Result<(), Stop> {
     let start = cursor.at;
-    if cursor.peek() == Some(b'"') {
-        let bytes = cursor.bytes;
-        let closes = |end| bytes.get(end) == Some(&b'"');
-        if let Some(end) = column.scan_time(bytes, start + 1, closes) {
-            cursor.at = end + 1;
-            return Ok(());
-        }
+    if let Some(end) = column.scan_json(cursor.bytes, start) {
+        cursor.at = end;
+        return Ok(());
     }
     let fits = match (cursor.peek(), column.takes()) {
         (Some(b'n'), _) => {
@@ -157,10 +163,6 @@ fn read_value(
         (Some(b'"'), takes) => {
             let string = cursor.string()?;
             match takes {
-                Takes::Text if !string.escaped => {
-                    column.append_piece(cursor.bytes, start + 1, cursor.at - 1);
-                    Ok(())
-                }
                 Takes::Text | Takes::Time | Takes::Decimal => match string.decode(scratch) {
                     Some(text) => column.append_text(text),
                     None => return Err(Broken::At(start, "known escapes").into()),
@@ -336,14 +338,25 @@ impl JsonParser {
                 None => self.other_key(cursor, order, scratch)?,
             };
             cursor.blanks();
-            let member = match meaning {
+            let node = match meaning {
+                Meaning::Column(index) => {
+                    let len = rows.len();
+                    let column = &mut rows.columns[index];
+                    if column.len() == len
+                        && let Some(end) = column.scan_json(cursor.bytes, cursor.at)
+                    {
+                        cursor.at = end;
+                        return Ok(());
+                    }
+                    self.root.member(index)
+                }
                 Meaning::Member(index) => Some(&self.root.inner[index].node),
                 Meaning::Alike(index) => {
                     Some(&self.root.inner[index].node).filter(|node| !node.is_read(rows))
                 }
                 Meaning::Ignored => None,
             };
-            match member {
+            match node {
                 Some(node) => self.read(node, cursor, rows, 1, scratch),
                 None => Ok(cursor.skip(1)?),
             }

@@ -11,6 +11,8 @@ const KEYS_MAX: usize = 256;
 /// What a key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
+    /// The value of this column alone.
+    Column(usize),
     /// The member of this index.
     Member(usize),
     /// The same, spelled in another case: unless the member has been read already.
