@@ -54,6 +54,8 @@ pub(crate) mod adapt;
 
 pub(crate) mod columnar;
 
+pub(crate) mod arrow_file;
+
 pub(crate) mod kinds;
 
 pub(crate) mod infer;
