@@ -189,10 +189,7 @@ impl FileSource {
             if path.is_dir() || !path.exists() {
                 return Err(not_found(path));
             }
-            let (kind, _) = format.resolve(path)?;
-            if kind == Format::Line {
-                text_format(path, kind, format).chunks(std::io::empty(), 1, false)?;
-            }
+            format.resolve(path)?;
             // The size of a pipe is not known.
             let size = path.metadata().ok().filter(fs::Metadata::is_file);
             bytes_total = bytes_total.zip(size).map(|(sum, size)| sum + size.len());

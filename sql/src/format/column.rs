@@ -435,6 +435,52 @@ impl Column {
         Some(end)
     }
 
+    /// As [`Column::scan`], for a number that may have the `i` of an integer behind it.
+    #[inline]
+    pub(super) fn scan_field(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if !matches!(self.values, Values::Float64(_) | Values::Integer { .. }) {
+            return None;
+        }
+        let (number, end) = ShortNumber::scan(bytes, start)?;
+        let marked = number.scale.is_none() && bytes.get(end) == Some(&b'i');
+        let end = end + usize::from(marked);
+        if !ends(end) {
+            return None;
+        }
+        match &mut self.values {
+            Values::Float64(values) => values.push(number.to_f64()),
+            Values::Integer { values, min, max } => {
+                let within = |value: &i64| (*min..=*max).contains(value);
+                values.push(number.to_i64().filter(within)?);
+            }
+            _ => return None,
+        }
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// Appends a time in nanoseconds since the epoch, which is written as `text`.
+    #[inline]
+    pub(super) fn append_nanos(&mut self, nanos: i64, text: &[u8]) -> Result<(), Fault> {
+        match &mut self.values {
+            Values::Timestamp { ticks, unit, .. } => ticks.push(match unit {
+                TimeUnit::Second => nanos.div_euclid(1_000_000_000),
+                TimeUnit::Millisecond => nanos.div_euclid(1_000_000),
+                TimeUnit::Microsecond => nanos.div_euclid(1_000),
+                TimeUnit::Nanosecond => nanos,
+            }),
+            Values::Integer { .. } | Values::Text { .. } => return self.append_text(text),
+            _ => return Err(Fault::Invalid),
+        }
+        self.validity.append_valid();
+        Ok(())
+    }
+
     /// As [`Column::scan`], for times alone.
     #[inline]
     fn scan_time(

@@ -4,7 +4,7 @@
 //! of each other, straight into columns:
 //!
 //! ```text
-//!  bytes ─▶ reader: chunks ─▶ csv, json: rows ─▶ record batches, rejected rows
+//!  bytes ─▶ reader: chunks ─▶ csv, json, line: rows ─▶ record batches, rejected rows
 //!           options · infer: columns
 //!  Arrow, Parquet ─▶ columnar ─▶ record batches
 //! ```
@@ -42,9 +42,13 @@ pub(crate) mod chunk;
 
 pub(crate) mod csv;
 
+pub(crate) mod keys;
+
 pub(crate) mod origin;
 
 pub(crate) mod json;
+
+pub(crate) mod line;
 
 pub(crate) mod reader;
 

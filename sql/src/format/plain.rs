@@ -166,7 +166,7 @@ const RECIPROCALS: [u128; DIGITS_MAX + 1] = {
 
 /// The float nearest to `mantissa / 10^scale`; `mantissa` is above 2⁵³ and `scale` from 1
 /// to 19, so that it is a normal one.
-#[inline]
+#[inline(never)]
 fn nearest(mantissa: u64, scale: usize) -> f64 {
     const MANTISSA_BITS: u32 = 52;
     let zeros = mantissa.leading_zeros();

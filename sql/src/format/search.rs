@@ -8,20 +8,28 @@ pub(crate) const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
 /// The first place from `start` on where one of two bytes stands, or the end.
 #[inline]
 pub(crate) fn find(bytes: &[u8], start: usize, one: u8, other: u8) -> usize {
-    let (ones, others) = (LOW * u64::from(one), LOW * u64::from(other));
+    find_any(bytes, start, [one, other])
+}
+
+/// The first place from `start` on where one of the `wanted` bytes stands, or the end.
+#[inline]
+pub(crate) fn find_any<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) -> usize {
+    let all = wanted.map(|byte| LOW * u64::from(byte));
     let mut at = start;
     while let Some(word) = bytes[at..].first_chunk::<8>() {
         let word = u64::from_le_bytes(*word);
-        let (a, b) = (word ^ ones, word ^ others);
         // The lowest bit set marks the first zero byte (Mycroft).
-        let found = ((a.wrapping_sub(LOW) & !a) | (b.wrapping_sub(LOW) & !b)) & HIGH;
+        let found = all.iter().fold(0, |found, byte| {
+            let other = word ^ byte;
+            found | (other.wrapping_sub(LOW) & !other)
+        }) & HIGH;
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
     (bytes[at..].iter())
-        .position(|byte| *byte == one || *byte == other)
+        .position(|byte| wanted.contains(byte))
         .map_or(bytes.len(), |found| at + found)
 }
 

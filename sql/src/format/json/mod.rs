@@ -14,7 +14,6 @@
 
 mod cursor;
 mod objects;
-mod order;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,10 +22,10 @@ use memchr::memchr;
 
 use cursor::{Broken, Cursor, JSON_DEPTH_MAX, Text};
 pub(crate) use objects::ObjectScanner;
-use order::{KeyOrder, Meaning};
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::{Column, Takes};
+use super::keys::{KeyOrder, Meaning};
 use super::number::Fault;
 use super::options::JsonPath;
 use super::rows::{Piece, RowFault, RowShape, Rows};
@@ -376,7 +375,9 @@ impl JsonParser {
         let quoted = &cursor.bytes[start..cursor.at];
         cursor.blanks();
         cursor.expect(b':', "':'")?;
-        order.other(quoted, || Ok(self.root.meaning(decode_key(key, scratch)?)))
+        order.other(quoted, b':', || {
+            Ok(self.root.meaning(decode_key(key, scratch)?))
+        })
     }
 
     /// Appends the row of the line that begins at `start`, and gives the line's end.

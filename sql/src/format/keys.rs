@@ -1,4 +1,4 @@
-//! The keys of an object in the order in which they are expected.
+//! The keys of a row in the order in which they are expected.
 //!
 //! Rows of one writer have the same keys in the same order. Each key that comes is
 //! compared with the one that is next in order, as it is written; only another one is
@@ -30,7 +30,7 @@ pub(super) struct KeyOrder {
 
 #[derive(Debug, Clone)]
 struct Key {
-    /// As it is written, with its quotes and the colon behind it.
+    /// As it is written, with what stands between it and its value.
     text: Box<[u8]>,
     /// Its first bytes, and which of them are its own.
     head: u128,
@@ -63,22 +63,17 @@ impl Key {
             None => bytes.starts_with(&self.text),
         }
     }
-
-    /// The key with its quotes.
-    fn quoted(&self) -> &[u8] {
-        &self.text[..self.text.len() - 1]
-    }
 }
 
 impl KeyOrder {
-    /// Expects the first key of an object.
+    /// Expects the first key of a row.
     #[inline]
     pub(super) fn begin(&mut self) {
         self.next = 0;
     }
 
-    /// What the key at the beginning of `bytes` stands for, and its length with the
-    /// colon, if it is the one that is expected.
+    /// What the key at the beginning of `bytes` stands for, and its length with the byte
+    /// behind it, if it is the one that is expected.
     #[inline]
     pub(super) fn expected(&mut self, bytes: &[u8]) -> Option<(Meaning, usize)> {
         let key = self.keys.get(self.next)?;
@@ -88,20 +83,22 @@ impl KeyOrder {
         })
     }
 
-    /// What `quoted` stands for, a key with its quotes that was not the expected one;
-    /// `look_up` is asked for a new key.
+    /// What `key` stands for, as it is written, which was not the expected one; `closer`
+    /// stands between it and its value, and `look_up` is asked for a new key.
     pub(super) fn other<E>(
         &mut self,
-        quoted: &[u8],
+        key: &[u8],
+        closer: u8,
         look_up: impl FnOnce() -> Result<Meaning, E>,
     ) -> Result<Meaning, E> {
-        if let Some(place) = (self.keys.iter()).position(|key| key.quoted() == quoted) {
+        let known = |known: &Key| known.text.strip_suffix(&[closer]) == Some(key);
+        if let Some(place) = self.keys.iter().position(known) {
             self.next = place + 1;
             return Ok(self.keys[place].meaning);
         }
         let meaning = look_up()?;
         if self.keys.len() < KEYS_MAX {
-            let text = [quoted, b":"].concat().into_boxed_slice();
+            let text = [key, &[closer]].concat().into_boxed_slice();
             let place = self.next.min(self.keys.len());
             self.keys.insert(place, Key::new(text, meaning));
             self.next = place + 1;
@@ -115,7 +112,7 @@ mod tests {
     use super::*;
 
     fn other(order: &mut KeyOrder, key: &str, meaning: Meaning) -> Meaning {
-        let meant: Result<Meaning, ()> = order.other(key.as_bytes(), || Ok(meaning));
+        let meant: Result<Meaning, ()> = order.other(key.as_bytes(), b':', || Ok(meaning));
         meant.expect("known")
     }
 
