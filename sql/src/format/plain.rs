@@ -28,7 +28,7 @@ pub(crate) struct ShortNumber {
 impl ShortNumber {
     /// Reads the number that begins at `start`, and gives it with its end. `None`: there
     /// is no digit, or there are more than 19.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn scan(bytes: &[u8], start: usize) -> Option<(Self, usize)> {
         let negative = bytes.get(start) == Some(&b'-');
         let whole = start + usize::from(negative);
@@ -52,7 +52,7 @@ impl ShortNumber {
 
     /// As [`ShortNumber::scan`], for a number of JSON: digits stand before and after the
     /// point, and no zero before other digits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn scan_json(bytes: &[u8], start: usize) -> Option<(Self, usize)> {
         let (number, end) = Self::scan(bytes, start)?;
         let whole = start + usize::from(number.negative);
@@ -64,7 +64,7 @@ impl ShortNumber {
     }
 
     /// The nearest float.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_f64(self) -> f64 {
         const EXACT: u64 = 1 << 53;
         let scale = usize::from(self.scale.unwrap_or(0));
@@ -92,7 +92,7 @@ impl ShortNumber {
 
 /// Reads digits from `start` on into `mantissa`, which must hold what stands before them,
 /// and gives their end. What more than 19 of them say is lost.
-#[inline]
+#[inline(always)]
 pub(crate) fn digits(bytes: &[u8], start: usize, mantissa: &mut u64) -> usize {
     const POWERS: [u64; 9] = [
         1,
@@ -122,7 +122,7 @@ pub(crate) fn digits(bytes: &[u8], start: usize, mantissa: &mut u64) -> usize {
 }
 
 /// The digits that eight bytes begin with: what they say, and how many they are.
-#[inline]
+#[inline(always)]
 fn leading_digits(text: &[u8; 8]) -> (u64, usize) {
     let values = u64::from_le_bytes(*text) ^ (LOW * u64::from(b'0'));
     // The high bit of each byte that is no digit.
