@@ -1,10 +1,11 @@
 //! Files as a source: one, or all that match a pattern.
 //!
 //! Files are read one after the other in the order of their names, each as a partition;
-//! within a file rows keep their order. Chunks of text and row groups of Parquet are
-//! parsed at the same time, also across files.
+//! within a file rows keep their order. Chunks of text, parts of Parquet and record batches
+//! of Arrow are parsed at the same time, also across files.
 
 use std::fs::{self, File};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,11 +18,16 @@ use windrow_core::stream::{Source, SourceEvent};
 use super::reading::{Reading, RowFeed, SourceOptions};
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::adapt::Adapter;
-use crate::format::columnar::{ParquetFile, arrow_schema, read_arrow, shown};
+use crate::format::arrow_file::ArrowFile;
+use crate::format::columnar::{ParquetFile, arrow_schema, open, read_arrow_stream, shown};
 use crate::format::reader::{Counted, decompress};
 use crate::format::sample::infer_all;
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Compression, Format, FormatOptions};
+
+/// A part of a Parquet file has at least so many rows: each begins with the dictionaries
+/// of its row group. It is two batches, which a thread can make ahead of the one before it.
+const PART_ROWS_MIN: usize = 131_072;
 
 /// The files that a path, a folder or a pattern stands for, in the order of their names.
 ///
@@ -183,10 +189,7 @@ impl FileSource {
             if path.is_dir() || !path.exists() {
                 return Err(not_found(path));
             }
-            let (kind, _) = format.resolve(path)?;
-            if kind == Format::Line {
-                text_format(path, kind, format).chunks(std::io::empty(), 1, false)?;
-            }
+            format.resolve(path)?;
             // The size of a pipe is not known.
             let size = path.metadata().ok().filter(fs::Metadata::is_file);
             bytes_total = bytes_total.zip(size).map(|(sum, size)| sum + size.len());
@@ -235,8 +238,7 @@ fn read_file(
     path: &Path,
     format: &FormatOptions,
     options: &SourceOptions,
-) -> Result<std::ops::ControlFlow<()>> {
-    use std::ops::ControlFlow::{Break, Continue};
+) -> Result<ControlFlow<()>> {
     let (kind, compression) = format.resolve(path)?;
     let batch_rows = options.batch_rows;
     let given = match kind {
@@ -249,14 +251,15 @@ fn read_file(
                 file.schema(),
                 feed.schema.clone(),
             )?);
-            let mut given = match file.row_groups() {
-                0 => feed.bytes(partition, file.bytes()),
-                _ => Continue(()),
+            let parts = file.parts(PART_ROWS_MIN.max(batch_rows));
+            let mut given = match parts.is_empty() {
+                true => feed.bytes(partition, file.bytes()),
+                false => Continue(()),
             };
-            for row_group in 0..file.row_groups() {
+            for part in parts {
                 let (file, adapter) = (file.clone(), adapter.clone());
                 given = feed.work(partition, 0, move |out| {
-                    file.read(row_group, &adapter, batch_rows, out)
+                    file.read(part, &adapter, batch_rows, out)
                 });
                 if given.is_break() {
                     break;
@@ -264,14 +267,17 @@ fn read_file(
             }
             given
         }
-        Format::Arrow => {
-            let theirs = arrow_schema(path)?;
-            let adapter = Adapter::new(&shown(path), &theirs, feed.schema.clone())?;
-            let path = path.to_owned();
-            feed.work(partition, 0, move |out| {
-                read_arrow(&path, &adapter, batch_rows, out)
-            })
-        }
+        Format::Arrow => match ArrowFile::open(path)? {
+            Some(file) => read_arrow_file(feed, partition, file, path, batch_rows)?,
+            None => {
+                let theirs = arrow_schema(path)?;
+                let adapter = Adapter::new(&shown(path), &theirs, feed.schema.clone())?;
+                let stream = open(path)?;
+                feed.work(partition, 0, move |out| {
+                    read_arrow_stream(Box::new(stream), &adapter, batch_rows, out)
+                })
+            }
+        },
         _ => {
             let io = |error: std::io::Error| {
                 Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
@@ -294,6 +300,33 @@ fn read_file(
         Continue(()) => feed.end(partition),
         Break(()) => Break(()),
     })
+}
+
+/// Gives the rows of an Arrow IPC file to `feed`.
+fn read_arrow_file(
+    feed: &RowFeed<'_>,
+    partition: u32,
+    file: ArrowFile,
+    path: &Path,
+    batch_rows: usize,
+) -> Result<ControlFlow<()>> {
+    let file = Arc::new(file);
+    let adapter = Adapter::new(&shown(path), file.schema(), feed.schema.clone())?;
+    let adapter = Arc::new(adapter);
+    let parts = file.parts(batch_rows);
+    if parts.is_empty() {
+        return Ok(feed.bytes(partition, file.bytes()));
+    }
+    for part in parts {
+        let (file, adapter) = (file.clone(), adapter.clone());
+        let given = feed.work(partition, 0, move |out| {
+            file.read(part, &adapter, batch_rows, out)
+        });
+        if given.is_break() {
+            return Ok(given);
+        }
+    }
+    Ok(Continue(()))
 }
 
 impl Source for FileSource {

@@ -413,11 +413,6 @@ fn patterns_stand_for_files() {
     };
     assert!(open("gone.csv", &FormatOptions::default()).contains("no file matches"));
     assert!(open("notes.txt", &FormatOptions::default()).contains("the format of"));
-    let line = FormatOptions {
-        format: Some(Format::Line),
-        ..FormatOptions::default()
-    };
-    assert!(open("notes.txt", &line).contains("not yet read"));
 }
 
 #[test]

@@ -17,10 +17,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use windrow_core::time::{nanos_per_tick, timestamps};
 
-use super::number::{
-    Fault, ShortNumber, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64,
-};
-use super::time::{DateCache, TimestampFormat, parse_iso, parse_time_of_day};
+use super::number::{Fault, parse_decimal, parse_f32, parse_f64, parse_i64, parse_u64};
+use super::plain::ShortNumber;
+use super::search::string_stop;
+use super::time::{DateCache, TimestampFormat, parse_iso, parse_time_of_day, scan_iso};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which JSON values a column takes as they are; a column of text takes all of them.
@@ -366,6 +366,162 @@ impl Column {
         Ok(())
     }
 
+    /// Appends the number or the time that begins at `start`, if the column holds such,
+    /// it is plainly written and `ends` allows its end, which is given. `None`: nothing
+    /// was appended, and [`Column::append_text`] knows more.
+    #[inline]
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let end = match &mut self.values {
+            Values::Float64(values) => {
+                let (number, end) =
+                    ShortNumber::scan(bytes, start).filter(|(_, end)| ends(*end))?;
+                values.push(number.to_f64());
+                end
+            }
+            Values::Integer { values, min, max } => {
+                let (number, end) =
+                    ShortNumber::scan(bytes, start).filter(|(_, end)| ends(*end))?;
+                let within = |value: &i64| (*min..=*max).contains(value);
+                values.push(number.to_i64().filter(within)?);
+                end
+            }
+            Values::Timestamp { .. } => return self.scan_time(bytes, start, ends),
+            _ => return None,
+        };
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// Appends the JSON value that begins at `start` if it is a plain number, time or
+    /// string, and gives its end. `None`: nothing was appended.
+    #[inline]
+    pub(super) fn scan_json(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
+        let ends = |end: &usize| matches!(bytes.get(*end), Some(b',' | b'}' | b' '));
+        let end = match &mut self.values {
+            Values::Float64(values) => {
+                let (number, end) =
+                    ShortNumber::scan_json(bytes, start).filter(|(_, end)| ends(end))?;
+                values.push(number.to_f64());
+                end
+            }
+            Values::Integer { values, min, max } => {
+                let (number, end) =
+                    ShortNumber::scan_json(bytes, start).filter(|(_, end)| ends(end))?;
+                let within = |value: &i64| (*min..=*max).contains(value);
+                values.push(number.to_i64().filter(within)?);
+                end
+            }
+            _ if bytes.get(start) != Some(&b'"') => return None,
+            Values::Timestamp { .. } => {
+                let closes = |end| bytes.get(end) == Some(&b'"');
+                return Some(self.scan_time(bytes, start + 1, closes)? + 1);
+            }
+            Values::Text { .. } => {
+                let end = string_stop(bytes, start + 1);
+                if bytes.get(end) != Some(&b'"') {
+                    return None;
+                }
+                self.append_piece(bytes, start + 1, end);
+                return Some(end + 1);
+            }
+            _ => return None,
+        };
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// As [`Column::scan`], for a number that may have the `i` of an integer behind it.
+    #[inline]
+    pub(super) fn scan_field(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if !matches!(self.values, Values::Float64(_) | Values::Integer { .. }) {
+            return None;
+        }
+        let (number, end) = ShortNumber::scan(bytes, start)?;
+        let marked = number.scale.is_none() && bytes.get(end) == Some(&b'i');
+        let end = end + usize::from(marked);
+        if !ends(end) {
+            return None;
+        }
+        match &mut self.values {
+            Values::Float64(values) => values.push(number.to_f64()),
+            Values::Integer { values, min, max } => {
+                let within = |value: &i64| (*min..=*max).contains(value);
+                values.push(number.to_i64().filter(within)?);
+            }
+            _ => return None,
+        }
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// Appends a time in nanoseconds since the epoch, which is written as `text`.
+    #[inline]
+    pub(super) fn append_nanos(&mut self, nanos: i64, text: &[u8]) -> Result<(), Fault> {
+        match &mut self.values {
+            Values::Timestamp { ticks, unit, .. } => ticks.push(match unit {
+                TimeUnit::Second => nanos.div_euclid(1_000_000_000),
+                TimeUnit::Millisecond => nanos.div_euclid(1_000_000),
+                TimeUnit::Microsecond => nanos.div_euclid(1_000),
+                TimeUnit::Nanosecond => nanos,
+            }),
+            Values::Integer { .. } | Values::Text { .. } => return self.append_text(text),
+            _ => return Err(Fault::Invalid),
+        }
+        self.validity.append_valid();
+        Ok(())
+    }
+
+    /// As [`Column::scan`], for times alone.
+    #[inline]
+    fn scan_time(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        ends: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let Values::Timestamp { ticks, unit, cache } = &mut self.values else {
+            return None;
+        };
+        if self.times.is_some() {
+            return None;
+        }
+        let (instant, end) = scan_iso(bytes, start, cache).filter(|(_, end)| ends(*end))?;
+        ticks.push(instant.ticks(*unit).ok()?);
+        self.validity.append_valid();
+        Some(end)
+    }
+
+    /// Appends `bytes[start..end]` to a column of text.
+    #[inline]
+    pub(super) fn append_piece(&mut self, bytes: &[u8], start: usize, end: usize) {
+        const SHORT: usize = 16;
+        let Values::Text { offsets, bytes: to } = &mut self.values else {
+            unreachable!("a column of text");
+        };
+        // A copy of a fixed length is two moves; what it brings too much is cut off.
+        let short = bytes[start..].first_chunk::<SHORT>();
+        match short.filter(|_| end - start <= SHORT) {
+            Some(text) => {
+                let len = to.len() + (end - start);
+                to.extend_from_slice(text);
+                to.truncate(len);
+            }
+            None => to.extend_from_slice(&bytes[start..end]),
+        }
+        offsets.push(offset(to.len()));
+        self.validity.append_valid();
+    }
+
     /// Appends a number that was read already; `text` is how it is written.
     #[inline]
     pub(super) fn append_number(
@@ -374,10 +530,7 @@ impl Column {
         text: &[u8],
     ) -> Result<(), Fault> {
         match (&mut self.values, number) {
-            (Values::Float64(values), Some(number)) => match number.to_f64() {
-                Some(value) => values.push(value),
-                None => values.push(parse_f64(text)?),
-            },
+            (Values::Float64(values), Some(number)) => values.push(number.to_f64()),
             (Values::Integer { values, min, max }, Some(number)) => match number.to_i64() {
                 Some(value) if value >= *min && value <= *max => values.push(value),
                 _ => return self.append_text(text),

@@ -1,7 +1,7 @@
 //! Arrow IPC and Parquet: record batches as they are.
 //!
-//! Row groups of Parquet can be read at the same time, and only the wanted columns of
-//! them are; Arrow IPC is read from the front, as a file or as a stream.
+//! Parts of a Parquet file can be read at the same time, and only the wanted columns of
+//! them are; a stream of Arrow IPC is read from the front.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -16,8 +16,10 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelector,
 };
+use parquet::file::metadata::PageIndexPolicy;
 
 use super::adapt::Adapter;
 use super::origin::PlacedRows;
@@ -27,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Takes rows and the bytes that were read for them.
 pub(crate) type Out<'a> = dyn FnMut(PlacedRows, u64) -> ControlFlow<()> + 'a;
 
-fn unreadable(
+pub(super) fn unreadable(
     path: &Path,
     what: &str,
     error: impl std::error::Error + Send + Sync + 'static,
@@ -39,7 +41,7 @@ fn unreadable(
     .caused_by(error)
 }
 
-fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| {
         Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).caused_by(error)
     })
@@ -50,7 +52,20 @@ pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A Parquet file whose row groups can be read at the same time.
+/// Neighbouring rows of one row group of Parquet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    row_group: usize,
+    /// How many rows of the row group stand before it.
+    start: usize,
+    rows: usize,
+    /// How many rows of the file stand before it.
+    first_row: u64,
+    /// What it answers for of the file's size.
+    bytes: u64,
+}
+
+/// A Parquet file whose parts can be read at the same time.
 #[derive(Debug)]
 pub(crate) struct ParquetFile {
     path: PathBuf,
@@ -65,7 +80,9 @@ impl ParquetFile {
     /// If it is no Parquet file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = open(path)?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+        // With the places of the pages, those before a part are passed over unread.
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        let metadata = ArrowReaderMetadata::load(&file, options)
             .map_err(|error| unreadable(path, "Parquet", error))?;
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
         Ok(Self {
@@ -85,9 +102,31 @@ impl ParquetFile {
         self.bytes
     }
 
-    /// How many row groups it has.
-    pub(crate) fn row_groups(&self) -> usize {
+    fn row_groups(&self) -> usize {
         self.metadata.metadata().num_row_groups()
+    }
+
+    /// Its rows in order, in parts of at most `rows_max`: a row group may be the whole
+    /// file, and then be more than one thread should read.
+    pub(crate) fn parts(&self, rows_max: usize) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut first_row = 0;
+        for row_group in 0..self.row_groups() {
+            let metadata = self.metadata.metadata().row_group(row_group);
+            let rows = usize::try_from(metadata.num_rows()).unwrap_or(0);
+            let mut bytes = self.row_group_bytes(row_group);
+            for start in (0..rows.max(1)).step_by(rows_max) {
+                parts.push(Part {
+                    row_group,
+                    start,
+                    rows: rows_max.min(rows - start),
+                    first_row: first_row + start as u64,
+                    bytes: std::mem::take(&mut bytes),
+                });
+            }
+            first_row += rows as u64;
+        }
+        parts
     }
 
     /// The size of a row group; the last one answers for the rest of the file.
@@ -102,35 +141,41 @@ impl ParquetFile {
         }
     }
 
-    /// Reads a row group in pieces of at most `batch_rows` rows.
+    /// Reads a part in pieces of at most `batch_rows` rows.
     ///
     /// # Errors
     /// If the file is damaged.
     pub(crate) fn read(
         &self,
-        row_group: usize,
+        part: Part,
         adapter: &Adapter,
         batch_rows: usize,
         out: &mut Out<'_>,
     ) -> Result<()> {
         let damaged = |error| unreadable(&self.path, "Parquet", error);
         let columns = adapter.file_columns();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
             open(&self.path)?,
             self.metadata.clone(),
         );
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+        let rows = self
+            .metadata
+            .metadata()
+            .row_group(part.row_group)
+            .num_rows();
+        if rows != part.rows as i64 {
+            let before = RowSelector::skip(part.start);
+            let selection = RowSelection::from(vec![before, RowSelector::select(part.rows)]);
+            builder = builder.with_row_selection(selection);
+        }
         let reader = builder
             .with_projection(mask)
-            .with_row_groups(vec![row_group])
+            .with_row_groups(vec![part.row_group])
             .with_batch_size(batch_rows)
             .build()
             .map_err(damaged)?;
-        let metadata = self.metadata.metadata();
-        let mut row = (0..row_group)
-            .map(|index| metadata.row_group(index).num_rows() as u64)
-            .sum();
-        let mut bytes = self.row_group_bytes(row_group);
+        let (mut row, mut bytes) = (part.first_row, part.bytes);
         for records in reader {
             let records = records.map_err(|error| unreadable(&self.path, "Parquet", error))?;
             let piece = adapter.adapt(&records, true, row)?;
@@ -183,7 +228,7 @@ pub(crate) fn stream_start(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether it is of the file format, not of the stream format.
-fn is_ipc_file(file: &mut File, path: &Path) -> Result<bool> {
+pub(super) fn is_ipc_file(file: &mut File, path: &Path) -> Result<bool> {
     let mut head = Vec::new();
     (file.by_ref().take(128).read_to_end(&mut head))
         .and_then(|_| file.seek(SeekFrom::Start(0)))
@@ -204,38 +249,6 @@ pub(crate) fn no_arrow(file: &str) -> Error {
     )
 }
 
-/// Reads an Arrow IPC file or stream in pieces of at most `batch_rows` rows.
-///
-/// # Errors
-/// If the file is damaged.
-pub(crate) fn read_arrow(
-    path: &Path,
-    adapter: &Adapter,
-    batch_rows: usize,
-    out: &mut Out<'_>,
-) -> Result<()> {
-    let mut file = open(path)?;
-    if !is_ipc_file(&mut file, path)? {
-        return read_arrow_stream(Box::new(file), adapter, batch_rows, out);
-    }
-    let damaged = |error: ArrowError| unreadable(path, "Arrow IPC", error);
-    let size = file.metadata().map_or(0, |metadata| metadata.len());
-    let reader = FileReader::try_new_buffered(file, None).map_err(damaged)?;
-    let batches = reader.num_batches().max(1) as u64;
-    let share = |batch: u64| (u128::from(size) * u128::from(batch) / u128::from(batches)) as u64;
-    let mut pieces = Pieces::new(adapter, batch_rows);
-    for (index, records) in (0u64..).zip(reader) {
-        let records = records.map_err(damaged)?;
-        if pieces
-            .give(&records, share(index + 1) - share(index), out)?
-            .is_break()
-        {
-            break;
-        }
-    }
-    Ok(())
-}
-
 /// Reads a stream of Arrow IPC in pieces of at most `batch_rows` rows.
 ///
 /// # Errors
@@ -250,7 +263,7 @@ pub(crate) fn read_arrow_stream(
     let counter = Arc::new(AtomicU64::new(0));
     let counted = Counted::new(reader, counter.clone());
     let reader = StreamReader::try_new(BufReader::new(counted), None).map_err(damaged)?;
-    let mut pieces = Pieces::new(adapter, batch_rows);
+    let mut pieces = Pieces::new(adapter, batch_rows, 0);
     for records in reader {
         let records = records.map_err(damaged)?;
         if pieces
@@ -268,22 +281,24 @@ pub(crate) fn read_arrow_stream(
 }
 
 /// Record batches of any size, given on in pieces.
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     adapter: &'a Adapter,
     batch_rows: usize,
     row: u64,
 }
 
 impl<'a> Pieces<'a> {
-    fn new(adapter: &'a Adapter, batch_rows: usize) -> Self {
+    /// Gives rows on in pieces of at most `batch_rows`, the first of them row `row` of
+    /// the file.
+    pub(super) fn new(adapter: &'a Adapter, batch_rows: usize, row: u64) -> Self {
         Self {
             adapter,
             batch_rows,
-            row: 0,
+            row,
         }
     }
 
-    fn give(
+    pub(super) fn give(
         &mut self,
         records: &RecordBatch,
         mut bytes: u64,
@@ -300,5 +315,56 @@ impl<'a> Pieces<'a> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    #[test]
+    fn parts_of_row_groups_hold_all_rows_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.parquet");
+        let n = Int64Array::from_iter_values(0..25);
+        let records = RecordBatch::try_from_iter([("n", Arc::new(n) as _)]).expect("columns");
+        // Pages of three rows, which the parts do not begin with.
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(10))
+            .set_data_page_row_count_limit(3)
+            .set_write_batch_size(1)
+            .build();
+        let file = File::create(&path).expect("created");
+        let mut writer =
+            ArrowWriter::try_new(file, records.schema(), Some(properties)).expect("a writer");
+        writer.write(&records).expect("written");
+        writer.close().expect("written");
+
+        let file = ParquetFile::open(&path).expect("opens");
+        let adapter = Adapter::new("f", file.schema(), file.schema().clone()).expect("fits");
+        for rows_max in [1, 4, 10, 100] {
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            let parts = file.parts(rows_max);
+            for part in &parts {
+                let expected = rows.len();
+                assert_eq!(part.first_row, expected as u64);
+                file.read(*part, &adapter, 3, &mut |piece, more| {
+                    let column = piece.records.column(0).as_primitive::<Int64Type>();
+                    assert!(column.len() <= 3);
+                    rows.extend_from_slice(column.values());
+                    bytes += more;
+                    ControlFlow::Continue(())
+                })
+                .expect("reads");
+                assert_eq!(rows.len(), expected + part.rows);
+                assert!(part.rows <= rows_max);
+            }
+            assert_eq!(rows, (0..25).collect::<Vec<i64>>());
+            assert_eq!(bytes, file.bytes());
+        }
     }
 }

@@ -23,6 +23,7 @@ use super::columnar::{ARROW_FILE_MAGIC, ARROW_STREAM_MAGIC};
 use super::csv::is_missing_word;
 use super::csv::{CsvParser, other_delimiter, take_header};
 use super::kinds::Kinds;
+use super::line::{self, Sampled};
 use super::options::{Format, FormatOptions, JsonPath};
 use super::reader::Fill;
 use super::rows::RowShape;
@@ -108,7 +109,7 @@ impl Seen {
         match text.format {
             Format::Csv => self.read_csv(&mut next, text, file, rows_max),
             _ => {
-                self.read_json(&mut next, text, rows_max)?;
+                self.read_objects(&mut next, text, rows_max)?;
                 Ok(None)
             }
         }
@@ -203,17 +204,16 @@ impl Seen {
         }))
     }
 
-    fn read_json(
+    fn read_objects(
         &mut self,
         next: &mut NextChunk<'_>,
         text: &TextFormat,
         rows_max: usize,
     ) -> Result<()> {
-        let times = text.options.timestamp_format.as_ref();
         let mut tree = Tree::default();
         let mut rows = 0;
         let mut add = |row: &[u8]| {
-            tree.add_row(row, times);
+            tree.add_row(row, text);
             // Damaged rows count, or a sample could be the whole file.
             rows += usize::from(!row.trim_ascii().is_empty());
             rows < rows_max
@@ -245,10 +245,9 @@ impl Seen {
         csv: Option<&CsvRows>,
     ) -> Result<()> {
         let Some(csv) = csv else {
-            let times = text.options.timestamp_format.as_ref();
             let mut tree = Tree::default();
             for line in lines.split(|byte| *byte == b'\n') {
-                tree.add_row(line, times);
+                tree.add_row(line, text);
             }
             self.root.widen(tree);
             return Ok(());
@@ -363,10 +362,41 @@ impl Tree {
         }
     }
 
-    /// Adds an object, if it is one.
-    fn add_row(&mut self, row: &[u8], times: Option<&TimestampFormat>) {
-        if let Ok(row @ Value::Object(_)) = serde_json::from_slice(row) {
+    /// Adds an object or a line of line protocol, if it is one.
+    fn add_row(&mut self, row: &[u8], text: &TextFormat) {
+        let times = text.options.timestamp_format.as_ref();
+        if text.format == Format::Line {
+            self.add_line(row.trim_ascii(), text);
+        } else if let Ok(row @ Value::Object(_)) = serde_json::from_slice(row) {
             self.add(&row, times);
+        }
+    }
+
+    fn add_line(&mut self, line: &[u8], text: &TextFormat) {
+        let options = &text.options;
+        if line::is_no_row(line) {
+            return;
+        }
+        let Some((members, has_time)) = line::members(line) else {
+            return;
+        };
+        let time = options.time_column.as_deref().unwrap_or(line::TIME_COLUMN);
+        let measurement = [(line::MEASUREMENT_COLUMN.to_owned(), Sampled::Tag)];
+        let time = has_time.then(|| (time.to_owned(), Sampled::Time));
+        for (key, value) in measurement.into_iter().chain(members).chain(time) {
+            let kinds = match value {
+                Sampled::Tag => Kinds::TEXT,
+                Sampled::Boolean => Kinds::BOOLEAN,
+                Sampled::Integer(digits) if digits.parse::<i64>().is_ok() => Kinds::INTEGER,
+                Sampled::Integer(_) => Kinds::LONG_INTEGER,
+                Sampled::Float => Kinds::FLOAT,
+                Sampled::Text(text) => Kinds::of_words(&text, options.timestamp_format.as_ref()),
+                Sampled::Time => Kinds::TIME,
+            };
+            let at = self.member(&key);
+            if let Some((members, _)) = &mut self.members {
+                members[at].1.kinds.add(kinds);
+            }
         }
     }
 
@@ -622,6 +652,7 @@ mod tests {
             ("", Format::Csv),
             ("\n\n", Format::Ndjson),
             ("[]", Format::Json),
+            ("# a comment\nno row\n", Format::Line),
         ] {
             let error = infer(text, format, &FormatOptions::default()).expect_err("no rows");
             assert_eq!(
@@ -629,13 +660,33 @@ mod tests {
                 "f: it holds no row to infer columns from\n   = help: declare the columns in CREATE STREAM"
             );
         }
-        let error = infer("", Format::Line, &FormatOptions::default()).expect_err("unsupported");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
         let inferred = infer("a,b\n", Format::Csv, &FormatOptions::default()).expect("a header");
         assert_eq!(
             inferred,
             schema(&[("a", DataType::Utf8), ("b", DataType::Utf8)])
         );
+    }
+
+    #[test]
+    fn line_protocol_has_tags_fields_and_a_time() {
+        let text = "# readings\n\
+            air,sensor=7,place=a\\ b pm25=12,n=3i,ok=T,note=\"a, b=c\" 1767225600000000000\n\
+            no row\n\
+            air,sensor=8 pm25=1.5,big=18446744073709551615u,at=\"2026-01-01T00:00:00\"\n";
+        let inferred = infer(text, Format::Line, &FormatOptions::default()).expect("rows");
+        let columns = [
+            ("measurement", DataType::Utf8),
+            ("sensor", DataType::Utf8),
+            ("place", DataType::Utf8),
+            ("pm25", DataType::Float64),
+            ("n", DataType::Int64),
+            ("ok", DataType::Boolean),
+            ("note", DataType::Utf8),
+            ("time", timestamp()),
+            ("big", DataType::Utf8),
+            ("at", timestamp()),
+        ];
+        assert_eq!(inferred, schema(&columns));
     }
 
     #[test]

@@ -15,9 +15,9 @@ impl Kinds {
     pub(super) const FLOAT: Self = Self(4);
     pub(super) const BOOLEAN: Self = Self(8);
     const DATE: Self = Self(16);
-    const TIME: Self = Self(32);
+    pub(super) const TIME: Self = Self(32);
     const ZONED_TIME: Self = Self(64);
-    const TEXT: Self = Self(128);
+    pub(super) const TEXT: Self = Self(128);
 
     pub(super) fn add(&mut self, other: Self) {
         self.0 |= other.0;

@@ -4,7 +4,7 @@
 //! of each other, straight into columns:
 //!
 //! ```text
-//!  bytes ─▶ reader: chunks ─▶ csv, json: rows ─▶ record batches, rejected rows
+//!  bytes ─▶ reader: chunks ─▶ csv, json, line: rows ─▶ record batches, rejected rows
 //!           options · infer: columns
 //!  Arrow, Parquet ─▶ columnar ─▶ record batches
 //! ```
@@ -24,6 +24,10 @@ use crate::error::Result;
 // In the order in which they may name each other.
 pub(crate) mod names;
 
+pub(crate) mod search;
+
+pub(crate) mod plain;
+
 pub(crate) mod number;
 
 pub mod time;
@@ -38,9 +42,13 @@ pub(crate) mod chunk;
 
 pub(crate) mod csv;
 
+pub(crate) mod keys;
+
 pub(crate) mod origin;
 
 pub(crate) mod json;
+
+pub(crate) mod line;
 
 pub(crate) mod reader;
 
@@ -49,6 +57,8 @@ pub(crate) mod text;
 pub(crate) mod adapt;
 
 pub(crate) mod columnar;
+
+pub(crate) mod arrow_file;
 
 pub(crate) mod kinds;
 

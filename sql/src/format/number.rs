@@ -1,9 +1,9 @@
 //! Numbers from text.
 //!
-//! Integers are exact or refused. Floats are the nearest `f64`: a mantissa below 2⁵³
-//! with a power of ten that `f64` holds exactly needs one correctly rounded
-//! operation (Clinger, "How to read floating point numbers accurately", PLDI 1990);
-//! everything else goes to the standard library.
+//! Integers are exact or refused. Floats are the nearest `f64`: those of at most 19
+//! digits without exponent by [`ShortNumber`], all others by the standard library.
+
+use super::plain::ShortNumber;
 
 /// Why a text is not the value that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,18 +67,13 @@ pub(crate) fn parse_u64(text: &[u8]) -> Result<u64, Fault> {
     }
 }
 
-const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-];
-
 /// A float, correctly rounded. `inf`, `infinity` and `nan` are floats in any case.
 #[inline]
 pub(crate) fn parse_f64(text: &[u8]) -> Result<f64, Fault> {
-    if let Some(value) = short_f64(text) {
-        return Ok(value);
+    match ShortNumber::scan(text, 0) {
+        Some((number, end)) if end == text.len() => Ok(number.to_f64()),
+        _ => long_f64(text),
     }
-    long_f64(text)
 }
 
 #[cold]
@@ -86,99 +81,6 @@ fn long_f64(text: &[u8]) -> Result<f64, Fault> {
     (std::str::from_utf8(text).ok())
         .and_then(|text| text.parse().ok())
         .ok_or(Fault::Invalid)
-}
-
-/// A number without exponent and of at most 19 digits, as `mantissa / 10^scale`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShortNumber {
-    pub(crate) negative: bool,
-    pub(crate) mantissa: u64,
-    /// How many digits stand after the point; `None`: there is no point.
-    pub(crate) scale: Option<u8>,
-}
-
-impl ShortNumber {
-    /// The nearest float, where one division is exact enough.
-    #[inline]
-    pub(crate) fn to_f64(self) -> Option<f64> {
-        const EXACT: u64 = 1 << 53;
-        if self.mantissa > EXACT {
-            return None;
-        }
-        let power = POWERS_OF_TEN[usize::from(self.scale.unwrap_or(0))];
-        let value = self.mantissa as f64 / power;
-        Some(if self.negative { -value } else { value })
-    }
-
-    /// The integer, if there is no point and 64 bits hold it.
-    #[inline]
-    pub(crate) fn to_i64(self) -> Option<i64> {
-        match (self.scale, self.negative) {
-            (None, true) => 0i64.checked_sub_unsigned(self.mantissa),
-            (None, false) => i64::try_from(self.mantissa).ok(),
-            _ => None,
-        }
-    }
-}
-
-/// Eight digits at a time (D. Lemire, "Quickly parsing eight digits").
-#[inline]
-pub(crate) fn eight_digits(text: &[u8; 8]) -> Option<u64> {
-    const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
-    let word = u64::from_le_bytes(*text);
-    let digits = word.wrapping_sub(ZEROS);
-    let above = word.wrapping_add(u64::from_le_bytes([0x46; 8]));
-    if (digits | above) & u64::from_le_bytes([0x80; 8]) != 0 {
-        return None;
-    }
-    let pairs = digits * 10 + (digits >> 8);
-    let low = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
-    let high = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
-    Some(low.wrapping_add(high) >> 32)
-}
-
-/// A float of at most 19 characters without exponent.
-#[inline]
-fn short_f64(text: &[u8]) -> Option<f64> {
-    let (negative, text) = match text {
-        [b'-', text @ ..] => (true, text),
-        text => (false, text),
-    };
-    if text.len() > 19 {
-        return None;
-    }
-    let mut mantissa = 0u64;
-    let mut at = 0;
-    while at < text.len() && text[at].is_ascii_digit() {
-        mantissa = mantissa * 10 + u64::from(text[at] - b'0');
-        at += 1;
-    }
-    let mut scale = None;
-    if at < text.len() {
-        let mut rest = text[at..].strip_prefix(b".")?;
-        if rest.is_empty() && at == 0 {
-            return None;
-        }
-        scale = u8::try_from(rest.len()).ok();
-        while let Some((digits, tail)) = rest.split_first_chunk::<8>() {
-            mantissa = mantissa * 100_000_000 + eight_digits(digits)?;
-            rest = tail;
-        }
-        for byte in rest {
-            if !byte.is_ascii_digit() {
-                return None;
-            }
-            mantissa = mantissa * 10 + u64::from(byte - b'0');
-        }
-    } else if at == 0 {
-        return None;
-    }
-    let number = ShortNumber {
-        negative,
-        mantissa,
-        scale,
-    };
-    number.to_f64()
 }
 
 /// A single-precision float, rounded once.

@@ -8,6 +8,7 @@
 //! | `line_bytes_max` | text | 16 MiB |
 //! | `timestamp_format` | text | ISO 8601 |
 //! | `header`, `delimiter`, `quote`, `escape`, `comment`, `null_value` | CSV | `true`, `,`, `"`, doubled quotes, none, an empty field without quotes |
+//! | `time_column` | line protocol | `time` |
 //! | `path.COLUMN` | JSON | the key `COLUMN` |
 
 use std::collections::BTreeMap;
@@ -95,6 +96,8 @@ pub struct FormatOptions {
     pub comment: Option<u8>,
     /// CSV fields that are NULL; `None`: an empty field without quotes.
     pub null_values: Option<Vec<String>>,
+    /// The column that takes the time of line protocol; `None`: `time`.
+    pub time_column: Option<String>,
     /// Where columns are found in nested JSON, by column.
     pub paths: BTreeMap<String, JsonPath>,
 }
@@ -123,6 +126,7 @@ impl Default for FormatOptions {
             escape: None,
             comment: None,
             null_values: None,
+            time_column: None,
             paths: BTreeMap::new(),
         }
     }
@@ -130,7 +134,7 @@ impl Default for FormatOptions {
 
 /// The names of the options that [`FormatOptions::from_pairs`] knows; `path.COLUMN`
 /// stands beside them.
-pub const FORMAT_OPTIONS: [&str; 11] = [
+pub const FORMAT_OPTIONS: [&str; 12] = [
     "format",
     "compression",
     "sample_rows",
@@ -142,6 +146,7 @@ pub const FORMAT_OPTIONS: [&str; 11] = [
     "escape",
     "comment",
     "null_value",
+    "time_column",
 ];
 
 impl FormatOptions {
@@ -176,6 +181,7 @@ impl FormatOptions {
                 "null_value" => {
                     options.null_values = Some(value.split(',').map(str::to_owned).collect());
                 }
+                "time_column" => options.time_column = Some(value.clone()),
                 _ => match name.strip_prefix("path.") {
                     Some(column) => {
                         let path = parse_path(name, value)?;
@@ -227,8 +233,9 @@ impl FormatOptions {
                     (|format| format == Format::Csv, "csv")
                 }
                 "timestamp_format" | "line_bytes_max" | "compression" => {
-                    (Format::is_text, "csv, ndjson and json")
+                    (Format::is_text, "csv, ndjson, json and line")
                 }
+                "time_column" => (|format| format == Format::Line, "line"),
                 name if name.starts_with("path.") => (
                     |format| matches!(format, Format::Json | Format::Ndjson),
                     "ndjson and json",

@@ -133,6 +133,16 @@ impl<'a> Rows<'a> {
         self.len += 1;
     }
 
+    /// Appends NULL to the columns that the row does not have.
+    #[inline]
+    pub(super) fn complete(&mut self) {
+        for column in &mut self.columns {
+            if column.len() <= self.len {
+                column.append_null();
+            }
+        }
+    }
+
     /// Takes back what was appended of the row.
     #[cold]
     pub(super) fn take_back(&mut self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::{CsvParser, Dialect, take_header};
 use super::json::{JsonParser, ObjectScanner};
+use super::line::LineParser;
 use super::names::require;
 use super::options::{Format, FormatOptions};
 use super::reader::{Chunks, Fill, Splitter};
@@ -43,15 +44,8 @@ impl TextFormat {
     ) -> Result<Chunks<R>> {
         let splitter = match self.format {
             Format::Csv => Splitter::Csv(self.dialect()),
-            Format::Ndjson => Splitter::Lines,
+            Format::Ndjson | Format::Line => Splitter::Lines,
             Format::Json => Splitter::Values(ObjectScanner::default()),
-            Format::Line => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "the line protocol can be written, but not yet read",
-                )
-                .help("send the readings as csv or ndjson"));
-            }
             Format::Arrow | Format::Parquet => unreachable!("not a format of text"),
         };
         let line_bytes_max = self.options.line_bytes_max;
@@ -159,6 +153,7 @@ impl<R: Fill> TextReader<R> {
                 options.null_values.as_deref(),
                 names,
             )?),
+            Format::Line => Arc::new(LineParser::new(shape, options.time_column.as_deref())?),
             _ => Arc::new(JsonParser::new(shape, &options.paths)?),
         })
     }

@@ -12,6 +12,7 @@ use arrow::datatypes::TimeUnit;
 use chrono::format::{Fixed, Item, Parsed, StrftimeItems};
 
 use super::number::Fault;
+use super::plain::digits;
 
 /// An instant as its text gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +62,57 @@ impl Instant {
     }
 }
 
-/// The last date that was read. Readings come in order of time, so that most share it
-/// with the row before.
+/// The last minute and the last date that were read. Readings come in order of time, so
+/// that most share them with the row before.
 #[derive(Debug, Clone)]
 pub(crate) struct DateCache {
-    text: [u8; 10],
+    date: [u8; 10],
+    /// Days since the epoch.
     days: i64,
+    /// As it was written, `yyyy-mm-ddThh:mm`, and where it begins.
+    minute: [u8; 16],
+    minute_start: (i64, u32),
 }
 
 impl Default for DateCache {
     fn default() -> Self {
         Self {
-            text: *b"1970-01-01",
+            date: *b"1970-01-01",
             days: 0,
+            minute: *b"1970-01-01T00:00",
+            minute_start: (0, 0),
         }
+    }
+}
+
+impl DateCache {
+    /// Days since the epoch of `yyyy-mm-dd`.
+    #[inline]
+    fn days(&mut self, date: &[u8; 10]) -> Option<i64> {
+        if *date != self.date {
+            self.days = parse_days(date)?;
+            self.date = *date;
+        }
+        Some(self.days)
+    }
+
+    /// Days since the epoch and seconds since midnight of `yyyy-mm-ddThh:mm`.
+    #[inline]
+    fn minute(&mut self, minute: &[u8; 16]) -> Option<(i64, u32)> {
+        if *minute != self.minute {
+            self.minute_start = self.parse_minute(minute)?;
+            self.minute = *minute;
+        }
+        Some(self.minute_start)
+    }
+
+    fn parse_minute(&mut self, text: &[u8; 16]) -> Option<(i64, u32)> {
+        let days = self.days(text.first_chunk()?)?;
+        if !matches!(text[10], b'T' | b't' | b' ') || text[13] != b':' {
+            return None;
+        }
+        let (hour, minute) = (two(text, 11)?, two(text, 14)?);
+        (hour <= 23 && minute <= 59).then_some((days, hour * 3600 + minute * 60))
     }
 }
 
@@ -115,65 +153,106 @@ fn parse_offset(text: &[u8]) -> Option<i32> {
     (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60) as i32)
 }
 
+/// Reads the time that begins at `start` in its usual form,
+/// `yyyy-mm-ddThh:mm:ss[.fraction][Z|±hh:mm]`, and gives it with its end. `None`: it has
+/// another form, which [`parse_iso`] may know.
+#[inline]
+pub(crate) fn scan_iso(
+    bytes: &[u8],
+    start: usize,
+    cache: &mut DateCache,
+) -> Option<(Instant, usize)> {
+    let text = bytes.get(start..)?;
+    let head = text.first_chunk::<19>()?;
+    let (minute, second) = head.split_first_chunk::<16>()?;
+    let (days, seconds) = cache.minute(minute)?;
+    if second[0] != b':' {
+        return None;
+    }
+    let second = two(second, 1).filter(|second| *second <= 59)?;
+    let mut instant = Instant {
+        days,
+        seconds: seconds + second,
+        nanos: 0,
+        offset: None,
+        has_time: true,
+    };
+    let mut end = head.len();
+    if text.get(end) == Some(&b'.') {
+        let fraction = end + 1;
+        let mut value = 0;
+        end = digits(text, fraction, &mut value);
+        let scale = FRACTIONS.get(end - fraction).filter(|_| end > fraction)?;
+        instant.nanos = value as u32 * scale;
+    }
+    match text.get(end) {
+        Some(b'Z') => {
+            instant.offset = Some(0);
+            end += 1;
+        }
+        Some(b'+' | b'-') => {
+            instant.offset = Some(parse_offset(text.get(end..end + 6)?)?);
+            end += 6;
+        }
+        _ => {}
+    }
+    Some((instant, start + end))
+}
+
 /// Reads an ISO 8601 date or time.
 #[inline]
 pub(crate) fn parse_iso(text: &[u8], cache: &mut DateCache) -> Option<Instant> {
-    let date = text.first_chunk::<10>()?;
-    if *date != cache.text {
-        cache.days = parse_days(date)?;
-        cache.text = *date;
+    match scan_iso(text, 0, cache) {
+        Some((instant, end)) if end == text.len() => Some(instant),
+        _ => parse_any_iso(text, cache),
     }
+}
+
+/// As [`parse_iso`], in all forms.
+fn parse_any_iso(text: &[u8], cache: &mut DateCache) -> Option<Instant> {
     let mut instant = Instant {
-        days: cache.days,
+        days: 0,
         seconds: 0,
         nanos: 0,
         offset: None,
         has_time: text.len() > 10,
     };
     if !instant.has_time {
+        instant.days = cache.days(text.first_chunk()?)?;
         return Some(instant);
     }
-    if !matches!(text[10], b'T' | b't' | b' ') || *text.get(13)? != b':' {
-        return None;
-    }
-    let (hour, minute) = (two(text, 11)?, two(text, 14)?);
-    let mut second = 0;
+    (instant.days, instant.seconds) = cache.minute(text.first_chunk()?)?;
     let mut at = 16;
     if text.get(at) == Some(&b':') {
-        second = two(text, 17)?;
+        instant.seconds += two(text, 17).filter(|second| *second <= 59)?;
         at = 19;
         if matches!(text.get(at), Some(b'.' | b',')) {
-            let (nanos, end) = parse_fraction(text, at + 1)?;
-            instant.nanos = nanos;
-            at = end;
+            (instant.nanos, at) = parse_fraction(text, at + 1)?;
         }
     }
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    instant.seconds = hour * 3600 + minute * 60 + second;
     if at < text.len() {
         instant.offset = Some(parse_offset(text[at..].trim_ascii_start())?);
     }
     Some(instant)
 }
 
+/// What the last of so many digits after the point counts, in nanoseconds.
+const FRACTIONS: [u32; 10] = [
+    0,
+    100_000_000,
+    10_000_000,
+    1_000_000,
+    100_000,
+    10_000,
+    1_000,
+    100,
+    10,
+    1,
+];
+
 /// The digits after the point, of which there is one, as nanoseconds, and where they
 /// end. What is finer than a nanosecond is cut.
-#[inline]
 fn parse_fraction(text: &[u8], start: usize) -> Option<(u32, usize)> {
-    const SCALE: [u32; 10] = [
-        0,
-        100_000_000,
-        10_000_000,
-        1_000_000,
-        100_000,
-        10_000,
-        1_000,
-        100,
-        10,
-        1,
-    ];
     let mut at = start;
     let mut value = 0;
     while let Some(digit) = digit(text, at) {
@@ -182,7 +261,7 @@ fn parse_fraction(text: &[u8], start: usize) -> Option<(u32, usize)> {
         }
         at += 1;
     }
-    (at > start).then(|| (value * SCALE[(at - start).min(9)], at))
+    (at > start).then(|| (value * FRACTIONS[(at - start).min(9)], at))
 }
 
 /// Nanoseconds since midnight of `hh:mm[:ss[.fraction]]`.
@@ -327,6 +406,51 @@ mod tests {
             "\0\0\0\0\0\0\0\0\0\0",
         ] {
             assert_eq!(micros(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_up_to_its_end() {
+        let end = |text: &str| {
+            let (instant, end) = scan_iso(text.as_bytes(), 0, &mut DateCache::default())?;
+            Some((instant.ticks(TimeUnit::Microsecond).ok()?, end))
+        };
+        let noon = (20_484 * 86_400 + 43_200) * 1_000_000;
+        assert_eq!(end("2026-01-31T12:00:00,5"), Some((noon, 19)));
+        assert_eq!(end("2026-01-31 12:00:00.25\n"), Some((noon + 250_000, 22)));
+        assert_eq!(end("2026-01-31T12:00:00Z\""), Some((noon, 20)));
+        assert_eq!(end("2026-01-31T14:00:00.0+02:00,"), Some((noon, 27)));
+        for text in [
+            "2026-01-31",
+            "2026-01-31T12:00",
+            "2026-01-31T12:00:60",
+            "2026-01-31T12:00:00.,",
+            "2026-01-31T12:00:00.0000000000",
+            "2026-01-31T12:00:00+0200",
+            "2026-02-31T12:00:00",
+        ] {
+            assert_eq!(end(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_makes_no_difference() {
+        let mut cache = DateCache::default();
+        for (text, seconds) in [
+            ("2026-01-31T12:00:01", Some(20_484 * 86_400 + 43_201)),
+            ("2026-02-30T12:00:01", None),
+            ("2026-01-31T12:00:02", Some(20_484 * 86_400 + 43_202)),
+            ("2026-01-31T24:00:02", None),
+            ("2026-01-30", Some(20_483 * 86_400)),
+            ("2026-01-31T12:00:03", Some(20_484 * 86_400 + 43_203)),
+            ("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0:00", None),
+        ] {
+            let read = parse_iso(text.as_bytes(), &mut cache);
+            assert_eq!(
+                read.map(|time| time.ticks(TimeUnit::Second)),
+                seconds.map(Ok),
+                "{text}"
+            );
         }
     }
 

@@ -15,6 +15,8 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
+use crate::format::search::{HIGH, LOW, find};
+
 /// The bytes that have a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dialect {
@@ -29,6 +31,25 @@ pub(crate) struct Dialect {
 pub(super) struct FieldText<'a> {
     pub(super) text: &'a [u8],
     pub(super) quoted: bool,
+}
+
+/// What takes the fields of a record.
+pub(super) trait Fields {
+    /// Takes the field `index`, which begins at `start`, if it is plain, and gives its
+    /// end, where [`Dialect::field_ends`] must hold.
+    #[inline]
+    fn plain(&mut self, _index: usize, _bytes: &[u8], _start: usize) -> Option<usize> {
+        None
+    }
+
+    /// Takes the field `index`.
+    fn field(&mut self, index: usize, field: FieldText<'_>);
+}
+
+impl<F: FnMut(usize, FieldText<'_>)> Fields for F {
+    fn field(&mut self, index: usize, field: FieldText<'_>) {
+        self(index, field);
+    }
 }
 
 /// How a record ended.
@@ -54,30 +75,6 @@ pub(super) enum RecordFault {
     /// A quote is not closed, or only lines later and within a field: the record ends
     /// with its first line, so that one stray quote does not take good rows with it.
     Unclosed,
-}
-
-const LOW: u64 = u64::from_le_bytes([0x01; 8]);
-const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// The first place from `start` on where one of two bytes stands, or the end. Fields are
-/// short: eight bytes at a time beat a call of `memchr2`.
-#[inline]
-fn find(bytes: &[u8], start: usize, one: u8, other: u8) -> usize {
-    let (ones, others) = (LOW * u64::from(one), LOW * u64::from(other));
-    let mut at = start;
-    while let Some(word) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let (a, b) = (word ^ ones, word ^ others);
-        // The lowest bit set marks the first zero byte (Mycroft).
-        let found = ((a.wrapping_sub(LOW) & !a) | (b.wrapping_sub(LOW) & !b)) & HIGH;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    (bytes[at..].iter())
-        .position(|byte| *byte == one || *byte == other)
-        .map_or(bytes.len(), |found| at + found)
 }
 
 /// Every place where `wanted` stands. Quotes stand close together, so that a call of
@@ -149,8 +146,18 @@ impl Walk {
 }
 
 impl Dialect {
+    /// Whether an unquoted field may end at `at`.
+    #[inline]
+    pub(super) fn field_ends(&self, bytes: &[u8], at: usize) -> bool {
+        match bytes.get(at) {
+            None | Some(b'\n') => true,
+            Some(b'\r') => bytes.get(at + 1) == Some(&b'\n'),
+            Some(byte) => *byte == self.delimiter,
+        }
+    }
+
     /// Reads the record that begins at `start`, giving each field and its index to
-    /// `field`. `scratch` holds the text of fields with doubled quotes.
+    /// `sink`. `scratch` holds the text of fields with doubled quotes.
     ///
     /// After an [`RecordFault::Unclosed`] the fields that were given count for nothing.
     #[inline]
@@ -159,7 +166,7 @@ impl Dialect {
         bytes: &[u8],
         start: usize,
         scratch: &mut Vec<u8>,
-        mut field: impl FnMut(usize, FieldText<'_>),
+        mut sink: impl Fields,
     ) -> RecordEnd {
         let mut at = start;
         let mut fields = 0;
@@ -167,6 +174,22 @@ impl Dialect {
         let mut any_quoted = false;
         loop {
             let mut end;
+            if let Some(plain_end) = sink.plain(fields, bytes, at) {
+                fields += 1;
+                let stop = bytes.get(plain_end).copied();
+                if stop == Some(self.delimiter) {
+                    at = plain_end + 1;
+                    continue;
+                }
+                let line_end = plain_end + usize::from(stop == Some(b'\r'));
+                return RecordEnd {
+                    end: plain_end,
+                    next: (line_end + 1).min(bytes.len()),
+                    fields,
+                    fault,
+                    quoted: any_quoted,
+                };
+            }
             if self.quote.is_some() && bytes.get(at).copied() == self.quote {
                 any_quoted = true;
                 let Some((text, after)) = self.quoted(bytes, at, scratch) else {
@@ -179,7 +202,7 @@ impl Dialect {
                     }
                     fault = fault.or(Some(RecordFault::AfterQuote));
                 }
-                field(fields, FieldText { text, quoted: true });
+                sink.field(fields, FieldText { text, quoted: true });
             } else {
                 end = find(bytes, at, self.delimiter, b'\n');
                 let mut text = &bytes[at..end];
@@ -188,13 +211,8 @@ impl Dialect {
                 {
                     text = head;
                 }
-                field(
-                    fields,
-                    FieldText {
-                        text,
-                        quoted: false,
-                    },
-                );
+                let quoted = false;
+                sink.field(fields, FieldText { text, quoted });
             }
             fields += 1;
             if line_end_at(bytes, end) {

@@ -20,13 +20,14 @@ use std::ops::ControlFlow;
 
 pub(crate) use dialect::Dialect;
 pub(crate) use dialect::line_feeds;
-use dialect::{FieldText, RecordEnd, RecordFault, line_end};
+use dialect::{FieldText, Fields, RecordEnd, RecordFault, line_end};
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::{Column, type_name};
 use super::names::find;
 use super::number::Fault;
 use super::rows::{Piece, RowFault, RowShape, Rows};
+use super::search;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The names of a header, made usable: blanks around them are cut off; a name that is
@@ -79,7 +80,7 @@ fn read_header(dialect: &Dialect, bytes: &[u8], file: &str) -> Result<Option<Hea
             continue;
         }
         let mut fields = Vec::new();
-        let end = dialect.record(bytes, at, &mut Vec::new(), |_, field| {
+        let end = dialect.record(bytes, at, &mut Vec::new(), |_, field: FieldText<'_>| {
             fields.push(field.text.to_vec());
         });
         if end.fault.is_some() || std::str::from_utf8(&bytes[at..end.end]).is_err() {
@@ -137,6 +138,9 @@ pub(crate) struct CsvParser {
     null_values: Option<Vec<Box<[u8]>>>,
     /// The column of each field of a record.
     columns: Vec<Option<usize>>,
+    /// Numbers and times can be read where they stand: none of their bytes has another
+    /// meaning, and none of them is NULL.
+    scans: bool,
 }
 
 impl CsvParser {
@@ -172,6 +176,7 @@ impl CsvParser {
         };
         Ok(Self {
             shape,
+            scans: scans(&dialect, null_values),
             dialect,
             null_values: null_values
                 .map(|values| values.iter().map(|value| value.as_bytes().into()).collect()),
@@ -219,6 +224,23 @@ impl CsvParser {
         })
     }
 
+    /// Appends the unquoted text that begins at `start`, and gives its end.
+    #[inline]
+    fn append_plain(&self, column: &mut Column, bytes: &[u8], start: usize) -> Option<usize> {
+        if self.dialect.quote.is_some() && bytes.get(start).copied() == self.dialect.quote {
+            return None;
+        }
+        let mut end = search::find(bytes, start, self.dialect.delimiter, b'\n');
+        if bytes.get(end).is_none_or(|byte| *byte == b'\n') {
+            end -= usize::from(bytes[start..end].ends_with(b"\r"));
+        }
+        match self.is_null(&bytes[start..end]) {
+            true => column.append_null(),
+            false => column.append_piece(bytes, start, end),
+        }
+        Some(end)
+    }
+
     /// What is wrong with a record that was tokenised, if anything.
     fn fault(&self, end: &RecordEnd, row: &[u8], check_utf8: bool) -> Option<RowFault> {
         let expected = self.columns.len();
@@ -238,6 +260,50 @@ impl CsvParser {
                 if end.fields == 1 { "" } else { "s" },
             ))
         })
+    }
+}
+
+/// Whether numbers and times can be read before it is known where their fields end.
+fn scans(dialect: &Dialect, null_values: Option<&[String]>) -> bool {
+    let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.: ".contains(&byte);
+    let meant = [Some(dialect.delimiter), dialect.quote];
+    let mut nulls = null_values.unwrap_or_default().iter();
+    !(meant.into_iter().flatten()).any(belongs)
+        && !nulls.any(|null| null.starts_with(|c: char| c.is_ascii_digit() || "-.".contains(c)))
+}
+
+/// Appends the fields of one row to their columns, up to the first that does not fit.
+struct RowFields<'a> {
+    parser: &'a CsvParser,
+    columns: &'a mut [Column],
+    /// The first field that does not fit: its column, its text and why.
+    fault: Option<(usize, Vec<u8>, Fault)>,
+}
+
+impl Fields for &mut RowFields<'_> {
+    #[inline]
+    fn plain(&mut self, index: usize, bytes: &[u8], start: usize) -> Option<usize> {
+        if self.fault.is_some() {
+            return None;
+        }
+        let parser = self.parser;
+        let column = &mut self.columns[parser.columns.get(index).copied()??];
+        if column.is_text() {
+            parser.append_plain(column, bytes, start)
+        } else if parser.scans {
+            column.scan(bytes, start, |end| parser.dialect.field_ends(bytes, end))
+        } else {
+            None
+        }
+    }
+
+    fn field(&mut self, index: usize, field: FieldText<'_>) {
+        if self.fault.is_none()
+            && let Some(Some(column)) = self.parser.columns.get(index)
+            && let Err(fault) = self.parser.append(&mut self.columns[*column], field)
+        {
+            self.fault = Some((*column, field.text.to_vec(), fault));
+        }
     }
 }
 
@@ -298,7 +364,7 @@ impl ChunkParser for CsvParser {
             return Ok(());
         }
         // Validated once for all fields; only a damaged chunk is checked row by row.
-        let check_utf8 = std::str::from_utf8(bytes).is_err();
+        let check_utf8 = simdutf8::basic::from_utf8(bytes).is_err();
         let mut scratch = Vec::new();
         // Lines are counted only up to rejected rows.
         let mut counted = (chunk.start, chunk.first_line);
@@ -308,18 +374,13 @@ impl ChunkParser for CsvParser {
                 at = line_end(bytes, at).1;
                 continue;
             }
-            let mut value_fault = None;
-            let columns = &mut rows.columns;
-            let mut end = self
-                .dialect
-                .record(bytes, at, &mut scratch, |index, field| {
-                    if value_fault.is_none()
-                        && let Some(Some(column)) = self.columns.get(index)
-                        && let Err(fault) = self.append(&mut columns[*column], field)
-                    {
-                        value_fault = Some((*column, field.text.to_vec(), fault));
-                    }
-                });
+            let mut fields = RowFields {
+                parser: self,
+                columns: &mut rows.columns,
+                fault: None,
+            };
+            let mut end = self.dialect.record(bytes, at, &mut scratch, &mut fields);
+            let value_fault = fields.fault;
             let mut row = &bytes[at..end.end];
             if row.is_empty() && self.columns.len() != 1 {
                 rows.take_back();
@@ -368,7 +429,12 @@ impl ChunkParser for CsvParser {
     }
 
     fn row<'a>(&self, chunk: &'a Chunk, start: usize) -> &'a [u8] {
-        let end = (self.dialect).record(&chunk.bytes, start, &mut Vec::new(), |_, _| {});
+        let end = (self.dialect).record(
+            &chunk.bytes,
+            start,
+            &mut Vec::new(),
+            |_, _: FieldText<'_>| {},
+        );
         &chunk.bytes[start..end.end]
     }
 }

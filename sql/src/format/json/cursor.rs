@@ -1,6 +1,7 @@
 //! The tokens of JSON (RFC 8259), read from left to right.
 
-use crate::format::number::{ShortNumber, eight_digits};
+use crate::format::plain::{ShortNumber, digits};
+use crate::format::search::string_stop;
 
 /// So many levels of objects and lists may stand inside each other.
 pub(crate) const JSON_DEPTH_MAX: usize = 128;
@@ -19,6 +20,8 @@ pub(super) enum Broken {
 pub(super) struct Cursor<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
+    /// Whether a value ends before the end of its line: more lines follow in `bytes`.
+    pub(super) in_line: bool,
 }
 
 /// A string between its quotes.
@@ -31,32 +34,6 @@ pub(super) struct Text<'a> {
     pub(super) at: usize,
 }
 
-const LOW: u64 = u64::from_le_bytes([0x01; 8]);
-const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// The first place from `start` on of a quote, a backslash or a control character.
-#[inline]
-fn string_stop(bytes: &[u8], start: usize) -> usize {
-    let mut at = start;
-    while let Some(word) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let quotes = word ^ (LOW * u64::from(b'"'));
-        let backslashes = word ^ (LOW * u64::from(b'\\'));
-        // The lowest bit set marks the first byte that is zero, or below 0x20 (Mycroft).
-        let found = ((quotes.wrapping_sub(LOW) & !quotes)
-            | (backslashes.wrapping_sub(LOW) & !backslashes)
-            | (word.wrapping_sub(LOW * 0x20) & !word))
-            & HIGH;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    (bytes[at..].iter())
-        .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20))
-        .map_or(bytes.len(), |found| at + found)
-}
-
 impl<'a> Cursor<'a> {
     /// The next byte, if there is one.
     #[inline]
@@ -67,9 +44,20 @@ impl<'a> Cursor<'a> {
     /// Passes over blanks.
     #[inline]
     pub(super) fn blanks(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t' | b'\r') => {}
+                Some(b'\n') if !self.in_line => {}
+                _ => return,
+            }
             self.at += 1;
         }
+    }
+
+    /// Whether the line, or the text, ends here.
+    #[inline]
+    pub(super) fn is_at_line_end(&self) -> bool {
+        self.peek().is_none_or(|byte| byte == b'\n')
     }
 
     #[cold]
@@ -113,7 +101,10 @@ impl<'a> Cursor<'a> {
                     let at = start - 1;
                     return Ok(Text { raw, escaped, at });
                 }
-                Some(b'\\') if self.at + 1 < self.bytes.len() => {
+                Some(b'\\')
+                    if (self.bytes.get(self.at + 1))
+                        .is_some_and(|byte| !self.in_line || *byte != b'\n') =>
+                {
                     escaped = true;
                     self.at += 2;
                 }
@@ -135,8 +126,8 @@ impl<'a> Cursor<'a> {
         let whole = self.at;
         let mut mantissa = 0;
         self.digits(&mut mantissa)?;
-        let mut digits = self.at - whole;
-        if self.bytes[whole] == b'0' && digits > 1 {
+        let mut count = self.at - whole;
+        if self.bytes[whole] == b'0' && count > 1 {
             self.at = whole;
             return Err(self.broken("no leading zero"));
         }
@@ -145,10 +136,10 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             let fraction = self.at;
             self.digits(&mut mantissa)?;
-            digits += self.at - fraction;
+            count += self.at - fraction;
             scale = u8::try_from(self.at - fraction).ok();
         }
-        let mut short = (digits < 20).then_some(ShortNumber {
+        let mut short = (count < 20).then_some(ShortNumber {
             negative,
             mantissa,
             scale,
@@ -168,22 +159,11 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn digits(&mut self, mantissa: &mut u64) -> Result<(), Broken> {
         let start = self.at;
-        while let Some(digits) = self.bytes[self.at..].first_chunk::<8>()
-            && let Some(value) = eight_digits(digits)
-        {
-            *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(value);
-            self.at += 8;
+        self.at = digits(self.bytes, start, mantissa);
+        match self.at > start {
+            true => Ok(()),
+            false => Err(self.broken("a digit")),
         }
-        while let Some(byte @ b'0'..=b'9') = self.peek() {
-            *mantissa = mantissa
-                .wrapping_mul(10)
-                .wrapping_add(u64::from(byte - b'0'));
-            self.at += 1;
-        }
-        if self.at == start {
-            return Err(self.broken("a digit"));
-        }
-        Ok(())
     }
 
     /// Passes over a whole value, which stands `depth` levels deep.
@@ -349,10 +329,18 @@ fn unicode(rest: &mut &[u8]) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cursor(bytes: &[u8]) -> Cursor<'_> {
+        Cursor {
+            bytes,
+            at: 0,
+            in_line: false,
+        }
+    }
     use proptest::prelude::*;
 
     fn whole(text: &[u8]) -> bool {
-        let mut cursor = Cursor { bytes: text, at: 0 };
+        let mut cursor = cursor(text);
         cursor.blanks();
         cursor.skip(0).is_ok() && {
             cursor.blanks();
@@ -365,10 +353,7 @@ mod tests {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert!(whole(nested(128).as_bytes()));
         assert!(!whole(nested(129).as_bytes()));
-        let mut cursor = Cursor {
-            bytes: &[b'['; 1_000_000],
-            at: 0,
-        };
+        let mut cursor = cursor(&[b'['; 1_000_000]);
         assert_eq!(cursor.skip(0), Err(Broken::Depth));
     }
 
@@ -389,10 +374,7 @@ mod tests {
             r#""\u12""#,
             "\"a\u{7f}\"",
         ] {
-            let mut cursor = Cursor {
-                bytes: text.as_bytes(),
-                at: 0,
-            };
+            let mut cursor = cursor(text.as_bytes());
             let mut scratch = Vec::new();
             let value = (cursor.string().ok())
                 .and_then(|string| string.decode(&mut scratch).map(<[u8]>::to_vec));

@@ -19,13 +19,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use memchr::memchr;
-use serde_json::Value;
 
 use cursor::{Broken, Cursor, JSON_DEPTH_MAX, Text};
 pub(crate) use objects::ObjectScanner;
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::{Column, Takes};
+use super::keys::{KeyOrder, Meaning};
 use super::number::Fault;
 use super::options::JsonPath;
 use super::rows::{Piece, RowFault, RowShape, Rows};
@@ -45,8 +45,6 @@ struct Node {
 #[derive(Debug)]
 struct Member {
     key: Box<[u8]>,
-    /// The key as it is mostly written, with quotes and colon.
-    opening: Box<[u8]>,
     node: Node,
 }
 
@@ -61,9 +59,6 @@ impl Node {
         let index = known.unwrap_or_else(|| {
             self.inner.push(Member {
                 key: key.as_bytes().into(),
-                opening: format!("{}:", Value::from(key.as_str()))
-                    .into_bytes()
-                    .into(),
                 node: Node::default(),
             });
             self.inner.len() - 1
@@ -71,17 +66,36 @@ impl Node {
         self.inner[index].node.add(rest, column);
     }
 
-    /// The member that a key in another case means, unless it has been read already.
+    /// What a key of the outermost object stands for.
     #[cold]
-    fn alike(&self, key: &[u8], rows: &Rows<'_>) -> Option<&Member> {
-        let mut alike = (self.inner.iter()).filter(|member| member.key.eq_ignore_ascii_case(key));
-        let member = alike.next().filter(|_| alike.next().is_none())?;
-        let is_read = |column: &usize| rows.columns[*column].len() > rows.len();
-        let node = &member.node;
-        match node.columns.iter().chain(&node.below).any(is_read) {
-            true => None,
-            false => Some(member),
+    fn meaning(&self, key: &[u8]) -> Meaning {
+        let exact = (self.inner.iter()).position(|member| *member.key == *key);
+        if let Some(index) = exact {
+            let node = &self.inner[index].node;
+            return match (&node.columns[..], node.inner.is_empty()) {
+                ([column], true) => Meaning::Column(*column),
+                _ => Meaning::Member(index),
+            };
         }
+        let mut alike = (self.inner.iter().enumerate())
+            .filter(|(_, member)| member.key.eq_ignore_ascii_case(key))
+            .map(|(index, _)| index);
+        match (alike.next(), alike.next()) {
+            (Some(index), None) => Meaning::Alike(index),
+            _ => Meaning::Ignored,
+        }
+    }
+
+    /// The member that is read into `column` alone.
+    #[cold]
+    fn member(&self, column: usize) -> Option<&Self> {
+        (self.inner.iter().map(|member| &member.node)).find(|node| node.columns == [column])
+    }
+
+    /// Whether the row that is read has it already.
+    fn is_read(&self, rows: &Rows<'_>) -> bool {
+        (self.columns.iter().chain(&self.below))
+            .any(|column| rows.columns[*column].len() > rows.len())
     }
 }
 
@@ -127,6 +141,10 @@ fn read_value(
     scratch: &mut Vec<u8>,
 ) -> Result<(), Stop> {
     let start = cursor.at;
+    if let Some(end) = column.scan_json(cursor.bytes, start) {
+        cursor.at = end;
+        return Ok(());
+    }
     let fits = match (cursor.peek(), column.takes()) {
         (Some(b'n'), _) => {
             cursor.word("null")?;
@@ -281,7 +299,6 @@ impl JsonParser {
         }
     }
 
-    #[inline]
     fn read_members(
         &self,
         node: &Node,
@@ -291,43 +308,120 @@ impl JsonParser {
         scratch: &mut Vec<u8>,
     ) -> Result<(), Stop> {
         let mut hint = 0;
-        cursor.members_from(depth, |cursor| {
-            let found = match node.inner.get(hint) {
-                // Mostly the key that is next in order stands here, as it is expected.
-                Some(next) if cursor.bytes[cursor.at..].starts_with(&next.opening) => {
-                    cursor.at += next.opening.len();
-                    hint += 1;
-                    Some(next)
-                }
-                _ => {
-                    let key = cursor.string()?;
-                    cursor.blanks();
-                    cursor.expect(b':', "':'")?;
-                    let key = decode_key(key, scratch)?;
-                    let known = |index: usize| &*node.inner[index].key;
-                    match find(node.inner.len(), known, key, &mut hint) {
-                        Some(index) => Some(&node.inner[index]),
-                        None if depth == 0 => node.alike(key, rows),
-                        None => None,
-                    }
-                }
-            };
-            cursor.blanks();
-            match found {
-                Some(member) => self.read(&member.node, cursor, rows, depth + 1, scratch),
+        cursor.members(depth, |cursor, key| {
+            let key = decode_key(key, scratch)?;
+            let known = |index: usize| &*node.inner[index].key;
+            match find(node.inner.len(), known, key, &mut hint) {
+                Some(index) => self.read(&node.inner[index].node, cursor, rows, depth + 1, scratch),
                 None => Ok(cursor.skip(depth + 1)?),
             }
         })
     }
 
-    /// Appends one row, or says why not.
+    /// Reads the object of a row into the columns.
     #[inline]
-    fn row(&self, row: &[u8], rows: &mut Rows<'_>, scratch: &mut Vec<u8>) -> Result<(), Stop> {
-        let mut cursor = Cursor { bytes: row, at: 0 };
+    fn read_row(
+        &self,
+        cursor: &mut Cursor<'_>,
+        rows: &mut Rows<'_>,
+        work: &mut Work,
+    ) -> Result<(), Stop> {
+        let Work { order, scratch } = work;
+        order.begin();
+        cursor.members_from(0, |cursor| {
+            let meaning = match order.expected(&cursor.bytes[cursor.at..]) {
+                Some((meaning, len)) => {
+                    cursor.at += len;
+                    meaning
+                }
+                None => self.other_key(cursor, order, scratch)?,
+            };
+            cursor.blanks();
+            let node = match meaning {
+                Meaning::Column(index) => {
+                    let len = rows.len();
+                    let column = &mut rows.columns[index];
+                    if column.len() == len
+                        && let Some(end) = column.scan_json(cursor.bytes, cursor.at)
+                    {
+                        cursor.at = end;
+                        return Ok(());
+                    }
+                    self.root.member(index)
+                }
+                Meaning::Member(index) => Some(&self.root.inner[index].node),
+                Meaning::Alike(index) => {
+                    Some(&self.root.inner[index].node).filter(|node| !node.is_read(rows))
+                }
+                Meaning::Ignored => None,
+            };
+            match node {
+                Some(node) => self.read(node, cursor, rows, 1, scratch),
+                None => Ok(cursor.skip(1)?),
+            }
+        })
+    }
+
+    /// Reads a key that is not the expected one.
+    #[cold]
+    fn other_key(
+        &self,
+        cursor: &mut Cursor<'_>,
+        order: &mut KeyOrder,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Meaning, Stop> {
+        let start = cursor.at;
+        let key = cursor.string()?;
+        let quoted = &cursor.bytes[start..cursor.at];
+        cursor.blanks();
+        cursor.expect(b':', "':'")?;
+        order.other(quoted, b':', || {
+            Ok(self.root.meaning(decode_key(key, scratch)?))
+        })
+    }
+
+    /// Appends the row of the line that begins at `start`, and gives the line's end.
+    /// `None`: it is no row, or not a good one; what was appended has to be taken back.
+    #[inline]
+    fn line(
+        &self,
+        bytes: &[u8],
+        start: usize,
+        rows: &mut Rows<'_>,
+        work: &mut Work,
+    ) -> Option<usize> {
+        let mut cursor = Cursor {
+            bytes,
+            at: start,
+            in_line: true,
+        };
+        cursor.blanks();
+        let object = cursor.at;
+        if cursor.peek() != Some(b'{') {
+            return None;
+        }
+        self.read_row(&mut cursor, rows, work).ok()?;
+        let len = cursor.at - object;
+        cursor.blanks();
+        if !cursor.is_at_line_end() || len > self.shape.line_bytes_max {
+            return None;
+        }
+        rows.complete();
+        rows.accept(start);
+        Some(cursor.at)
+    }
+
+    /// Appends one row, or says why not.
+    fn row(&self, row: &[u8], rows: &mut Rows<'_>, work: &mut Work) -> Result<(), Stop> {
+        let mut cursor = Cursor {
+            bytes: row,
+            at: 0,
+            in_line: false,
+        };
         if cursor.peek() != Some(b'{') {
             return Err(cursor.broken("an object").into());
         }
-        self.read_members(&self.root, &mut cursor, rows, 0, scratch)?;
+        self.read_row(&mut cursor, rows, work)?;
         cursor.blanks();
         match cursor.peek() {
             None => Ok(()),
@@ -341,21 +435,16 @@ impl JsonParser {
         (row, start): (&[u8], usize),
         line: u64,
         check_utf8: bool,
-        scratch: &mut Vec<u8>,
+        work: &mut Work,
     ) {
         let fault = if row.len() > self.shape.line_bytes_max {
             rows.too_long()
         } else if check_utf8 && std::str::from_utf8(row).is_err() {
             RowFault::Parse("the row is not valid UTF-8".into())
         } else {
-            match self.row(row, rows, scratch) {
+            match self.row(row, rows, work) {
                 Ok(()) => {
-                    let len = rows.len() + 1;
-                    for column in &mut rows.columns {
-                        if column.len() < len {
-                            column.append_null();
-                        }
-                    }
+                    rows.complete();
                     return rows.accept(start);
                 }
                 Err(stop) => describe(rows, row, &stop),
@@ -363,6 +452,14 @@ impl JsonParser {
         };
         rows.reject(row, line, fault);
     }
+}
+
+/// What parsing a chunk works with.
+#[derive(Debug, Default)]
+struct Work {
+    order: KeyOrder,
+    /// A string without its escapes.
+    scratch: Vec<u8>,
 }
 
 #[cold]
@@ -395,8 +492,8 @@ impl ChunkParser for JsonParser {
         let mut rows = Rows::new(&self.shape)?;
         let bytes = &chunk.bytes[..];
         // Validated once for all values; only a damaged chunk is checked row by row.
-        let check_utf8 = std::str::from_utf8(bytes).is_err();
-        let mut scratch = Vec::new();
+        let check_utf8 = simdutf8::basic::from_utf8(bytes).is_err();
+        let mut work = Work::default();
         match &chunk.shape {
             Shape::TooLong => {
                 let fault = rows.too_long();
@@ -409,7 +506,7 @@ impl ChunkParser for JsonParser {
             Shape::Values(values) => {
                 for (range, line) in values {
                     let row = (&bytes[range.clone()], range.start);
-                    self.add(&mut rows, row, *line, check_utf8, &mut scratch);
+                    self.add(&mut rows, row, *line, check_utf8, &mut work);
                     if rows.give_if_full(out)?.is_break() {
                         return Ok(());
                     }
@@ -418,13 +515,22 @@ impl ChunkParser for JsonParser {
             Shape::Lines => {
                 let (mut at, mut line) = (chunk.start, chunk.first_line);
                 while at < bytes.len() {
-                    let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
-                    let row = bytes[at..end].trim_ascii();
-                    if !row.is_empty() {
-                        self.add(&mut rows, (row, at), line, check_utf8, &mut scratch);
-                        if rows.give_if_full(out)?.is_break() {
-                            return Ok(());
+                    let good = match check_utf8 {
+                        true => None,
+                        false => self.line(bytes, at, &mut rows, &mut work),
+                    };
+                    let end = good.unwrap_or_else(|| {
+                        rows.take_back();
+                        let rest = &bytes[at..];
+                        let end = memchr(b'\n', rest).unwrap_or(rest.len());
+                        let row = rest[..end].trim_ascii();
+                        if !row.is_empty() {
+                            self.add(&mut rows, (row, at), line, check_utf8, &mut work);
                         }
+                        at + end
+                    });
+                    if rows.give_if_full(out)?.is_break() {
+                        return Ok(());
                     }
                     at = end + 1;
                     line += 1;

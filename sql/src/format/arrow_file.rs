@@ -1,0 +1,292 @@
+//! Arrow IPC files: record batches where the footer says that they are.
+//!
+//! The bytes of a batch are read once, into memory of their own, and its columns point
+//! into them. Batches are independent of each other, so that several are read at the
+//! same time; dictionaries are read first.
+//!
+//! A file is not mapped: were it cut short by another process while it is read, a look
+//! at a page that is gone would end ours, and a column that changes under a reader is no
+//! value of its type. A copy of what is in the page cache costs less than any query.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::{FileDecoder, FileReader, read_footer_length};
+use arrow::ipc::{Block, root_as_footer, root_as_message};
+
+use super::adapt::Adapter;
+use super::columnar::{Out, Pieces, is_ipc_file, open, unreadable};
+use crate::error::Result;
+
+/// An Arrow IPC file whose record batches can be read at the same time.
+#[derive(Debug)]
+pub(crate) struct ArrowFile {
+    path: PathBuf,
+    schema: SchemaRef,
+    decoder: FileDecoder,
+    blocks: Vec<RowBlock>,
+    bytes: u64,
+}
+
+/// Where a record batch stands.
+#[derive(Debug, Clone, Copy)]
+struct RowBlock {
+    block: Block,
+    rows: u64,
+    first_row: u64,
+}
+
+fn damaged(reason: &str) -> ArrowError {
+    ArrowError::IpcError(reason.to_owned())
+}
+
+/// The bytes of a block: metadata, then columns.
+fn read_block(file: &mut File, block: &Block, size: u64) -> Result<Buffer, ArrowError> {
+    let len = i64::from(block.metaDataLength()).checked_add(block.bodyLength());
+    read_at(file, block.offset(), len.unwrap_or(-1), size)
+}
+
+fn read_at(file: &mut File, offset: i64, len: i64, size: u64) -> Result<Buffer, ArrowError> {
+    let cut_short = || damaged("a record batch lies outside of the file");
+    let (start, len) = u64::try_from(offset)
+        .ok()
+        .zip(u64::try_from(len).ok())
+        .filter(|(start, len)| start.checked_add(*len).is_some_and(|end| end <= size))
+        .ok_or_else(cut_short)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::with_capacity(len as usize);
+    if file.take(len).read_to_end(&mut bytes)? as u64 != len {
+        return Err(cut_short());
+    }
+    Ok(Buffer::from_vec(bytes))
+}
+
+/// How many rows a record batch has, by its metadata.
+fn rows_of(file: &mut File, block: &Block, size: u64) -> Result<u64, ArrowError> {
+    const CONTINUATION: [u8; 4] = [0xFF; 4];
+    let metadata = read_at(file, block.offset(), block.metaDataLength().into(), size)?;
+    let prefix = if metadata.starts_with(&CONTINUATION) {
+        8
+    } else {
+        4
+    };
+    let message = metadata.get(prefix..).unwrap_or_default();
+    let message = root_as_message(message).map_err(|error| damaged(&error.to_string()))?;
+    let batch = message.header_as_record_batch();
+    let rows = batch.and_then(|batch| u64::try_from(batch.length()).ok());
+    rows.ok_or_else(|| damaged("a block of rows holds none"))
+}
+
+impl ArrowFile {
+    /// Reads the footer and the dictionaries of a file. `None`: it is a stream.
+    ///
+    /// # Errors
+    /// If it is no Arrow IPC.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let mut file = open(path)?;
+        if !is_ipc_file(&mut file, path)? {
+            return Ok(None);
+        }
+        let file = Self::read_footer(&mut file, path);
+        Ok(Some(
+            file.map_err(|error| unreadable(path, "Arrow IPC", error))?,
+        ))
+    }
+
+    fn read_footer(file: &mut File, path: &Path) -> Result<Self, ArrowError> {
+        const TRAILER_BYTES: u64 = 10;
+        // The library looks at what it says of itself before it is trusted.
+        let schema = FileReader::try_new(&mut *file, None)?.schema();
+        let size = file.metadata()?.len();
+        let trailer_start = size.saturating_sub(TRAILER_BYTES);
+        let trailer = read_at(file, trailer_start as i64, TRAILER_BYTES as i64, size)?;
+        let trailer = trailer
+            .first_chunk()
+            .ok_or_else(|| damaged("it has no trailer"))?;
+        let len = read_footer_length(*trailer)? as i64;
+        let footer = read_at(file, trailer_start as i64 - len, len, size)?;
+        let footer = root_as_footer(&footer).map_err(|error| damaged(&error.to_string()))?;
+        let mut decoder = FileDecoder::new(schema.clone(), footer.version());
+        for block in footer.dictionaries().iter().flatten() {
+            decoder.read_dictionary(block, &read_block(file, block, size)?)?;
+        }
+        let mut blocks = Vec::new();
+        let mut first_row = 0;
+        for block in footer.recordBatches().iter().flatten() {
+            let rows = rows_of(file, block, size)?;
+            blocks.push(RowBlock {
+                block: *block,
+                rows,
+                first_row,
+            });
+            first_row += rows;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            schema,
+            decoder,
+            blocks,
+            bytes: size,
+        })
+    }
+
+    /// Its columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its record batches in order, in parts of at least `rows_min` rows, if there are as
+    /// many.
+    pub(crate) fn parts(&self, rows_min: usize) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
+        let (mut start, mut rows) = (0, 0);
+        for (index, block) in self.blocks.iter().enumerate() {
+            rows += block.rows;
+            if rows >= rows_min as u64 || index + 1 == self.blocks.len() {
+                parts.push(start..index + 1);
+                (start, rows) = (index + 1, 0);
+            }
+        }
+        parts
+    }
+
+    /// The share of the file's size that its first `block` record batches answer for.
+    fn share(&self, block: usize) -> u64 {
+        let blocks = self.blocks.len().max(1) as u128;
+        (u128::from(self.bytes) * block as u128 / blocks) as u64
+    }
+
+    /// Reads a part in pieces of at most `batch_rows` rows.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub(crate) fn read(
+        &self,
+        part: Range<usize>,
+        adapter: &Adapter,
+        batch_rows: usize,
+        out: &mut Out<'_>,
+    ) -> Result<()> {
+        let damaged = |error| unreadable(&self.path, "Arrow IPC", error);
+        let mut file = open(&self.path)?;
+        for index in part {
+            let RowBlock {
+                block, first_row, ..
+            } = &self.blocks[index];
+            let buffer = read_block(&mut file, block, self.bytes).map_err(damaged)?;
+            let records = self.decoder.read_record_batch(block, &buffer);
+            let Some(records) = records.map_err(damaged)? else {
+                continue;
+            };
+            let bytes = self.share(index + 1) - self.share(index);
+            let mut pieces = Pieces::new(adapter, batch_rows, *first_row);
+            if pieces.give(&records, bytes, out)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::ControlFlow;
+    use std::sync::Arc;
+
+    use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+    use arrow::compute::concat;
+    use arrow::ipc::writer::FileWriter;
+
+    /// Batches of `n` and `text`, of these numbers of rows.
+    fn write(path: &Path, batches: &[i64]) {
+        let mut writer: Option<FileWriter<File>> = None;
+        let mut first = 0;
+        for rows in batches {
+            let n = Int64Array::from_iter_values(first..first + rows);
+            let text = StringArray::from_iter_values((first..first + rows).map(|n| n.to_string()));
+            first += rows;
+            let columns: [(&str, ArrayRef); 2] = [("n", Arc::new(n)), ("text", Arc::new(text))];
+            let records = RecordBatch::try_from_iter(columns).expect("columns");
+            writer
+                .get_or_insert_with(|| {
+                    let file = File::create(path).expect("created");
+                    FileWriter::try_new(file, &records.schema()).expect("a writer")
+                })
+                .write(&records)
+                .expect("written");
+        }
+        writer.expect("batches").finish().expect("finished");
+    }
+
+    #[test]
+    fn parts_hold_all_rows_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.arrow");
+        write(&path, &[3, 0, 4, 5, 1]);
+        let file = ArrowFile::open(&path).expect("opens").expect("a file");
+        let parts = file.parts(4);
+        assert_eq!(parts, [0..3, 3..4, 4..5]);
+        let adapter = Adapter::new("f", file.schema(), file.schema().clone()).expect("fits");
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for part in parts {
+            file.read(part, &adapter, 2, &mut |piece, more| {
+                assert!(piece.records.num_rows() <= 2);
+                rows.push(piece.records.column(0).clone());
+                bytes += more;
+                ControlFlow::Continue(())
+            })
+            .expect("reads");
+        }
+        let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
+        let rows = concat(&rows).expect("one type");
+        let rows = rows.as_primitive::<arrow::datatypes::Int64Type>();
+        assert_eq!(rows.values()[..], (0..13).collect::<Vec<i64>>());
+        assert_eq!(bytes, file.bytes());
+    }
+
+    #[test]
+    fn columns_point_into_the_bytes_that_were_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.arrow");
+        write(&path, &[1000]);
+        let file = ArrowFile::open(&path).expect("opens").expect("a file");
+        let block = &file.blocks[0].block;
+        let mut bytes = File::open(&path).expect("opens");
+        let buffer = read_block(&mut bytes, block, file.bytes).expect("reads");
+        let records = file.decoder.read_record_batch(block, &buffer);
+        let records = records.expect("reads").expect("rows");
+        let read = buffer.as_ptr_range();
+        for column in records.columns() {
+            for buffer in column.to_data().buffers() {
+                assert!(read.contains(&buffer.as_ptr()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.arrow");
+        write(&path, &[1000, 1000]);
+        let whole = std::fs::read(&path).expect("reads");
+        // Its first half is gone, its footer is whole.
+        std::fs::write(&path, [&whole[..8], &whole[whole.len() / 2..]].concat()).expect("written");
+        let error = ArrowFile::open(&path).map(|_| ()).expect_err("damaged");
+        assert!(error.to_string().contains("cannot be read as Arrow IPC"));
+        for len in [0, 9, 100, whole.len() - 1] {
+            std::fs::write(&path, &whole[..len]).expect("written");
+            assert!(ArrowFile::open(&path).is_err(), "{len}");
+        }
+    }
+}
