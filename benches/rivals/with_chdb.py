@@ -31,7 +31,7 @@ def loaded(args):
     return base
 
 
-def job(base, query, workload, **more):
+def job(base, query, workload, before=(), **more):
     import json
 
     names = peer.result_columns(workload)
@@ -40,6 +40,8 @@ def job(base, query, workload, **more):
     text = f"SELECT {select} FROM ({query}) SETTINGS max_threads = {args.threads}"
 
     def run():
+        for statement in before:
+            base.query(statement)
         return base.query(text, "JSONEachRow").data()
 
     def answer(result):
@@ -57,46 +59,52 @@ def tumble(source, ts="toUnixTimestamp64Micro(ts)"):
         FROM {source} GROUP BY sensor, w"""
 
 
-def hop(source, seconds, keyed, spread):
+def panes(keyed, spread):
+    squares = ", sum(pm25 * pm25) AS q" if spread else ""
     key = "sensor, " if keyed else ""
-    squares = ", sum(pm25 * pm25) AS s2" if spread else ""
-    windowed = ", sum(s2) OVER v AS s2s" if spread else ""
-    spread = ", sqrt(greatest(s2s - total * total / n, 0) / (n - 1)) AS spread" if spread else ""
-    partition = "PARTITION BY sensor " if keyed else ""
-    far = 1e300
-    fill = f"{', s2s' if windowed else ''}"
-    # Panes without readings add nothing: 0 to sums, the far ends to min and max.
-    empty = ", 0 AS s2" if squares else ""
-    keys = "(SELECT DISTINCT sensor FROM panes) AS k CROSS JOIN" if keyed else ""
     return f"""
-        WITH panes AS (
-            SELECT {key}intDiv(toUnixTimestamp64Micro(ts), 1000000) AS s, count() AS c,
-                   sum(pm25) AS t, min(pm25) AS l, max(pm25) AS h{squares}
-            FROM {source} GROUP BY {key}s),
-        edges AS (SELECT min(intDiv(toUnixTimestamp64Micro(ts), 1000000)) AS a,
-                         max(intDiv(toUnixTimestamp64Micro(ts), 1000000)) AS b FROM {source}),
-        grid AS (
-            SELECT {key}s, c, t, l, h{', s2' if squares else ''} FROM panes
+        SELECT {key}intDiv(toUnixTimestamp64Micro(ts), 1000000) AS s, toInt64(count()) AS c,
+               sum(pm25) AS t, min(pm25) AS l, max(pm25) AS h{squares}
+        FROM readings GROUP BY {key}s"""
+
+
+def windows(seconds, keyed, spread):
+    key = "sensor, " if keyed else ""
+    partition = "PARTITION BY sensor " if keyed else ""
+    keys = "(SELECT DISTINCT sensor FROM panes) AS k CROSS JOIN" if keyed else ""
+    # Panes without readings add nothing: 0 to sums, the far ends to min and max.
+    far = 1e300
+    q, zero, summed, squares, spread = (
+        ", q", ", 0. AS q", ", sum(q) AS q", ", sum(q) OVER v AS s2",
+        ", sqrt(greatest(s2 - total * total / n, 0) / (n - 1)) AS spread",
+    ) if spread else [""] * 5
+    return f"""
+        WITH grid AS (
+            SELECT {key}s, c, t, l, h{q} FROM panes
             UNION ALL
-            SELECT {key}s, 0 AS c, 0 AS t, {far} AS l, -{far} AS h{empty}
-            FROM {keys} (SELECT arrayJoin(range(toUInt64(a), toUInt64(b) + {seconds})) AS s
-                         FROM edges) AS e),
+            SELECT {key}s, toInt64(0) AS c, 0. AS t, {far} AS l, -{far} AS h{zero}
+            FROM {keys} (SELECT arrayJoin(range(a, b + {seconds})) AS s
+                         FROM (SELECT min(s) AS a, max(s) AS b FROM panes)) AS e),
         cells AS (
-            SELECT {key}s, sum(c) AS c, sum(t) AS t, min(l) AS l, max(h) AS h
-                   {', sum(s2) AS s2' if squares else ''}
+            SELECT {key}s, sum(c) AS c, sum(t) AS t, min(l) AS l, max(h) AS h{summed}
             FROM grid GROUP BY {key}s),
         sums AS (
             SELECT {key}s, sum(c) OVER v AS n, sum(t) OVER v AS total, min(l) OVER v AS low,
-                   max(h) OVER v AS high{windowed}
-            FROM cells
-            WINDOW v AS ({partition}ORDER BY s ROWS BETWEEN {seconds - 1} PRECEDING AND CURRENT ROW))
+                   max(h) OVER v AS high{squares}
+            FROM cells WINDOW v AS ({partition}ORDER BY s
+                                    ROWS BETWEEN {seconds - 1} PRECEDING AND CURRENT ROW))
         SELECT {key}s, n, total, total / n AS mean, low, high{spread} FROM sums WHERE n > 0"""
 
 
 def hopping(seconds=60, keyed=True, spread=False):
     def prepare(args):
-        return job(loaded(args), hop("readings", seconds, keyed, spread), args.workload,
-                   form="panes of 1 s, then frames of panes")
+        base = loaded(args)
+        # What is named twice would be computed twice: panes are a table.
+        made = panes(keyed, spread)
+        base.query(f"CREATE TABLE panes ENGINE = Memory AS {made} LIMIT 0")
+        before = ["TRUNCATE TABLE panes", f"INSERT INTO panes {made}"]
+        return job(base, windows(seconds, keyed, spread), args.workload, before,
+                   form="panes of 1 s into a table, then frames of panes")
 
     return prepare
 
@@ -116,17 +124,22 @@ def over(keyed, frame):
 
 def percentiles(args):
     # States are merged: one of each pane of ten seconds goes into 30 windows.
-    levels = "(0.01, 0.5, 0.95, 0.99)"
-    return job(loaded(args), f"""
-        SELECT sensor, w, sum(c) AS n, quantilesDDMerge{levels}(q) AS p,
-               p[2] AS p50, p[3] AS p95, p[4] AS p99
+    return job(loaded(args), """
+        SELECT sensor, w, sum(c) AS n, quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(q) AS p,
+               p[1] AS p50, p[2] AS p95, p[3] AS p99
         FROM (
             SELECT sensor, intDiv(toUnixTimestamp64Micro(ts), 10000000) AS pane, count() AS c,
-                   quantilesDDState{levels}(pm25) AS q
+                   quantilesDDState(0.01, 0.5, 0.95, 0.99)(pm25) AS q
             FROM readings GROUP BY sensor, pane)
         ARRAY JOIN arrayMap(i -> pane - i, range(30)) AS w
-        GROUP BY sensor, w""".replace(levels, "(0.01, 0.5, 0.95, 0.99)"), args.workload,
-               form="DDSketch states of panes of 10 s, merged")
+        GROUP BY sensor, w""", args.workload, form="DDSketch states of panes of 10 s, merged")
+
+
+def median(args):
+    return job(loaded(args), """
+        SELECT quantileExactInclusive(0.5)(pm25) OVER v AS median FROM readings
+        WINDOW v AS (PARTITION BY sensor ORDER BY ts
+                     ROWS BETWEEN 99 PRECEDING AND CURRENT ROW)""", args.workload)
 
 
 def in_memory(query):
@@ -156,6 +169,7 @@ JOBS = {
     "W4-rows": over(False, "ROWS BETWEEN 999"),
     "W4-rows-key": over(True, "ROWS BETWEEN 999"),
     "W6": percentiles,
+    "W6-median": median,
     "W8-ndjson": from_file("JSONEachRow", TEXT),
     "W8-csv": from_file("CSVWithNames", TEXT),
     "W8-parquet-zstd": from_file("Parquet", None),
