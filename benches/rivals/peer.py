@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -36,10 +35,10 @@ FORMS = {
 class Job:
     run: Callable[[], Any]
     answer: Callable[[Any], dict]
-    # Rows of the input, if not those that were asked for.
-    rows: int | None = None
     # What is not said by the query: `panes by hand, then …`.
     form: str = ""
+    # Timed apart; its median is subtracted.
+    beside: Callable[[], Any] | None = None
 
 
 class Unfit(Exception):
@@ -138,37 +137,45 @@ def result_columns(workload):
     return columns
 
 
+def timed(work):
+    """Seconds, and the result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def measured(args, job):
+    """What is said of a job: its answer, then its times."""
+    first, result = timed(job.run)
+    line = {"answer": job.answer(result), "form": job.form}
+    del result
+    repeats = max(1, min(args.repeat, int(REPEATS_S / first)))
+    seconds = [timed(job.run)[0] for _ in range(repeats)]
+    if job.beside:
+        job.beside()
+        apart = statistics.median(timed(job.beside)[0] for _ in range(repeats))
+        if apart >= min(seconds):
+            raise Unfit(f"{min(seconds):.2f} s is no more than what is subtracted")
+        seconds = [each - apart for each in seconds]
+        line["subtracted"] = apart
+    median = statistics.median(seconds)
+    return line | {
+        "rows": args.count,
+        "seconds": median,
+        "rows_per_second": args.count / median,
+        "repeats": seconds,
+        "rss_bytes_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
 def main(engine, args, version, jobs):
     """Prepares, answers, times and prints; a reason if the peer cannot."""
     line = {"engine": engine, "workload": args.workload, "threads": args.threads}
     try:
-        line["version"] = version()
         if args.workload not in jobs:
             raise Unfit("not written for this peer")
-        job = jobs[args.workload](args)
+        line["version"] = version()
+        line |= measured(args, jobs[args.workload](args))
     except (ImportError, Unfit) as error:
-        print(json.dumps(line | {"skipped": str(error)}))
-        return
-    start = time.perf_counter()
-    result = job.run()
-    first = time.perf_counter() - start
-    line["answer"] = job.answer(result)
-    del result
-    seconds = []
-    for _ in range(max(1, min(args.repeat, int(REPEATS_S / first)))):
-        start = time.perf_counter()
-        result = job.run()
-        seconds.append(time.perf_counter() - start)
-        del result
-    rows = job.rows or args.count
-    median = statistics.median(seconds)
-    line |= {
-        "rows": rows,
-        "seconds": median,
-        "rows_per_second": rows / median,
-        "repeats": seconds,
-        "rss_bytes_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "form": job.form,
-    }
-    print(json.dumps(line))
-    sys.stdout.flush()
+        line["skipped"] = str(error)
+    print(json.dumps(line), flush=True)

@@ -1,0 +1,123 @@
+"""Apache Flink by PyFlink's SQL: all of it runs in the JVM, no Python in the way.
+
+It has no source in memory that SQL can give an event time: it reads CSV, as many files as
+threads, rows in turn. A job that reads them and does nothing else is timed apart and
+subtracted, its start included. Event time has milliseconds; no window's edge moves by that.
+"""
+
+import os
+import tempfile
+
+import peer
+
+args = peer.arguments()
+
+
+def version():
+    from importlib.metadata import version
+
+    return version("apache-flink")
+
+
+ROWS_IN_TURN = 5_000
+
+COLUMNS = "ts TIMESTAMP(3), sensor STRING, pm25 DOUBLE, WATERMARK FOR ts AS ts"
+
+
+def written(args, folder, files):
+    """The rows as CSV, dealt to so many files."""
+    import pyarrow
+    from pyarrow import csv
+
+    rows = peer.table(args)
+    times = rows["ts"].cast(pyarrow.timestamp("ms"), safe=False)
+    rows = rows.set_column(0, "ts", times)
+    options = csv.WriteOptions(include_header=False)
+    for number in range(files):
+        parts = [rows.slice(first, ROWS_IN_TURN)
+                 for first in range(number * ROWS_IN_TURN, rows.num_rows, files * ROWS_IN_TURN)]
+        if parts:
+            path = os.path.join(folder, f"{number}.csv")
+            csv.write_csv(pyarrow.concat_tables(parts), path, options)
+
+
+def prepare_query(query, files=None):
+    def prepare(args):
+        from pyflink.table import EnvironmentSettings, TableEnvironment
+
+        if not os.path.exists(args.path):
+            raise peer.Unfit(f"{args.path} is missing")
+        folder = tempfile.TemporaryDirectory(dir=args.dir, prefix="flink-")
+        written(args, folder.name, files or args.threads)
+        tables = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+        settings = tables.get_config()
+        for key, value in {
+            "parallelism.default": str(args.threads),
+            "pipeline.object-reuse": "true",
+            "table.local-time-zone": "UTC",
+            "taskmanager.memory.managed.size": "1gb",
+        }.items():
+            settings.set(key, value)
+        tables.execute_sql(f"""
+            CREATE TABLE readings ({COLUMNS}) WITH (
+                'connector' = 'filesystem', 'path' = 'file://{folder.name}', 'format' = 'csv')""")
+        names = peer.result_columns(args.workload)
+        kinds = ", ".join(f"{name} {'BIGINT' if name == 'n' else 'DOUBLE'}" for name in names)
+        tables.execute_sql(f"CREATE TABLE nothing ({kinds}) WITH ('connector' = 'blackhole')")
+        tables.execute_sql(f"CREATE TABLE unread ({COLUMNS}) WITH ('connector' = 'blackhole')")
+        asked = f"SELECT {', '.join(names)} FROM ({query})"
+        kept = folder  # Until the last run the files must be there.
+
+        def run():
+            tables.execute_sql(f"INSERT INTO nothing {asked}").wait()
+            return kept
+
+        def read():
+            tables.execute_sql("INSERT INTO unread SELECT * FROM readings").wait()
+
+        def answer(_):
+            columns = [[] for _ in names]
+            with tables.execute_sql(asked).collect() as rows:
+                for row in rows:
+                    for column, value in zip(columns, row):
+                        column.append(value)
+            return peer.columns_answer(dict(zip(names, columns)))
+
+        return peer.Job(run, answer, beside=read,
+                        form="from CSV; the time of reading alone is subtracted")
+
+    return prepare
+
+
+def window(call, spread=False, keyed=True):
+    key = "sensor, " if keyed else ""
+    spread = ", STDDEV_SAMP(pm25) AS spread" if spread else ""
+    return f"""
+        SELECT {key}window_start, window_end, COUNT(*) AS n, SUM(pm25) AS total,
+               AVG(pm25) AS mean, MIN(pm25) AS low, MAX(pm25) AS high{spread}
+        FROM TABLE({call}) GROUP BY {key}window_start, window_end"""
+
+
+TUMBLE = "TUMBLE(TABLE readings, DESCRIPTOR(ts), INTERVAL '10' SECOND)"
+MINUTE = "HOP(TABLE readings, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '60' SECOND)"
+HOUR = "HOP(TABLE readings, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '1' HOUR)"
+
+# One file: rows of one millisecond keep their order.
+ROWS = prepare_query("""
+    SELECT AVG(pm25) OVER w AS mean, MIN(pm25) OVER w AS low, MAX(pm25) OVER w AS high
+    FROM readings
+    WINDOW w AS (PARTITION BY sensor ORDER BY ts ROWS BETWEEN 999 PRECEDING AND CURRENT ROW)""",
+                     files=1)
+
+JOBS = {
+    "W1": prepare_query(window(HOUR, keyed=False)),
+    "W2": prepare_query(window(MINUTE)),
+    "W2-zipf": prepare_query(window(MINUTE)),
+    "W2-stddev": prepare_query(window(MINUTE, spread=True)),
+    "W3": prepare_query(window(TUMBLE)),
+    "W3b": prepare_query(window(TUMBLE)),
+    "W4-rows-key": ROWS,
+}
+
+if __name__ == "__main__":
+    peer.main("flink", args, version, JOBS)
