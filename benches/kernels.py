@@ -74,8 +74,9 @@ def main():
                        "    python3 benches/kernels.py --record\n\n"
                        f"Million values a second on one thread; {ROWS:,} values, in the second-level "
                        "cache. `plain` is the loop that one would write without the kernel, "
-                       "compiled for any processor of the kind; where frames slide it is a running "
-                       "sum (which rounds otherwise) or a queue of candidates.\n\n" + table + "\n")
+                       "compiled for any processor of the kind; a running sum over rows (which "
+                       "rounds otherwise), two stacks over a range, a queue of candidates for the "
+                       "least.\n\n" + table + "\n")
         print(f"wrote {os.path.relpath(path, ROOT)}")
 
 

@@ -39,6 +39,8 @@ class Job:
     form: str = ""
     # Timed apart; its median is subtracted.
     beside: Callable[[], Any] | None = None
+    # Whether the memory of this process is the engine's.
+    in_process: bool = True
 
 
 class Unfit(Exception):
@@ -158,13 +160,14 @@ def measured(args, job):
             raise Unfit(f"{min(seconds):.2f} s is no more than what is subtracted")
         seconds = [each - apart for each in seconds]
         line["subtracted"] = apart
+    if job.in_process:
+        line["rss_bytes_max"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     median = statistics.median(seconds)
     return line | {
         "rows": args.count,
         "seconds": median,
         "rows_per_second": args.count / median,
         "repeats": seconds,
-        "rss_bytes_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 

@@ -28,13 +28,13 @@ class Peer:
 
 PEERS = [
     Peer("polars", ("polars", "pyarrow", "numpy")),
-    Peer("duckdb", ("duckdb", "pyarrow"), rows={"W4-range": 1_000_000, "W6": 1_000_000}),
+    Peer("duckdb", ("duckdb", "pyarrow", "numpy"), rows={"W4-range": 1_000_000, "W6": 1_000_000}),
     Peer("chdb", ("chdb", "pyarrow"), rows={"W4-range": 1_000_000, "W4-rows": 2_000_000,
                                             "W6-median": 2_000_000}),
     Peer("datafusion", ("datafusion", "pyarrow"), rows={"W4": 2_000_000}),
     Peer("pandas", ("pandas", "pyarrow")),
     Peer("flink", ("apache-flink",), "stream", rows={"W4": 200_000, "W": 2_000_000}),
-    Peer("bytewax", ("bytewax", "pyarrow"), "stream", rows={"W2": 20_000, "W": 200_000}),
+    Peer("bytewax", ("bytewax", "pyarrow", "numpy"), "stream", rows={"W2": 20_000, "W": 200_000}),
     Peer("pathway", ("pathway", "pyarrow"), "stream", rows={"W2": 10_000, "W": 200_000}),
 ]
 

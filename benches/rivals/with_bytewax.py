@@ -49,8 +49,9 @@ def windowing(seconds, slide=None):
                  for us in table["ts"].cast("int64").to_pylist()]
         rows = list(zip(table["sensor"].to_pylist(), zip(times, table["pm25"].to_pylist())))
         length = datetime.timedelta(seconds=seconds)
-        windower = (win.SlidingWindower(length, datetime.timedelta(seconds=slide), ALIGN)
-                    if slide else win.TumblingWindower(ALIGN, length))
+        windower = (win.SlidingWindower(length=length, offset=datetime.timedelta(seconds=slide),
+                                        align_to=ALIGN)
+                    if slide else win.TumblingWindower(length=length, align_to=ALIGN))
         # The clock on the wall does not move: the readings alone do the watermark.
         clock = win.EventClock(lambda row: row[0], datetime.timedelta(0),
                                now_getter=lambda: ALIGN)

@@ -21,7 +21,9 @@ def version():
 
 ROWS_IN_TURN = 5_000
 
-COLUMNS = "ts TIMESTAMP(3), sensor STRING, pm25 DOUBLE, WATERMARK FOR ts AS ts"
+# A row at the watermark would be late.
+COLUMNS = ("ts TIMESTAMP(3), sensor STRING, pm25 DOUBLE, "
+           "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND")
 
 
 def written(args, folder, files):
@@ -39,6 +41,19 @@ def written(args, folder, files):
         if parts:
             path = os.path.join(folder, f"{number}.csv")
             csv.write_csv(pyarrow.concat_tables(parts), path, options)
+
+
+def csv_columns(folder, names):
+    """All rows in a folder, those of files that were never made visible too."""
+    import pyarrow
+    from pyarrow import csv
+
+    paths = [os.path.join(where, file) for where, _, files in os.walk(folder) for file in files]
+    options = csv.ReadOptions(column_names=names)
+    parts = [csv.read_csv(path, options) for path in paths
+             if os.path.getsize(path) and not path.endswith(".crc")]
+    table = pyarrow.concat_tables(parts)
+    return {name: table[name].to_numpy() for name in names}
 
 
 def prepare_query(query, files=None):
@@ -65,25 +80,25 @@ def prepare_query(query, files=None):
         kinds = ", ".join(f"{name} {'BIGINT' if name == 'n' else 'DOUBLE'}" for name in names)
         tables.execute_sql(f"CREATE TABLE nothing ({kinds}) WITH ('connector' = 'blackhole')")
         tables.execute_sql(f"CREATE TABLE unread ({COLUMNS}) WITH ('connector' = 'blackhole')")
+        kept = tempfile.TemporaryDirectory(dir=args.dir, prefix="flink-")
+        tables.execute_sql(f"""
+            CREATE TABLE kept ({kinds}) WITH ('connector' = 'filesystem',
+                'path' = 'file://{kept.name}/rows', 'format' = 'csv')""")
         asked = f"SELECT {', '.join(names)} FROM ({query})"
-        kept = folder  # Until the last run the files must be there.
 
         def run():
             tables.execute_sql(f"INSERT INTO nothing {asked}").wait()
-            return kept
+            # Until the last run the files must be there.
+            return folder, kept
 
         def read():
             tables.execute_sql("INSERT INTO unread SELECT * FROM readings").wait()
 
         def answer(_):
-            columns = [[] for _ in names]
-            with tables.execute_sql(asked).collect() as rows:
-                for row in rows:
-                    for column, value in zip(columns, row):
-                        column.append(value)
-            return peer.columns_answer(dict(zip(names, columns)))
+            tables.execute_sql(f"INSERT INTO kept {asked}").wait()
+            return peer.columns_answer(csv_columns(os.path.join(kept.name, "rows"), names))
 
-        return peer.Job(run, answer, beside=read,
+        return peer.Job(run, answer, beside=read, in_process=False,
                         form="from CSV; the time of reading alone is subtracted")
 
     return prepare

@@ -2,8 +2,8 @@
 //!
 //! `kernel/sum f64, avx512` is a row. Slices lie in the second-level cache. `…, plain` is
 //! the loop that one would write without the kernel, as the compiler makes it: running
-//! sums and queues of candidates where frames slide. Plain loops may round differently,
-//! and none minds NaN. `benches/kernels.py` makes a table of it.
+//! sums over rows, two stacks over a range, queues of candidates for the least. Plain
+//! loops may round differently, and none minds NaN. `benches/kernels.py` makes a table of it.
 
 mod plain;
 

@@ -136,18 +136,23 @@ pub fn range_frames(times: &[i64], width: u64, frames: &mut [Frame]) {
     }
 }
 
+/// Two stacks: nothing is subtracted, as the kernel promises.
 pub fn range_sum(values: &[f64], frames: &[Frame], out: &mut [f64]) {
-    let (mut start, mut end, mut sum) = (0, 0, 0.0);
+    let mut older = vec![0.0; values.len()];
+    let (mut split, mut end, mut newer) = (0, 0, 0.0);
     for (frame, out) in frames.iter().zip(out) {
-        while end < frame.end as usize {
-            sum += values[end];
-            end += 1;
+        let (first, last) = (frame.start as usize, frame.end as usize);
+        if first >= split {
+            let mut sum = 0.0;
+            for row in (first..last).rev() {
+                sum += values[row];
+                older[row] = sum;
+            }
+            (split, end, newer) = (last, last, 0.0);
         }
-        while start < frame.start as usize {
-            sum -= values[start];
-            start += 1;
-        }
-        *out = sum;
+        newer = (values[end..last].iter()).fold(newer, |sum, value| sum + value);
+        end = last;
+        *out = older[first] + newer;
     }
 }
 
