@@ -17,7 +17,7 @@ from typing import Any, Callable
 SECOND_US = 1_000_000
 FIRST_S = 1_735_689_600
 # Slow peers are not repeated beyond this.
-REPEATS_S = 60
+REPEATS_S = 30
 
 # Workload -> the set of readings; as in `workload/catalog.rs`.
 SETS = {"W1": "slow", "W2-zipf": "zipf", "W3b": "wide", "W5": "disorder", "W6": "zipf"}

@@ -145,10 +145,10 @@ def details(lines):
             fate + (f"; {line['form']}" if line.get("form") else ""),
         ])
     return grid(["workload", "threads", "engine", "version", "rows", "M rows/s",
-                 f"of repeats", "peak MiB", "answer; form"], rows)
+                 "of repeats", "peak MiB", "answer; form"], rows)
 
 
-def write(folder, card, bandwidth, lines, memory, threads, command):
+def write(folder, card, bandwidth, lines, borrowed, memory, threads, command):
     """The record of a day, a machine and a commit. Gives the paths."""
     os.makedirs(folder, exist_ok=True)
     base = os.path.join(folder, name_of(card))
@@ -167,7 +167,7 @@ def write(folder, card, bandwidth, lines, memory, threads, command):
         f"    {command}",
         "Million rows a second, the median of the repeats. A ratio stands only where both gave "
         "the same answer. `benches/README.md` says what the workloads are.",
-        summary(lines, bandwidth, threads),
+        summary(lines + borrowed, bandwidth, threads),
     ]
     if memory:
         parts.append("State of one pane of {count, sum, min, max}:")

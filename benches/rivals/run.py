@@ -246,7 +246,7 @@ def borrowed(lines):
     return found
 
 
-def command_said(args):
+def command_said():
     """The command without what is of this machine alone."""
     words, skip = [], False
     for word in sys.argv[1:]:
@@ -287,8 +287,8 @@ def main():
             print(record.details(new), flush=True)
         if args.record:
             shown = sorted(lines, key=lambda line: place(line["workload"]))
-            record.write(RECORDS, card, bandwidth, shown + borrowed(shown), memory, args.threads,
-                         command_said(args))
+            record.write(RECORDS, card, bandwidth, shown, borrowed(shown), memory, args.threads,
+                         command_said())
     lines.sort(key=lambda line: place(line["workload"]))
     print("\n" + record.summary(lines + borrowed(lines), bandwidth, args.threads))
     bad = [line for line in lines if line.get("failed") or line.get("disagreement")]
