@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,9 +140,9 @@ class Comparison:
                           "--bin", "workload"], BUILD_S)
         known = run("the list", [self.binary, "list"], 60).split() + ["W10"]
         asked = self.args.workloads or known
-        chosen = [name for name in known
-                  if any(name == one or (name.startswith(one + "-") or name == one + "b")
-                         for one in asked)]
+        chosen = dict.fromkeys(
+            name for one in asked for name in known
+            if name == one or name.startswith(one + "-") or name == one + "b")
         unknown = [one for one in asked if not any(name.startswith(one) for name in known)]
         if unknown or not chosen:
             raise Failed(f"there is no workload {', '.join(unknown)}; there are {', '.join(known)}")
@@ -149,7 +150,6 @@ class Comparison:
         run("the data", [self.binary, "data", *self.common], DATA_S)
         self.lock.breathe()
         text = run("the bandwidth", [self.binary, "bandwidth"], BANDWIDTH_S)
-        self.lock.give()
         return chosen, last_json("the bandwidth", text)
 
     def windrow(self, workload, threads, repeat, first=None):
@@ -188,6 +188,9 @@ class Comparison:
             line |= last_json(what, run(what, command, args.timeout))
         except Failed as error:
             return line | {"failed": str(error)}
+        finally:
+            # A peer that was ended could not tidy up.
+            shutil.rmtree(os.path.join(args.dir, "scratch"), ignore_errors=True)
         if "answer" in line:
             reference = self.reference(workload, line["rows"])
             line["disagreement"] = disagreement(reference, line["answer"])
@@ -211,7 +214,6 @@ class Comparison:
             lines.append(line)
             if line.get("failed") or line.get("disagreement"):
                 print(f"  {peer.name}: {line.get('failed') or line['disagreement']}", flush=True)
-        self.lock.give()
         return lines
 
     def memory(self):
@@ -226,7 +228,6 @@ class Comparison:
                     str(self.args.threads)], self.args.timeout)))
             except Failed as error:
                 print(f"  {error}", flush=True)
-        self.lock.give()
         return lines
 
 
@@ -289,6 +290,7 @@ def main():
             shown = sorted(lines, key=lambda line: place(line["workload"]))
             record.write(RECORDS, card, bandwidth, shown, borrowed(shown), memory, args.threads,
                          command_said())
+    comparison.lock.give()
     lines.sort(key=lambda line: place(line["workload"]))
     print("\n" + record.summary(lines + borrowed(lines), bandwidth, args.threads))
     bad = [line for line in lines if line.get("failed") or line.get("disagreement")]

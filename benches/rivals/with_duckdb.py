@@ -108,6 +108,25 @@ def percentiles(args):
         GROUP BY sensor, w""", args.workload, form="each reading into its 30 windows")
 
 
+HOT_ITEMS = """
+    WITH panes AS (
+        SELECT sensor, epoch_us(ts) // 2000000 AS p, count(*) AS c FROM readings GROUP BY ALL),
+    items AS MATERIALIZED (
+        SELECT sensor, w, sum(c)::BIGINT AS n
+        FROM (SELECT sensor, c, p - unnest(range(5)) AS w FROM panes) GROUP BY sensor, w)
+    SELECT sensor, w, n FROM items
+    JOIN (SELECT w, max(n) AS most FROM items GROUP BY w) USING (w) WHERE n = most"""
+
+SESSIONS = """
+    WITH marked AS (
+        SELECT sensor, ts, ts - lag(ts) OVER (PARTITION BY sensor ORDER BY ts)
+               <= INTERVAL '10' SECOND AS goes_on FROM readings),
+    numbered AS (
+        SELECT sensor, count(*) FILTER (goes_on IS NOT TRUE)
+               OVER (PARTITION BY sensor ORDER BY ts ROWS UNBOUNDED PRECEDING) AS s FROM marked)
+    SELECT sensor, s, count(*) AS n FROM numbered GROUP BY sensor, s"""
+
+
 def in_memory(query):
     return lambda args: job(loaded(args), query, args.workload)
 
@@ -132,6 +151,8 @@ JOBS = {
     "W4-rows-key": over(True, "ROWS 999"),
     "W6": percentiles,
     "W6-median": median,
+    "W7-q5": in_memory(HOT_ITEMS),
+    "W7-q11": in_memory(SESSIONS),
     "W8-ndjson": from_file("read_json('{}', format = 'newline_delimited', " + COLUMNS + ")"),
     "W8-csv": from_file("read_csv('{}', header = true, auto_detect = false, "
                         "delim = ',', " + COLUMNS + ")"),

@@ -22,7 +22,7 @@ def version():
 ROWS_IN_TURN = 5_000
 
 # A row at the watermark would be late.
-COLUMNS = ("ts TIMESTAMP(3), sensor STRING, pm25 DOUBLE, "
+COLUMNS = ("ts TIMESTAMP(3), sensor {}, pm25 DOUBLE, "
            "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND")
 
 
@@ -62,7 +62,7 @@ def prepare_query(query, files=None):
 
         if not os.path.exists(args.path):
             raise peer.Unfit(f"{args.path} is missing")
-        folder = tempfile.TemporaryDirectory(dir=args.dir, prefix="flink-")
+        folder = tempfile.TemporaryDirectory(dir=peer.scratch(args))
         written(args, folder.name, files or args.threads)
         tables = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
         settings = tables.get_config()
@@ -73,14 +73,15 @@ def prepare_query(query, files=None):
             "taskmanager.memory.managed.size": "1gb",
         }.items():
             settings.set(key, value)
+        columns = COLUMNS.format("BIGINT" if args.workload.startswith("W7") else "STRING")
         tables.execute_sql(f"""
-            CREATE TABLE readings ({COLUMNS}) WITH (
+            CREATE TABLE readings ({columns}) WITH (
                 'connector' = 'filesystem', 'path' = 'file://{folder.name}', 'format' = 'csv')""")
         names = peer.result_columns(args.workload)
         kinds = ", ".join(f"{name} {'BIGINT' if name == 'n' else 'DOUBLE'}" for name in names)
         tables.execute_sql(f"CREATE TABLE nothing ({kinds}) WITH ('connector' = 'blackhole')")
-        tables.execute_sql(f"CREATE TABLE unread ({COLUMNS}) WITH ('connector' = 'blackhole')")
-        kept = tempfile.TemporaryDirectory(dir=args.dir, prefix="flink-")
+        tables.execute_sql(f"CREATE TABLE unread ({columns}) WITH ('connector' = 'blackhole')")
+        kept = tempfile.TemporaryDirectory(dir=peer.scratch(args))
         tables.execute_sql(f"""
             CREATE TABLE kept ({kinds}) WITH ('connector' = 'filesystem',
                 'path' = 'file://{kept.name}/rows', 'format' = 'csv')""")
@@ -124,6 +125,20 @@ ROWS = prepare_query("""
     WINDOW w AS (PARTITION BY sensor ORDER BY ts ROWS BETWEEN 999 PRECEDING AND CURRENT ROW)""",
                      files=1)
 
+ITEMS = """
+    SELECT sensor, window_start, window_end, COUNT(*) AS n
+    FROM TABLE(HOP(TABLE readings, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+    GROUP BY sensor, window_start, window_end"""
+HOT_ITEMS = f"""
+    SELECT a.n AS n FROM ({ITEMS}) AS a
+    JOIN (SELECT MAX(n) AS most, window_start, window_end FROM ({ITEMS})
+          GROUP BY window_start, window_end) AS b
+    ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.n = b.most"""
+SESSIONS = """
+    SELECT sensor, window_start, window_end, COUNT(*) AS n
+    FROM TABLE(SESSION(TABLE readings PARTITION BY sensor, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+    GROUP BY sensor, window_start, window_end"""
+
 JOBS = {
     "W1": prepare_query(window(HOUR, keyed=False)),
     "W2": prepare_query(window(MINUTE)),
@@ -132,6 +147,8 @@ JOBS = {
     "W3": prepare_query(window(TUMBLE)),
     "W3b": prepare_query(window(TUMBLE)),
     "W4-rows-key": ROWS,
+    "W7-q5": prepare_query(HOT_ITEMS),
+    "W7-q11": prepare_query(SESSIONS),
 }
 
 if __name__ == "__main__":

@@ -161,7 +161,38 @@ def percentiles(args):
     return job(args, run, form="exact percentiles, group_by_dynamic")
 
 
-SCHEMA = ["ts", "sensor", "pm25", "temp"]
+def hot_items(args):
+    import polars as pl
+
+    frame = loaded(args)
+
+    def run():
+        panes = frame.lazy().group_by("sensor", step(2_000_000).alias("p")).agg(
+            pl.len().cast(pl.Int64).alias("c"))
+        places = pl.LazyFrame({"place": range(5)})
+        items = (panes.join(places, how="cross")
+                 .group_by("sensor", (pl.col("p") - pl.col("place")).alias("w"))
+                 .agg(pl.col("c").sum().alias("n")).collect(engine="streaming"))
+        most = items.group_by("w").agg(pl.col("n").max())
+        return items.join(most, on=["w", "n"])
+
+    return job(args, run, form="panes of 2 s, each into 5 windows")
+
+
+def sessions(args):
+    import polars as pl
+
+    frame = loaded(args)
+
+    def run():
+        rows = frame.lazy().select("sensor", "ts").sort("sensor", "ts")
+        fresh = ((pl.col("sensor") != pl.col("sensor").shift(1))
+                 | (pl.col("ts") - pl.col("ts").shift(1) > pl.duration(seconds=10)))
+        session = fresh.fill_null(True).cum_sum().alias("s")
+        return rows.select(session).group_by("s").agg(
+            pl.len().cast(pl.Int64).alias("n")).collect()
+
+    return job(args, run, form="sorted by bidder and time")
 
 
 def schema(pl):
@@ -186,6 +217,8 @@ JOBS = {
     "W4-rows-key": rolling(True, 1000),
     "W6": percentiles,
     "W6-median": median,
+    "W7-q5": hot_items,
+    "W7-q11": sessions,
     "W8-ndjson": tumble_file(lambda pl, path: timed(pl, pl.scan_ndjson(path, schema=schema(pl)))),
     "W8-csv": tumble_file(lambda pl, path: timed(pl, pl.scan_csv(path, schema=schema(pl)))),
     "W8-parquet-zstd": tumble_file(lambda pl, path: pl.scan_parquet(path)),

@@ -6,7 +6,7 @@ use crate::data::Set;
 use crate::files::Form;
 
 /// All that [`workload`] knows.
-pub const IDS: [&str; 26] = [
+pub const IDS: [&str; 28] = [
     "W1",
     "W2",
     "W2-dict",
@@ -27,6 +27,8 @@ pub const IDS: [&str; 26] = [
     "W5-ordered",
     "W6",
     "W6-median",
+    "W7-q5",
+    "W7-q11",
     "W8-ndjson",
     "W8-csv",
     "W8-parquet-zstd",
@@ -97,6 +99,13 @@ pub fn workload(id: &str) -> Option<Workload> {
             if keyed { "PARTITION BY sensor " } else { "" }
         ),
     };
+    // A bid's sensor is its auction in q5, its bidder in q11.
+    let bids = |query: &str| Workload {
+        set: Set::Bids,
+        input: numbers,
+        keyed: true,
+        query: query.into(),
+    };
     let file = |form| keyed(Set::Uniform, Input::File(form), TUMBLE, BASIC);
     Some(match id {
         "W1" => Workload {
@@ -127,6 +136,19 @@ pub fn workload(id: &str) -> Option<Workload> {
         "W5-ordered" => keyed(Set::Uniform, ended, MINUTE, WITH_SUM),
         "W6" => keyed(Set::Zipf, text, FIVE_MINUTES, PERCENTILES),
         "W6-median" => over(true, "median(pm25) OVER w AS median", "ROWS 99"),
+        "W7-q5" => bids(
+            "WITH items AS (SELECT sensor, window_start, count(*) AS n \
+             FROM HOP(readings, ts, INTERVAL '2' SECOND, INTERVAL '10' SECOND) \
+             GROUP BY sensor, window_start, window_end) \
+             SELECT sensor, window_start, n FROM items \
+             JOIN (SELECT window_start AS hot, max(n) AS most FROM items GROUP BY window_start) \
+             ON window_start = hot AND n = most",
+        ),
+        "W7-q11" => bids(
+            "SELECT sensor, window_start, window_end, count(*) AS n \
+             FROM SESSION(readings PARTITION BY sensor, ts, INTERVAL '10' SECOND) \
+             GROUP BY sensor, window_start, window_end",
+        ),
         "W8-ndjson" => file(Form::Ndjson),
         "W8-csv" => file(Form::Csv),
         "W8-parquet-zstd" => file(Form::ParquetZstd),

@@ -11,6 +11,11 @@ const SENSORS_WIDE: usize = 1_000_000;
 /// The exponent of [`Set::Zipf`].
 const ZIPF: f64 = 1.1;
 
+/// Of [`Set::Bids`].
+const BIDS_PER_ITEM: usize = 20;
+const ITEMS_OPEN: usize = 100_000;
+const ITEMS_PER_HOT: usize = 100;
+
 /// How late a reading of [`Set::Disorder`] may be without being *late*.
 pub const BOUND_US: i64 = 10 * SECOND_US;
 
@@ -31,15 +36,19 @@ pub enum Set {
     /// As `Uniform`, but one in five arrives up to ten seconds after its time, and one
     /// in a thousand behind the watermark.
     Disorder,
+    /// Nexmark's bids, as far as their keys go: of half of them the newest hot item, of
+    /// the others any of the last 100,000; a new item every 20 bids.
+    Bids,
 }
 
 impl Set {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Uniform,
         Self::Zipf,
         Self::Wide,
         Self::Slow,
         Self::Disorder,
+        Self::Bids,
     ];
 
     pub fn name(self) -> &'static str {
@@ -49,6 +58,7 @@ impl Set {
             Self::Wide => "wide",
             Self::Slow => "slow",
             Self::Disorder => "disorder",
+            Self::Bids => "bids",
         }
     }
 
@@ -83,12 +93,11 @@ pub struct Readings {
 
 impl Readings {
     pub fn new(set: Set, rows: usize) -> Self {
-        let sensors = if set == Set::Wide {
-            SENSORS_WIDE
-        } else {
-            SENSORS
+        let (sensors, digits) = match set {
+            Set::Wide => (SENSORS_WIDE, 6),
+            Set::Bids => (rows / BIDS_PER_ITEM + 1, 6),
+            _ => (SENSORS, 4),
         };
-        let digits = if set == Set::Wide { 6 } else { 4 };
         Self {
             set,
             names: (0..sensors)
@@ -143,7 +152,10 @@ impl Readings {
     }
 
     fn time(&self, row: u64) -> i64 {
-        FIRST_US + row as i64 * self.set.step_us()
+        let us = row as i64 * self.set.step_us();
+        // Sessions are to be the same for engines that know no less than milliseconds.
+        let whole = if self.set == Set::Bids { us % 1_000 } else { 0 };
+        FIRST_US + us - whole
     }
 
     fn sensor(&self, row: u64) -> usize {
@@ -153,6 +165,13 @@ impl Readings {
                 let share = share(word);
                 let sensor = self.shares.partition_point(|&upto| upto <= share);
                 sensor.min(self.names.len() - 1)
+            }
+            Set::Bids => {
+                let newest = row as usize / BIDS_PER_ITEM;
+                match word % 2 {
+                    0 => newest - newest % ITEMS_PER_HOT,
+                    _ => newest - (word / 2) as usize % ITEMS_OPEN.min(newest + 1),
+                }
             }
             _ => (word % self.names.len() as u64) as usize,
         }
