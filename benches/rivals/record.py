@@ -47,7 +47,7 @@ def card(root):
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "rustc": said("rustc", "--version"),
         "commit": commit + (" with changes" if changed else ""),
         "python": platform.python_version(),

@@ -260,7 +260,13 @@ def command_said():
     return " ".join(["python3", "benches/rivals/run.py", *words])
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def main():
+    # An engine is ended with what called it.
+    signal.signal(signal.SIGTERM, interrupted)
     args = parsed()
     names = [peer.name for peer in peers.PEERS]
     wrong = [name for name in args.peers or [] if name not in names]

@@ -40,13 +40,13 @@ def job(base, query, workload, **more):
     return peer.Job(run, answer, **more)
 
 
-def us(source_unit="us"):
-    return "arrow_cast(arrow_cast(ts, 'Timestamp(Microsecond, None)'), 'Int64')"
+# Of files too, whose times may have another unit.
+US = "arrow_cast(arrow_cast(ts, 'Timestamp(Microsecond, None)'), 'Int64')"
 
 
 def tumble(source):
     return f"""
-        SELECT sensor, {us()} / 10000000 AS w, count(*) AS n, avg(pm25) AS mean,
+        SELECT sensor, {US} / 10000000 AS w, count(*) AS n, avg(pm25) AS mean,
                min(pm25) AS low, max(pm25) AS high
         FROM {source} GROUP BY sensor, w"""
 
@@ -55,7 +55,7 @@ def panes(keyed, spread):
     key = "sensor, " if keyed else ""
     squares = ", sum(pm25 * pm25) AS s2" if spread else ""
     return f"""
-        SELECT {key}{us()} / 1000000 AS s, count(*) AS n, sum(pm25) AS total,
+        SELECT {key}{US} / 1000000 AS s, count(*) AS n, sum(pm25) AS total,
                min(pm25) AS low, max(pm25) AS high{squares}
         FROM readings GROUP BY {key}s"""
 

@@ -18,8 +18,7 @@ def version():
 def connection(args):
     import duckdb
 
-    base = duckdb.connect(config={"threads": args.threads, "preserve_insertion_order": False})
-    return base
+    return duckdb.connect(config={"threads": args.threads, "preserve_insertion_order": False})
 
 
 def loaded(args):

@@ -159,8 +159,6 @@ def late(args, seconds=60, bound_us=10_000_000):
 
 def rolling(keyed, window, column=None):
     def prepare(args):
-        import pandas
-
         frame = loaded(args)
         ranged = isinstance(window, str)
         frame = frame.set_index("ts") if ranged else frame

@@ -16,6 +16,7 @@ mod data;
 mod files;
 mod machine;
 mod run;
+mod state;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -90,7 +91,7 @@ fn act(action: Action) -> Result<()> {
             Ok(())
         }
         Action::Memory { keys, threads } => {
-            println!("{}", run::state_of(keys, threads)?);
+            println!("{}", state::of_keys(keys, threads)?);
             Ok(())
         }
         Action::Bandwidth => {

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::RecordBatch;
 use clap::Args;
 use serde_json::{Value, json};
-use windrow_bench::{BATCH_ROWS, FIRST_US};
+use windrow_bench::Names;
 use windrow_core::kernel;
 use windrow_core::stream::Sink;
 use windrow_sql::{Session, SessionConfig};
@@ -40,12 +40,16 @@ pub struct Settings {
     repeat: usize,
 }
 
-/// What a workload reads.
+/// A workload and what it reads.
 #[derive(Debug)]
-struct Readings {
+struct Prepared {
     workload: Workload,
     path: PathBuf,
+    /// None, if a file is read each time.
     batches: Vec<RecordBatch>,
+    rows: usize,
+    /// Of the file, or of the columns that the query reads.
+    bytes: f64,
 }
 
 /// Where result rows go.
@@ -61,16 +65,24 @@ struct Results {
 }
 
 impl Received {
-    fn answering(answering: bool) -> Self {
-        let answer = answering.then(Answer::default);
+    fn answering() -> Self {
         Self(Arc::new(Mutex::new(Results {
-            answer,
+            answer: Some(Answer::default()),
             ..Results::default()
         })))
     }
 
+    fn results(&self) -> MutexGuard<'_, Results> {
+        // What is half added was a fault of its own: the run has failed by then.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows(&self) -> usize {
+        self.results().rows
+    }
+
     fn take(&self, records: &RecordBatch) {
-        let mut results = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut results = self.results();
         results.rows += records.num_rows();
         let added = results.answer.as_mut().map(|answer| answer.add(records));
         if let Some(Err(error)) = added {
@@ -79,7 +91,7 @@ impl Received {
     }
 
     fn answer(&self) -> Result<Value> {
-        let results = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = self.results();
         match (&results.fault, &results.answer) {
             (Some(fault), _) => Err(fault.clone().into()),
             (None, Some(answer)) => Ok(answer.to_json()),
@@ -108,6 +120,40 @@ pub fn timed(id: &str, settings: &Settings) -> Result<Value> {
     let Some(workload) = workload(id) else {
         return Err(format!("there is no workload {id}; there are {}", IDS.join(", ")).into());
     };
+    let input = prepared(workload, settings)?;
+    let (loaded_bytes, _) = machine::resident();
+    // It also warms up.
+    let answering = Received::answering();
+    once(&input, settings.threads, &answering)?;
+    let (answer, result_rows) = (answering.answer()?, answering.rows());
+    let mut seconds = Vec::with_capacity(settings.repeat);
+    for _ in 0..settings.repeat {
+        let counting = Received::default();
+        seconds.push(once(&input, settings.threads, &counting)?.as_secs_f64());
+        if counting.rows() != result_rows {
+            let rows = counting.rows();
+            return Err(format!("{result_rows} result rows at first, then {rows}").into());
+        }
+    }
+    let median = median(&seconds);
+    Ok(json!({
+        "engine": "windrow",
+        "version": env!("CARGO_PKG_VERSION"),
+        "simd": kernel::level()?.to_string(),
+        "workload": id,
+        "threads": settings.threads,
+        "rows": input.rows,
+        "bytes": input.bytes,
+        "seconds": median,
+        "rows_per_second": median.map(|median| input.rows as f64 / median),
+        "repeats": seconds,
+        "loaded_bytes": loaded_bytes,
+        "rss_bytes_max": machine::resident().1,
+        "answer": answer,
+    }))
+}
+
+fn prepared(workload: Workload, settings: &Settings) -> Result<Prepared> {
     let form = match workload.input {
         Input::File(form) => form,
         _ => Form::Arrow,
@@ -117,59 +163,31 @@ pub fn timed(id: &str, settings: &Settings) -> Result<Value> {
         false => workload.set.rows(settings.rows),
     };
     let path = files::path(&settings.dir, workload.set, stored, form);
-    let rows = match workload.input {
-        Input::File(_) => stored,
-        _ => settings.first.unwrap_or(stored).min(stored),
-    };
-    let (batches, bytes) = match workload.input {
+    let first = settings.first.unwrap_or(stored).min(stored);
+    let names = match workload.input {
+        Input::Table(names) => names,
+        Input::Stream { .. } => Names::Text,
         Input::File(_) => {
-            let length = fs::metadata(&path).map_err(|error| {
+            let file = fs::metadata(&path).map_err(|error| {
                 format!("{}: {error}; `workload data` writes it", path.display())
             })?;
-            (Vec::new(), length.len() as f64)
-        }
-        Input::Table(names) => {
-            let keys = workload.keyed.then_some(names);
-            let bytes = rows as f64 * files::bytes_per_row(keys);
-            (files::load(&path, names, rows)?, bytes)
-        }
-        Input::Stream { .. } => {
-            let names = windrow_bench::Names::Text;
-            let bytes = rows as f64 * files::bytes_per_row(Some(names));
-            (files::load(&path, names, rows)?, bytes)
+            return Ok(Prepared {
+                workload,
+                path,
+                batches: Vec::new(),
+                rows: stored,
+                bytes: file.len() as f64,
+            });
         }
     };
-    let input = Readings {
+    let keys = workload.keyed.then_some(names);
+    Ok(Prepared {
+        batches: files::load(&path, names, first)?,
         workload,
         path,
-        batches,
-    };
-    let (loaded_bytes, _) = machine::resident();
-    // It also warms up.
-    let received = Received::answering(true);
-    once(&input, settings.threads, &received)?;
-    let answer = received.answer()?;
-    let mut seconds = Vec::with_capacity(settings.repeat);
-    for _ in 0..settings.repeat {
-        let time = once(&input, settings.threads, &Received::default())?;
-        seconds.push(time.as_secs_f64());
-    }
-    let median = median(&seconds);
-    Ok(json!({
-        "engine": "windrow",
-        "version": env!("CARGO_PKG_VERSION"),
-        "simd": kernel::level()?.to_string(),
-        "workload": id,
-        "threads": settings.threads,
-        "rows": rows,
-        "bytes": bytes,
-        "seconds": median,
-        "rows_per_second": median.map(|median| rows as f64 / median),
-        "repeats": seconds,
-        "loaded_bytes": loaded_bytes,
-        "rss_bytes_max": machine::resident().1,
-        "answer": answer,
-    }))
+        rows: first,
+        bytes: first as f64 * files::bytes_per_row(keys),
+    })
 }
 
 fn median(seconds: &[f64]) -> Option<f64> {
@@ -183,7 +201,7 @@ fn median(seconds: &[f64]) -> Option<f64> {
 }
 
 /// From the first row, or the query over a table, to the last row of the answer.
-fn once(input: &Readings, threads: usize, received: &Received) -> Result<Duration> {
+fn once(input: &Prepared, threads: usize, received: &Received) -> Result<Duration> {
     let session = Session::with_config(SessionConfig {
         workers: threads,
         ..SessionConfig::default()
@@ -229,57 +247,4 @@ fn drained(session: &Session, query: &str, received: &Received) -> Result<Durati
         received.take(&records?);
     }
     Ok(start.elapsed())
-}
-
-/// Puts readings of so many sensors, known by number, into one pane; gives what is held
-/// for each.
-pub fn state_of(keys: usize, threads: usize) -> Result<Value> {
-    let session = Session::with_config(SessionConfig {
-        workers: threads,
-        ..SessionConfig::default()
-    })?;
-    session.sql(
-        "CREATE STREAM readings (ts TIMESTAMP(6), sensor BIGINT, pm25 DOUBLE, WATERMARK FOR ts); \
-         CREATE SINK answer WITH (connector = 'blackhole') AS \
-         SELECT sensor, window_start, window_end, count(*) AS n, sum(pm25) AS total, \
-         min(pm25) AS low, max(pm25) AS high FROM TUMBLE(readings, ts, INTERVAL '1' HOUR) \
-         GROUP BY sensor, window_start, window_end",
-    )?;
-    let before = machine::resident().0;
-    for first in (0..keys).step_by(BATCH_ROWS) {
-        let rows = (first as i64)..(keys.min(first + BATCH_ROWS) as i64);
-        // Spread over 64 bits, so that no table by number will do.
-        let sensors = rows
-            .clone()
-            .map(|row| windrow_bench::mixed(row as u64) as i64);
-        let columns: [(&str, ArrayRef); 3] = [
-            (
-                "ts",
-                Arc::new(TimestampMicrosecondArray::from_iter_values(
-                    rows.clone().map(|row| FIRST_US + row),
-                )),
-            ),
-            ("sensor", Arc::new(Int64Array::from_iter_values(sensors))),
-            (
-                "pm25",
-                Arc::new(Float64Array::from_iter_values(rows.map(|row| row as f64))),
-            ),
-        ];
-        session.push("readings", RecordBatch::try_from_iter(columns)?)?;
-    }
-    let (held, peak) = machine::resident();
-    let state_bytes = session.progress().state_bytes;
-    session.sql("ALTER STREAM readings END")?;
-    let each = |bytes: u64| bytes as f64 / keys as f64;
-    Ok(json!({
-        "engine": "windrow",
-        "workload": "W10",
-        "threads": threads,
-        "keys": keys,
-        "state_bytes": state_bytes,
-        "state_bytes_per_key": each(state_bytes),
-        "rss_bytes_per_key": each(held.saturating_sub(before)),
-        "rss_bytes_max": peak,
-        "rss_bytes_max_with_results": machine::resident().1,
-    }))
 }
