@@ -70,7 +70,7 @@ def main():
         with open(path, "w", encoding="utf-8") as file:
             file.write(f"# Kernels by levels of SIMD, {card['date']}\n\n"
                        f"{card['cpu']}, {card['cores']} cores, {card['system']}; {card['rustc']}; "
-                       f"commit {card['commit']}.\n\n"
+                       f"engine {card['engine']}.\n\n"
                        "    python3 benches/kernels.py --record\n\n"
                        f"Million values a second on one thread; {ROWS:,} values, in the second-level "
                        "cache. `plain` is the loop that one would write without the kernel, "

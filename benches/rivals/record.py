@@ -40,8 +40,10 @@ def cpu():
 def card(root):
     """What a figure depends on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    changed = said("git", "-C", root, "status", "--porcelain", "--untracked-files=no")
+    of_engine = ["--", "core", "sql"]
+    changed = said("git", "-C", root, "status", "--porcelain", *of_engine)
     commit = said("git", "-C", root, "rev-parse", "--short=12", "HEAD") or "unknown"
+    engine = said("git", "-C", root, "log", "-1", "--format=%h", "--abbrev=12", *of_engine)
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu(),
@@ -49,7 +51,9 @@ def card(root):
         "memory_gib": round(memory / 2**30, 1),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "rustc": said("rustc", "--version"),
-        "commit": commit + (" with changes" if changed else ""),
+        "commit": commit,
+        # The last one that changed what is measured.
+        "engine": (engine or "unknown") + (" with changes" if changed else ""),
         "python": platform.python_version(),
     }
 
@@ -149,7 +153,7 @@ def details(lines):
 
 
 def write(folder, card, bandwidth, lines, borrowed, memory, threads, command):
-    """The record of a day, a machine and a commit. Gives the paths."""
+    """The record of a day, a machine and an engine. Gives the paths."""
     os.makedirs(folder, exist_ok=True)
     base = os.path.join(folder, name_of(card))
     whole = {"card": card, "bandwidth": bandwidth, "command": command, "threads": threads,
@@ -162,7 +166,8 @@ def write(folder, card, bandwidth, lines, borrowed, memory, threads, command):
     parts = [
         f"# Windrow and its peers, {card['date']}",
         f"{card['cpu']}, {card['cores']} cores, {card['memory_gib']} GiB, {card['system']}; "
-        f"{card['rustc']}; Python {card['python']}; commit {card['commit']}.\n"
+        f"{card['rustc']}; Python {card['python']}; commit {card['commit']}, "
+        f"the engine as of {card['engine']}.\n"
         f"Memory is read at {reads or 'a rate that was not measured'}.\n\n"
         f"    {command}",
         "Million rows a second, the median of the repeats. A ratio stands only where both gave "
@@ -187,12 +192,12 @@ def memory_table(memory):
 
 
 def known(folder, card):
-    """The lines of an earlier run of the same day, machine and commit."""
+    """The lines of an earlier run of the same day, machine and engine."""
     try:
         with open(os.path.join(folder, name_of(card) + ".json"), encoding="utf-8") as file:
             whole = json.load(file)
     except (OSError, ValueError):
         return [], []
-    if whole.get("card", {}).get("commit") != card["commit"]:
+    if whole.get("card", {}).get("engine") != card["engine"]:
         return [], []
     return whole.get("lines", []), whole.get("memory", [])
