@@ -152,11 +152,11 @@ def details(lines):
                  "of repeats", "peak MiB", "answer; form"], rows)
 
 
-def write(folder, card, bandwidth, lines, borrowed, memory, threads, command):
+def write(folder, card, bandwidth, lines, borrowed, memory, threads, commands):
     """The record of a day, a machine and an engine. Gives the paths."""
     os.makedirs(folder, exist_ok=True)
     base = os.path.join(folder, name_of(card))
-    whole = {"card": card, "bandwidth": bandwidth, "command": command, "threads": threads,
+    whole = {"card": card, "bandwidth": bandwidth, "commands": commands, "threads": threads,
              "lines": lines, "memory": memory}
     with open(base + ".json", "w", encoding="utf-8") as file:
         json.dump(whole, file, indent=1, ensure_ascii=False)
@@ -169,7 +169,7 @@ def write(folder, card, bandwidth, lines, borrowed, memory, threads, command):
         f"{card['rustc']}; Python {card['python']}; commit {card['commit']}, "
         f"the engine as of {card['engine']}.\n"
         f"Memory is read at {reads or 'a rate that was not measured'}.\n\n"
-        f"    {command}",
+        "\n".join(f"    {command}" for command in commands),
         "Million rows a second, the median of the repeats. A ratio stands only where both gave "
         "the same answer. `benches/README.md` says what the workloads are.",
         summary(lines + borrowed, bandwidth, threads),
@@ -192,12 +192,12 @@ def memory_table(memory):
 
 
 def known(folder, card):
-    """The lines of an earlier run of the same day, machine and engine."""
+    """Lines, memory and commands of earlier runs of the same day, machine and engine."""
     try:
         with open(os.path.join(folder, name_of(card) + ".json"), encoding="utf-8") as file:
             whole = json.load(file)
     except (OSError, ValueError):
-        return [], []
+        return [], [], []
     if whole.get("card", {}).get("engine") != card["engine"]:
-        return [], []
-    return whole.get("lines", []), whole.get("memory", [])
+        return [], [], []
+    return whole.get("lines", []), whole.get("memory", []), whole.get("commands", [])

@@ -280,7 +280,8 @@ def main():
     comparison = Comparison(args)
     workloads, bandwidth = comparison.prepare()
     card = record.card(ROOT)
-    lines, memory = record.known(RECORDS, card) if args.record else ([], [])
+    lines, memory, commands = record.known(RECORDS, card) if args.record else ([], [], [])
+    commands = [*(one for one in commands if one != command_said()), command_said()]
     for workload in workloads:
         print(f"── {workload}", flush=True)
         if workload == "W10":
@@ -295,7 +296,7 @@ def main():
         if args.record:
             shown = sorted(lines, key=lambda line: place(line["workload"]))
             record.write(RECORDS, card, bandwidth, shown, borrowed(shown), memory, args.threads,
-                         command_said())
+                         commands)
     comparison.lock.give()
     lines.sort(key=lambda line: place(line["workload"]))
     print("\n" + record.summary(lines + borrowed(lines), bandwidth, args.threads))

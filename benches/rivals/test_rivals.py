@@ -71,6 +71,21 @@ class Ratios(unittest.TestCase):
         self.assertIn("OTHER ANSWER", record.details([ours, wrong]))
 
 
+class Records(unittest.TestCase):
+    CARD = {"date": "2026-01-02", "cpu": "A CPU (family 1)", "cores": 2, "memory_gib": 4,
+            "system": "Linux", "rustc": "rustc 1", "python": "3", "commit": "c", "engine": "e"}
+
+    def test_a_record_is_completed_while_the_engine_is_the_same(self):
+        lines, memory = [line(2e6)], []
+        with tempfile.TemporaryDirectory() as folder:
+            record.write(folder, self.CARD, {"2": 1e9}, lines, [], memory, 2, ["run.py W3"])
+            self.assertEqual(sorted(os.listdir(folder)),
+                             ["2026-01-02-a-cpu.json", "2026-01-02-a-cpu.md"])
+            self.assertEqual(record.known(folder, self.CARD | {"commit": "d"}),
+                             (lines, memory, ["run.py W3"]))
+            self.assertEqual(record.known(folder, self.CARD | {"engine": "f"}), ([], [], []))
+
+
 class Runs(unittest.TestCase):
     def test_a_run_that_takes_too_long_is_ended_and_named(self):
         command = [sys.executable, "-c", "import time; time.sleep(60)"]
