@@ -20,9 +20,10 @@ pub const SENSORS: usize = 1_000;
 pub const ROWS_PER_SECOND: usize = 20_000;
 
 /// The first reading, 2025-01-01, in microseconds since the Unix epoch.
-const FIRST_US: i64 = 1_735_689_600_000_000;
+pub const FIRST_US: i64 = 1_735_689_600_000_000;
 
-const SECOND_US: i64 = 1_000_000;
+/// Microseconds.
+pub const SECOND_US: i64 = 1_000_000;
 
 /// How a sensor is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub fn readings(rows: usize, names: Names, era: Era) -> Vec<RecordBatch> {
 }
 
 /// A number that looks random, of a row's place (splitmix64).
-fn mixed(place: u64) -> u64 {
+pub fn mixed(place: u64) -> u64 {
     let mut word = place.wrapping_add(0x9E37_79B9_7F4A_7C15);
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

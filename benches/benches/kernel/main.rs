@@ -1,7 +1,11 @@
 //! How many values a second go through each kernel, at each level of the processor.
 //!
-//! `kernel/sum f64, avx512` is a row. Slices lie in the second-level cache. `plain …` is
-//! the loop that one would write without the kernel, as the compiler makes it.
+//! `kernel/sum f64, avx512` is a row. Slices lie in the second-level cache. `…, plain` is
+//! the loop that one would write without the kernel, as the compiler makes it: running
+//! sums over rows, two stacks over a range, queues of candidates for the least. Plain
+//! loops may round differently, and none minds NaN. `benches/kernels.py` makes a table of it.
+
+mod plain;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -56,11 +60,63 @@ fn kernels(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_millis(150))
         .measurement_time(Duration::from_millis(450));
 
-    group.bench_function("plain sum f64", |bencher| {
-        bencher.iter(|| black_box(&floats).iter().sum::<f64>());
+    let mut reduce = |name: &str, kernel: &dyn Fn() -> f64| {
+        group.bench_function(format!("{name}, plain"), |bencher| bencher.iter(kernel));
+    };
+    reduce("min, max i64", &|| {
+        let (least, greatest) = plain::min_max(black_box(&integers));
+        (least ^ greatest) as f64
     });
-    group.bench_function("plain min, max i64", |bencher| {
-        bencher.iter(|| (black_box(&integers).iter().min(), integers.iter().max()));
+    reduce("sum f64", &|| plain::sum(black_box(&floats)));
+    reduce("sum f64 with nulls", &|| {
+        plain::sum_of_valid(black_box(&floats), &bytes)
+    });
+    reduce("min f64", &|| plain::min(black_box(&floats)));
+    reduce("max f64", &|| plain::max(black_box(&floats)));
+    reduce("sum, min, max f64", &|| plain::summary(black_box(&floats)));
+    reduce("sum, min, max f64 with nulls", &|| {
+        plain::summary_of_valid(black_box(&floats), &bytes)
+    });
+    reduce("sum, min, max f64 with NaN", &|| {
+        plain::summary(black_box(&odd))
+    });
+    reduce("sum, min, max f64 of panes of 128 rows", &|| {
+        let panes = black_box(&floats).chunks(ROWS_IN_PANE);
+        panes.map(plain::summary).sum()
+    });
+    let mut out = vec![0.0; ROWS];
+    let mut slide = |name: String, kernel: &mut dyn FnMut(&mut [f64])| {
+        group.bench_function(format!("{name}, plain"), |bencher| {
+            bencher.iter(|| kernel(black_box(&mut out)));
+        });
+    };
+    for width in [3, 32, 1000] {
+        slide(format!("sum f64 of {width} rows"), &mut |out| {
+            plain::rows_sum(&floats, width, out);
+        });
+        slide(format!("min f64 of {width} rows"), &mut |out| {
+            plain::rows_min(&floats, width, out);
+        });
+    }
+    slide("min f64 of 32 rows with NaN".into(), &mut |out| {
+        plain::rows_min(&odd, 32, out);
+    });
+    slide("sum f64 of a range of 60 rows".into(), &mut |out| {
+        plain::range_sum(&floats, &frames, out);
+    });
+    slide("min f64 of a range of 60 rows".into(), &mut |out| {
+        plain::range_min(&floats, &frames, out);
+    });
+    let mut out = vec![0; ROWS];
+    group.bench_function("sum i64 of 32 rows, plain", |bencher| {
+        bencher.iter(|| plain::rows_sum(&integers, 32, black_box(&mut out)));
+    });
+    group.bench_function("min i64 of 32 rows, plain", |bencher| {
+        bencher.iter(|| plain::rows_min(&integers, 32, black_box(&mut out)));
+    });
+    let mut out = vec![Frame::default(); ROWS];
+    group.bench_function("frames of a range, plain", |bencher| {
+        bencher.iter(|| plain::range_frames(&times, RANGE_US, black_box(&mut out)));
     });
 
     for kernels in Kernels::available() {

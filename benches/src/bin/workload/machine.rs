@@ -1,0 +1,43 @@
+//! What the machine gives, and what a process has taken of it.
+
+use std::fs;
+use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
+
+/// Far larger than any cache.
+const BUFFER_BYTES: usize = 1 << 30;
+
+const REPEATS: usize = 5;
+
+/// Bytes read from memory in a second by so many threads that add up integers: the best
+/// of some runs.
+pub fn bandwidth(threads: usize) -> f64 {
+    // Written, so that each page is there.
+    let words: Vec<u64> = (0..(BUFFER_BYTES / 8) as u64).collect();
+    let part = words.len().div_ceil(threads);
+    let seconds = (0..REPEATS).map(|_| {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for words in words.chunks(part) {
+                scope.spawn(move || {
+                    let sum = (black_box(words).iter()).fold(0_u64, |sum, word| sum ^ word);
+                    black_box(sum)
+                });
+            }
+        });
+        start.elapsed().as_secs_f64()
+    });
+    BUFFER_BYTES as f64 / seconds.fold(f64::INFINITY, f64::min)
+}
+
+/// Bytes of memory in use, and the most that ever were; 0 where the system does not say.
+pub fn resident() -> (u64, u64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.map_or(0, |kib: u64| kib * 1024)
+    };
+    (field("VmRSS:"), field("VmHWM:"))
+}
