@@ -25,9 +25,9 @@ use crate::format::sample::infer_all;
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Compression, Format, FormatOptions};
 
-/// A part of a Parquet file has at least so many rows: each begins with the dictionaries
-/// of its row group. It is two batches, which a thread can make ahead of the one before it.
-const PART_ROWS_MIN: usize = 131_072;
+/// A row group of Parquet is read as a whole up to so many rows: each part of it decodes
+/// the dictionaries of its columns anew, which costs more than a second thread brings.
+const PART_ROWS_MIN: usize = 1 << 20;
 
 /// The files that a path, a folder or a pattern stands for, in the order of their names.
 ///
