@@ -38,7 +38,7 @@ PEERS = [
          rows={"W4-range": 2_000_000, "W4": 4_000_000}),
     Peer("pandas", ("pandas", "pyarrow"),
          rows={"W4-range-key": 4_000_000, "W4-rows-key": 4_000_000, "W6-median": 2_000_000}),
-    Peer("flink", ("apache-flink",), "stream", rows={"W4": 2_000_000, "W": 1_000_000}),
+    Peer("flink", ("apache-flink",), "stream", rows={"W4": 1_200_000, "W": 1_000_000}),
     Peer("bytewax", ("bytewax", "pyarrow", "numpy"), "stream", rows={"W2": 20_000, "W": 200_000}),
     Peer("pathway", ("pathway", "pyarrow"), "stream", rows={"W2": 10_000, "W": 200_000}),
 ]

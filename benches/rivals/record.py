@@ -169,7 +169,7 @@ def write(folder, card, bandwidth, lines, borrowed, memory, threads, commands):
         f"{card['rustc']}; Python {card['python']}; commit {card['commit']}, "
         f"the engine as of {card['engine']}.\n"
         f"Memory is read at {reads or 'a rate that was not measured'}.\n\n"
-        "\n".join(f"    {command}" for command in commands),
+        + "\n".join(f"    {command}" for command in commands),
         "Million rows a second, the median of the repeats. A ratio stands only where both gave "
         "the same answer. `benches/README.md` says what the workloads are.",
         summary(lines + borrowed, bandwidth, threads),
