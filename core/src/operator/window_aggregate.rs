@@ -17,7 +17,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{
+    AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, UInt32Array,
+};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
 
 use super::count_aggregate::CountAggregate;
@@ -78,6 +81,40 @@ struct WindowAggregate {
     slots: Vec<u32>,
 }
 
+/// The rows of a batch that are not simply added to their panes, by place.
+#[derive(Debug, Default)]
+struct Others {
+    /// Those in no window.
+    filtered: Vec<u32>,
+    /// Those whose windows are all closed.
+    late: Vec<u32>,
+    /// Those some of whose windows are closed: all that end at the given edge or before.
+    behind: Vec<(u32, i64)>,
+}
+
+impl Others {
+    /// How many of so many rows are left.
+    fn open(&self, rows: usize) -> usize {
+        rows - self.filtered.len() - self.late.len() - self.behind.len()
+    }
+
+    /// The rows that are left.
+    fn without(&self, records: &RecordBatch) -> Result<RecordBatch> {
+        let rows = records.num_rows();
+        if self.open(rows) == rows {
+            return Ok(records.clone());
+        }
+        let mut is_open = BooleanBufferBuilder::new(rows);
+        is_open.append_n(rows, true);
+        let behind = self.behind.iter().map(|(row, _)| row);
+        for row in self.filtered.iter().chain(&self.late).chain(behind) {
+            is_open.set_bit(*row as usize, false);
+        }
+        let is_open = BooleanArray::new(is_open.finish(), None);
+        Ok(filter_record_batch(records, &is_open)?)
+    }
+}
+
 /// How many panes a batch in disorder is expected to touch at a time.
 const RECENT_PANES: usize = 16;
 
@@ -125,18 +162,23 @@ impl WindowAggregate {
                 end: times.len(),
             });
         }
-        // (first tick, first tick after, pane, its place)
-        let mut recent = [(0, 0, i64::MIN, 0); RECENT_PANES];
+        // (first tick, first tick after, place), by a guess at the pane's number: whether it
+        // was right is seen by the ticks.
+        let mut recent = [(0, 0, 0); RECENT_PANES];
+        let mut panes_per_tick = 0.0;
         let mut row = runs.last().map_or(0, |run| run.end);
         while row < times.len() {
-            let pane = self.grid.pane(times[row]);
-            let entry = &mut recent[pane.rem_euclid(RECENT_PANES as i64) as usize];
-            if entry.2 != pane || entry.0 == entry.1 {
-                let place = seat(pane);
-                let (start, end) = (self.grid.start(pane), self.grid.start(pane + 1));
-                *entry = (start, end, pane, place);
+            let time = times[row];
+            let guess = time.wrapping_sub(times[0]) as f64 * panes_per_tick;
+            let entry = &mut recent[guess as i64 as usize % RECENT_PANES];
+            if time < entry.0 || time >= entry.1 {
+                let pane = self.grid.pane(time);
+                *entry = (self.grid.start(pane), self.grid.start(pane + 1), seat(pane));
+                if panes_per_tick == 0.0 {
+                    panes_per_tick = 1.0 / (entry.1.wrapping_sub(entry.0) as f64);
+                }
             }
-            let (start, end, _, place) = *entry;
+            let (start, end, place) = *entry;
             row += 1 + run_within(&times[row + 1..], start, end);
             runs.push(Run { place, end: row });
         }
@@ -148,6 +190,9 @@ impl WindowAggregate {
     fn lift_behind(&mut self, records: &RecordBatch) -> Result<()> {
         let (times, _) = ticks(records.column(self.frame.time))?;
         let mut ids = Vec::new();
+        if times.is_empty() {
+            return Ok(());
+        }
         self.store.keys.intern(records, &mut ids)?;
         let mut rows = Vec::new();
         self.slots.clear();
@@ -183,71 +228,71 @@ impl WindowAggregate {
     }
 
     /// Adds the rows of a batch of which some may be late or have no event time.
+    ///
+    /// Rows whose windows are all open when they come are in no window that a row before
+    /// or after them closes, so they can be added first, all at once.
     fn sort_out(&mut self, batch: &Batch) -> Result<()> {
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
         let (earliest, latest) = self.grid.limits();
         let panes = self.grid.panes();
-        let (mut open, mut part) = (Vec::new(), Vec::new());
-        let (mut late, mut late_by) = (Vec::new(), Vec::new());
+        let mut others = Others::default();
+        let mut late_by = Vec::new();
         let (mut watermark, mut closed) = (self.watermark, self.target);
+        // What is closed is the same until the watermark comes to `same_until`.
+        let mut same_until = MIN_TIME;
+        let mut open_from = self.grid.start(closed).max(earliest);
         for (row, &time) in times.iter().enumerate() {
             let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
             if is_null || time < earliest || time >= latest {
-                self.counters.filtered += 1;
+                others.filtered.push(row as u32);
                 continue;
             }
             if let Some(behind) = &batch.behind
                 && behind.watermarks[row] > watermark
             {
                 watermark = behind.watermarks[row];
-                closed = closed.max(self.grid.closed(watermark));
+                if watermark >= same_until {
+                    let (closed_now, until) = self.grid.closed_until(watermark);
+                    same_until = until;
+                    closed = closed.max(closed_now);
+                    open_from = self.grid.start(closed).max(earliest);
+                }
             }
-            let pane = self.grid.pane(time);
-            if pane >= closed {
-                open.push(row as u32);
+            if time >= open_from {
                 continue;
             }
             if batch.behind.is_none() {
                 return Err(behind_unannounced(time, watermark));
             }
+            let pane = self.grid.pane(time);
             if panes.last_end(pane) <= closed {
-                late.push(row as u32);
+                others.late.push(row as u32);
                 late_by.push(watermark.saturating_sub(time));
-                continue;
+            } else {
+                others.behind.push((row as u32, closed));
+                self.counters.missed_windows += panes.ends_until(pane, closed);
             }
+        }
+        self.counters.filtered += others.filtered.len() as u64;
+        self.counters.late += others.late.len() as u64;
+        self.counters.in_window += (others.open(times.len()) + others.behind.len()) as u64;
+        if others.open(times.len()) > 0 {
+            self.lift(&others.without(&batch.records)?, None)?;
+        }
+        let mut part = Vec::new();
+        for (row, closed) in others.behind {
             if closed > self.rollover.closed() || self.opened.is_some() {
-                self.lift_parts(&batch.records, &mut open, &mut part)?;
+                self.lift_behind(&select(&batch.records, &part)?)?;
+                part.clear();
                 self.close_through(closed)?;
             }
-            self.counters.missed_windows += panes.ends_until(pane, closed);
-            part.push(row as u32);
+            part.push(row);
         }
-        self.lift_parts(&batch.records, &mut open, &mut part)?;
-        self.counters.late += late.len() as u64;
+        self.lift_behind(&select(&batch.records, &part)?)?;
         match &batch.behind {
-            Some(behind) => self.late.add(behind, late, late_by),
+            Some(behind) => self.late.add(behind, others.late, late_by),
             None => Ok(()),
         }
-    }
-
-    /// Adds rows with open windows only, then rows that lie behind. They share no
-    /// pane, so their order does not matter.
-    fn lift_parts(
-        &mut self,
-        records: &RecordBatch,
-        open: &mut Vec<u32>,
-        part: &mut Vec<u32>,
-    ) -> Result<()> {
-        self.counters.in_window += (open.len() + part.len()) as u64;
-        if !open.is_empty() {
-            self.lift(&select(records, open)?, None)?;
-            open.clear();
-        }
-        if !part.is_empty() {
-            self.lift_behind(&select(records, part)?)?;
-            part.clear();
-        }
-        Ok(())
     }
 
     /// Computes all windows that end at `closed` or before, at once.
@@ -297,8 +342,13 @@ impl WindowAggregate {
 fn run_within(times: &[i64], start: i64, end: i64) -> usize {
     // Whole chunks without a branch for each row.
     const CHUNK_ROWS: usize = 64;
+    const FEW_ROWS: usize = 4;
     let width = end.wrapping_sub(start) as u64;
     let is_within = |time: &i64| (time.wrapping_sub(start) as u64) < width;
+    // In disorder runs are short.
+    if let Some(run) = (times.iter().take(FEW_ROWS)).position(|time| !is_within(time)) {
+        return run;
+    }
     let mut run = 0;
     for chunk in times.chunks(CHUNK_ROWS) {
         let all = chunk.iter().fold(true, |all, time| all & is_within(time));

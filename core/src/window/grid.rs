@@ -411,6 +411,18 @@ impl Grid {
         }
     }
 
+    /// As [`Grid::closed`], and the watermark up to which it is the same.
+    pub(crate) fn closed_until(&self, watermark: i64) -> (i64, i64) {
+        let closed = self.closed(watermark);
+        if watermark < self.earliest {
+            return (closed, self.earliest);
+        }
+        if watermark >= self.latest {
+            return (closed, MAX_TIME);
+        }
+        (closed, self.start(self.pane(watermark).saturating_add(1)))
+    }
+
     /// The end of the last window that is closed at a watermark: every window that
     /// ends there or before is. [`i64::MIN`] if none is.
     pub(crate) fn closed(&self, watermark: i64) -> i64 {
