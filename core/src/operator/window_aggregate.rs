@@ -118,6 +118,9 @@ impl Others {
 /// How many panes a batch in disorder is expected to touch at a time.
 const RECENT_PANES: usize = 16;
 
+/// As many panes before a batch's first row have numbers above zero.
+const PANES_BACK: f64 = (1 << 20) as f64;
+
 impl WindowAggregate {
     fn new(spec: WindowAggregateSpec, frame: Frame, grid: Grid) -> Result<Self> {
         let types: Vec<_> = (spec.keys.iter())
@@ -169,7 +172,7 @@ impl WindowAggregate {
         let mut row = runs.last().map_or(0, |run| run.end);
         while row < times.len() {
             let time = times[row];
-            let guess = time.wrapping_sub(times[0]) as f64 * panes_per_tick;
+            let guess = time.wrapping_sub(times[0]) as f64 * panes_per_tick + PANES_BACK;
             let entry = &mut recent[guess as i64 as usize % RECENT_PANES];
             if time < entry.0 || time >= entry.1 {
                 let pane = self.grid.pane(time);
