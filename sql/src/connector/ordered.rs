@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use windrow_core::{Error, Result};
 
 /// A worker that is so many items ahead waits.
-const SLOT_ITEMS_MAX: usize = 2;
+const SLOT_ITEMS_MAX: usize = 16;
 
 /// Takes an item; breaks when nobody wants more.
 pub(super) type Emit<'a, T> = dyn FnMut(Result<T>) -> ControlFlow<()> + 'a;
