@@ -12,7 +12,8 @@
 //!   evaluate    a struct of three columns             a column
 //! ```
 //!
-//! Sums are added in the same order as alone: every value has the same bits.
+//! Sums are added in the same order as alone: every value has the same bits. Where there is
+//! no key, a sum alone is such a record, too, for its lanes.
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StructArray};
 use arrow::buffer::ScalarBuffer;
@@ -43,16 +44,17 @@ pub struct FusedCall {
     pub filter: Option<usize>,
     /// Which of the calls it computes: their places in the list that was fused.
     pub outputs: Vec<usize>,
+    /// Whether what is evaluated is a struct with a column for each of them.
+    is_fused: bool,
 }
 
 impl FusedCall {
     /// The values of each call in [`FusedCall::outputs`], from what
     /// [`AggregateState::evaluate`] gave.
     pub fn columns(&self, evaluated: ArrayRef) -> Vec<ArrayRef> {
-        if self.outputs.len() == 1 {
-            vec![evaluated]
-        } else {
-            evaluated.as_struct().columns().to_vec()
+        match self.is_fused {
+            true => evaluated.as_struct().columns().to_vec(),
+            false => vec![evaluated],
         }
     }
 }
@@ -94,7 +96,11 @@ pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
             shared[group].2.push(place);
         }
     }
-    shared.retain(|(_, _, places)| places.len() >= CALLS_MIN);
+    let calls_min = match groups {
+        Groups::One => 1,
+        Groups::Many => CALLS_MIN,
+    };
+    shared.retain(|(_, _, places)| places.len() >= calls_min);
     let alone = (0..calls.len())
         .filter(|place| !shared.iter().any(|(_, _, places)| places.contains(place)))
         .map(|place| FusedCall {
@@ -102,6 +108,7 @@ pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
             args: calls[place].args.clone(),
             filter: calls[place].filter,
             outputs: vec![place],
+            is_fused: false,
         });
     let alone: Vec<FusedCall> = alone.collect();
     (shared.into_iter())
@@ -116,6 +123,7 @@ pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
                 args: vec![column],
                 filter,
                 outputs,
+                is_fused: true,
             }
         })
         .chain(alone)

@@ -130,6 +130,12 @@ pub struct Tree {
     end: u64,
     /// Before it stands the last row that is NaN, −0.0 or [`NONE`].
     odd_until: u64,
+    /// `[blocks]`: how many rows without a value there were before each.
+    nones: VecDeque<u64>,
+    /// How many there were in all.
+    none_rows: u64,
+    /// No row from here on is without a value.
+    none_until: u64,
     levels: Vec<Level>,
 }
 
@@ -149,6 +155,8 @@ impl Tree {
         shrink(&mut self.blocks);
         self.levels.clear();
         (self.first, self.end, self.odd_until) = (0, 0, 0);
+        self.nones.clear();
+        (self.none_rows, self.none_until) = (0, 0);
     }
 
     /// The ordinal of the next row.
@@ -159,8 +167,17 @@ impl Tree {
     /// Adds rows, over which the tree is then to grow ([`super::tree_grow`]). NaN is in its
     /// usual form, or [`NONE`].
     pub fn push(&mut self, values: &[f64]) {
-        if !is_ordinary(values) {
+        let is_odd = !is_ordinary(values);
+        let count = |values: &[f64]| match is_odd {
+            true => values.iter().filter(|value| is_none(**value)).count() as u64,
+            false => 0,
+        };
+        let nones = count(values);
+        if is_odd {
             self.odd_until = self.end + values.len() as u64;
+        }
+        if nones > 0 {
+            self.none_until = self.odd_until;
         }
         let mut values = values;
         let filled = self.end as usize % TREE_ROWS;
@@ -170,9 +187,11 @@ impl Tree {
             if self.blocks.is_empty() {
                 reserve(&mut self.blocks);
                 self.blocks.push_back([0.0; TREE_ROWS]);
+                self.nones.push_back(self.none_rows);
             }
             let block = self.blocks.back_mut().expect("it was begun");
             block[filled..filled + begun.len()].copy_from_slice(begun);
+            self.none_rows += count(begun);
             values = rest;
         }
         let (blocks, rest) = values.as_chunks::<TREE_ROWS>();
@@ -181,6 +200,10 @@ impl Tree {
             self.blocks.reserve_exact(more);
         }
         self.blocks.extend(blocks);
+        for values in values.chunks(TREE_ROWS) {
+            self.nones.push_back(self.none_rows);
+            self.none_rows += count(values);
+        }
         if !rest.is_empty() {
             let mut block = [0.0; TREE_ROWS];
             block[..rest.len()].copy_from_slice(rest);
@@ -195,6 +218,7 @@ impl Tree {
         let gone = (first.saturating_sub(self.first) as usize).min(self.blocks.len());
         if gone > 0 {
             self.blocks.drain(..gone);
+            self.nones.drain(..gone);
             self.first = first;
             shrink(&mut self.blocks);
         }
@@ -226,7 +250,7 @@ impl Tree {
             return;
         };
         let mut start = first + 1 - u64::from(length);
-        if start >= self.odd_until {
+        if start >= self.none_until {
             out.copy_from_slice(lengths);
             return;
         }
@@ -234,7 +258,13 @@ impl Tree {
             let block = &self.blocks[(row / TREE_ROWS as u64 - self.first) as usize];
             u32::from(is_none(block[row as usize % TREE_ROWS]))
         };
-        let mut none: u32 = (start..first).map(is_none).sum();
+        // Before a row: those before its block, and those before it in its block.
+        let before = |row: u64| {
+            let number = row / TREE_ROWS as u64;
+            let in_block: u32 = (number * TREE_ROWS as u64..row).map(is_none).sum();
+            self.nones[(number - self.first) as usize] + u64::from(in_block)
+        };
+        let mut none = (before(first) - before(start)) as u32;
         for (row, (&length, out)) in (first..).zip(lengths.iter().zip(out)) {
             while start < row + 1 - u64::from(length) {
                 none -= is_none(start);
@@ -248,7 +278,8 @@ impl Tree {
     /// How many bytes it holds on the heap.
     pub fn bytes(&self) -> usize {
         let nodes = (self.levels.iter()).map(|level| level.nodes.capacity() * size_of::<Nodes>());
-        self.blocks.capacity() * size_of::<Block>()
+        self.nones.capacity() * size_of::<u64>()
+            + self.blocks.capacity() * size_of::<Block>()
             + nodes.sum::<usize>()
             + self.levels.capacity() * size_of::<Level>()
     }

@@ -418,7 +418,8 @@ impl Grid {
             return (closed, self.earliest);
         }
         if watermark >= self.latest {
-            return (closed, MAX_TIME);
+            // Windows that began before go on to close, up to the last that can be told.
+            return (closed, watermark.saturating_add(1));
         }
         (closed, self.start(self.pane(watermark).saturating_add(1)))
     }
@@ -564,6 +565,27 @@ mod tests {
                     }
                     for time in [MIN_TIME, -1, 0, 1, MAX_TIME] {
                         grid.closed(time);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_closed_is_the_same_until_it_is_said() {
+        for grid in [
+            grid(hop(3, 10), 1),
+            grid(hop(10, 10), 0),
+            grid(hop(7, 35), -2),
+        ] {
+            let (earliest, latest) = grid.limits();
+            for near in [earliest, -50, latest.saturating_sub(50)] {
+                for watermark in (0..100).map(|step| near.saturating_add(step)) {
+                    let (closed, until) = grid.closed_until(watermark);
+                    assert_eq!(closed, grid.closed(watermark));
+                    assert!(until > watermark || watermark == MAX_TIME);
+                    for later in watermark..until.min(watermark.saturating_add(40)) {
+                        assert_eq!(grid.closed(later), closed, "{watermark} {later}");
                     }
                 }
             }

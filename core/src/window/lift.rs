@@ -135,10 +135,11 @@ impl Lifter {
     ) -> Result<()> {
         let rows = times.len();
         let lifted = store.arena.number(times);
-        if store.keys.is_one() && runs.len() * RUN_ROWS_MIN <= rows {
+        let takes_parts = store.arena.takes_parts();
+        if takes_parts && store.keys.is_one() && runs.len() * RUN_ROWS_MIN <= rows {
             return self.lift_runs(records, &lifted, runs, rollover, store);
         }
-        let is_stepwise = !store.arena.takes_parts() || self.stepwise > 0;
+        let is_stepwise = !takes_parts || self.stepwise > 0;
         self.stepwise = self.stepwise.saturating_sub(1);
         let columns = store.keys.columns(records);
         let mut next = 0;

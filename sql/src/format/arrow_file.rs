@@ -47,7 +47,11 @@ fn damaged(reason: &str) -> ArrowError {
 
 /// The bytes of a block: metadata, then columns.
 fn read_block(file: &mut File, block: &Block, size: u64) -> Result<Buffer, ArrowError> {
-    let len = i64::from(block.metaDataLength()).checked_add(block.bodyLength());
+    let (metadata, body) = (i64::from(block.metaDataLength()), block.bodyLength());
+    if metadata < 0 || body < 0 {
+        return Err(damaged("a record batch has a length below zero"));
+    }
+    let len = metadata.checked_add(body);
     read_at(file, block.offset(), len.unwrap_or(-1), size)
 }
 
@@ -124,7 +128,8 @@ impl ArrowFile {
                 rows,
                 first_row,
             });
-            first_row += rows;
+            first_row = (first_row.checked_add(rows))
+                .ok_or_else(|| damaged("its record batches have more than 2^64 rows"))?;
         }
         Ok(Self {
             path: path.to_owned(),

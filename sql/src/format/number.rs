@@ -125,7 +125,7 @@ pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Result<i12
     for _ in 0..shift.clamp(0, 39) {
         value = value.checked_mul(10).ok_or(Fault::Range)?;
     }
-    for _ in 0..(-shift).clamp(0, 39) {
+    for _ in 0..shift.saturating_neg().clamp(0, 39) {
         if value % 10 != 0 {
             return Err(Fault::Range);
         }
@@ -180,6 +180,8 @@ mod tests {
         assert_eq!(parse_decimal(b"12.34", 5, 2), Ok(1234));
         assert_eq!(parse_decimal(b"-12.3", 5, 2), Ok(-1230));
         assert_eq!(parse_decimal(b"12.340", 5, 2), Ok(1234));
+        let least = b"1e-9223372036854775808";
+        assert_eq!(parse_decimal(least, 5, 0), Err(Fault::Range));
         assert_eq!(parse_decimal(b"1.2e2", 5, 2), Ok(12_000));
         assert_eq!(parse_decimal(b"12.345", 5, 2), Err(Fault::Range));
         assert_eq!(parse_decimal(b"1000", 5, 2), Err(Fault::Range));

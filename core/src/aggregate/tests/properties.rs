@@ -435,3 +435,29 @@ fn float_sums_are_added_in_row_order() {
         }
     }
 }
+
+#[test]
+fn without_a_key_a_sum_is_the_same_alone_and_beside_others() {
+    let values: ArrayRef = Arc::new(Float64Array::from(vec![1e16, 1.0, -1e16, 1.0, 3.0]));
+    let sum = |calls: &[AggregateCall]| {
+        let fused = fuse(calls, Groups::One).swap_remove(0);
+        let mut state = fused.factory.create().expect("its types fit");
+        state.resize(1);
+        let rows = Rows {
+            slots: &[],
+            args: std::slice::from_ref(&values),
+            filter: None,
+            times: &[0; 5],
+            first_ordinal: 0,
+        };
+        state.update_run(0, rows).expect("floats are taken");
+        let evaluated = state.evaluate(&[0]).expect("it has values");
+        let sum = fused.columns(evaluated).swap_remove(0);
+        sum.as_primitive::<Float64Type>().value(0)
+    };
+    let alone = [summary("sum", &[0], None)];
+    let others = ["sum", "min", "max"].map(|name| summary(name, &[0], None));
+    // Each value has a lane; lanes 0 and 4, 2, 1, 3 are added in halves.
+    let by_hand = ((1e16 + 3.0) + -1e16) + (1.0 + 1.0);
+    assert_eq!((sum(&alone), sum(&others)), (by_hand, by_hand));
+}

@@ -12,8 +12,11 @@
 //! - Numbers go into numeric columns, strings into times and text. A column of text takes
 //!   any value, a tag goes into any column that its text fits.
 //! - `\` takes the meaning from a comma, an equals sign or a blank after it in names and
-//!   tags, from a quote or a backslash in strings; else it is text. A string ends on its
-//!   line. Blank lines and those that begin with `#` are no rows.
+//!   tags, from a quote or a backslash in strings; else it is text. Blank lines and those
+//!   that begin with `#` are no rows.
+//! - A string ends on its line. One that holds a line feed, as InfluxDB allows, is cut
+//!   there: the line that it begins on is rejected, and the others are read as lines of
+//!   their own. Text from people who may write what they like is not to be read so.
 
 mod grammar;
 
