@@ -184,7 +184,7 @@ macro_rules! kernels {
                 }
                 match self.level {
                     // SAFETY: `Kernels` of a level exist only where the processor has it.
-                    // It buys the rows "avx512" of `benches/kernel.rs`.
+                    // It buys the rows "avx512" of `benches/benches/kernel`.
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx512 => unsafe { avx512($($argument),*) },
                     // SAFETY: as above.

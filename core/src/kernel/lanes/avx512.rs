@@ -26,7 +26,7 @@ macro_rules! simd {
     ($instructions:expr) => {
         // SAFETY: the types of this file are used by the AVX-512 shims alone, which
         // `dispatch` calls only where the processor has the instructions; none of them
-        // touches memory, and arrays of numbers are of the size of their lanes. It buys the rows "avx512" of `benches/kernel.rs`.
+        // touches memory, and arrays of numbers are of the size of their lanes. It buys the rows "avx512" of `benches/benches/kernel`.
         unsafe { $instructions }
     };
 }

@@ -38,8 +38,8 @@ pub(in super::super) fn find_eights(
         // from windows whose start is at most `last_window`, from slots whose number has
         // no more bits than their power of two, and from words whose number is at most
         // `last_word`; it is written to `ids`, and to `further` where `count` is at most
-        // `row`, so that eight places are left. It buys the rows "strings" of
-        // `benches/kernel.rs`.
+        // `row`, so that eight places are left. It buys the row "keys of text to ids" of
+        // `benches/benches/window.rs`.
         let missed = unsafe {
             let (start, end) = (load(starts), load(ends));
             if _mm256_cmpgt_epu32_mask(start, _mm256_set1_epi32(last_window as i32)) != 0 {
