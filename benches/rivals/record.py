@@ -59,8 +59,10 @@ def card(root):
 
 
 def name_of(card):
+    """A day, a machine and an engine: a record of another engine is another file."""
     model = card["cpu"].split("(")[0].strip().lower()
-    return f"{card['date']}-{re.sub('[^a-z0-9]+', '-', model).strip('-')}"
+    words = f"{model} {card['engine'].replace(' with changes', '+')[:7]}"
+    return f"{card['date']}-{re.sub('[^a-z0-9]+', '-', words).strip('-')}"
 
 
 def millions(line):

@@ -80,10 +80,13 @@ class Records(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             record.write(folder, self.CARD, {"2": 1e9}, lines, [], memory, 2, ["run.py W3"])
             self.assertEqual(sorted(os.listdir(folder)),
-                             ["2026-01-02-a-cpu.json", "2026-01-02-a-cpu.md"])
+                             ["2026-01-02-a-cpu-e.json", "2026-01-02-a-cpu-e.md"])
             self.assertEqual(record.known(folder, self.CARD | {"commit": "d"}),
                              (lines, memory, ["run.py W3"]))
-            self.assertEqual(record.known(folder, self.CARD | {"engine": "f"}), ([], [], []))
+            other = self.CARD | {"engine": "f"}
+            self.assertEqual(record.known(folder, other), ([], [], []))
+            record.write(folder, other, {"2": 1e9}, [], [], [], 2, [])
+            self.assertEqual(record.known(folder, self.CARD)[0], lines)
 
 
 class Runs(unittest.TestCase):

@@ -12,21 +12,10 @@ pub(super) fn find_short<B: Backend>(
     ids: &mut [u32],
     further: &mut [u32; FIND_ROWS],
 ) -> usize {
-    let mut further = Further {
-        rows: further,
-        count: 0,
-    };
-    let found = B::find_eights(values, offsets, table, ids, &mut further);
-    find(
-        values,
-        offsets,
-        |offset| offset as usize,
-        table,
-        found,
-        ids,
-        &mut further,
-    );
-    further.count
+    let mut further = Further::new(further);
+    let first = B::find_eights(values, offsets, table, ids, &mut further);
+    let place = |offset: i32| offset as usize;
+    find(values, offsets, place, table, first, ids, further)
 }
 
 /// As [`super::reference::find_short`].
@@ -38,23 +27,11 @@ pub(super) fn find_short_large<B: Backend>(
     ids: &mut [u32],
     further: &mut [u32; FIND_ROWS],
 ) -> usize {
-    let mut further = Further {
-        rows: further,
-        count: 0,
-    };
-    find(
-        values,
-        offsets,
-        |offset| offset as usize,
-        table,
-        0,
-        ids,
-        &mut further,
-    );
-    further.count
+    let place = |offset: i64| offset as usize;
+    find(values, offsets, place, table, 0, ids, Further::new(further))
 }
 
-/// A plain loop over the rows from `first` on.
+/// A plain loop over the rows from `first` on; how many are listed in all.
 #[inline(always)]
 fn find<O: Copy>(
     values: &[u8],
@@ -63,8 +40,8 @@ fn find<O: Copy>(
     table: WordTable<'_>,
     first: usize,
     ids: &mut [u32],
-    further: &mut Further<'_>,
-) {
+    mut further: Further<'_>,
+) -> usize {
     assert!(offsets.len() == ids.len() + 1 && ids.len() <= FIND_ROWS);
     let WordTable {
         secret,
@@ -87,4 +64,5 @@ fn find<O: Copy>(
         further.rows[further.count % FIND_ROWS] = row as u32;
         further.count += usize::from(!(is_found & is_whole & (len <= SHORT_LEN_MAX)));
     }
+    further.count
 }

@@ -70,3 +70,9 @@ pub(super) struct Further<'a> {
     pub(super) rows: &'a mut [u32; FIND_ROWS],
     pub(super) count: usize,
 }
+
+impl<'a> Further<'a> {
+    pub(super) fn new(rows: &'a mut [u32; FIND_ROWS]) -> Self {
+        Self { rows, count: 0 }
+    }
+}

@@ -6,7 +6,7 @@
 //!
 //! A file is not mapped: were it cut short by another process while it is read, a look
 //! at a page that is gone would end ours, and a column that changes under a reader is no
-//! value of its type. A copy of what is in the page cache costs less than any query.
+//! value of its type.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

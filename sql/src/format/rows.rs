@@ -168,6 +168,33 @@ impl<'a> Rows<'a> {
         });
     }
 
+    /// Adds a row of text that begins with byte `start` of the chunk: `append` puts its
+    /// values into the columns; what it has no value for is NULL.
+    ///
+    /// - `check_utf8`: whether something in the chunk is no UTF-8.
+    pub(super) fn add(
+        &mut self,
+        (row, start): (&[u8], usize),
+        line: u64,
+        check_utf8: bool,
+        append: impl FnOnce(&mut Self) -> Result<(), RowFault>,
+    ) {
+        let appended = if row.len() > self.shape.line_bytes_max {
+            Err(self.too_long())
+        } else if check_utf8 && std::str::from_utf8(row).is_err() {
+            Err(RowFault::Parse("the row is not valid UTF-8".into()))
+        } else {
+            append(self)
+        };
+        match appended {
+            Ok(()) => {
+                self.complete();
+                self.accept(start);
+            }
+            Err(fault) => self.reject(row, line, fault),
+        }
+    }
+
     /// Gives the rows on when they are enough for a piece.
     #[inline]
     pub(super) fn give_if_full(

@@ -26,7 +26,6 @@ const KEY_LEN_MAX: usize = u32::MAX as usize;
 
 /// What is compared of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(transparent)]
 pub(super) struct Word(u128);
 
 impl Word {

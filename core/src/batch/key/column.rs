@@ -136,29 +136,24 @@ trait Offset: OffsetSizeTrait {
     ) -> usize;
 }
 
-impl Offset for i32 {
-    fn find_short(
-        values: &[u8],
-        offsets: &[Self],
-        table: WordTable<'_>,
-        ids: &mut [u32],
-        further: &mut [u32; FIND_ROWS],
-    ) -> usize {
-        find_short(values, offsets, table, ids, further)
-    }
+macro_rules! offset {
+    ($offset:ty, $find:ident) => {
+        impl Offset for $offset {
+            fn find_short(
+                values: &[u8],
+                offsets: &[Self],
+                table: WordTable<'_>,
+                ids: &mut [u32],
+                further: &mut [u32; FIND_ROWS],
+            ) -> usize {
+                $find(values, offsets, table, ids, further)
+            }
+        }
+    };
 }
 
-impl Offset for i64 {
-    fn find_short(
-        values: &[u8],
-        offsets: &[Self],
-        table: WordTable<'_>,
-        ids: &mut [u32],
-        further: &mut [u32; FIND_ROWS],
-    ) -> usize {
-        find_short_large(values, offsets, table, ids, further)
-    }
-}
+offset!(i32, find_short);
+offset!(i64, find_short_large);
 
 impl<O: Offset> Column<ByteTable> for Strings<'_, O> {
     #[inline(always)]

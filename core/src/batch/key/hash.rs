@@ -21,7 +21,11 @@ pub(super) const NO_ID: u32 = u32::MAX;
 /// The secret of one table. Keys come from outside: whoever knew the hash could send
 /// keys that all fall into one slot. Ids do not depend on it, so neither do results.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seed(u64, u64, u64);
+pub(super) struct Seed {
+    added: [u64; 2],
+    /// Odd, so that no two codes have one product.
+    multiplier: u64,
+}
 
 impl Seed {
     pub(super) fn random() -> Self {
@@ -31,19 +35,21 @@ impl Seed {
             hasher.write_u64(n);
             hasher.finish()
         };
-        // An odd multiplier maps no two codes to one product.
-        Self(word(0), word(1) | 1, word(2))
+        Self {
+            added: [word(0), word(1)],
+            multiplier: word(2) | 1,
+        }
     }
 
     /// The secret as kernels take it.
     pub(super) fn words(self) -> [u64; 3] {
-        [self.0, self.2, self.1]
+        [self.added[0], self.added[1], self.multiplier]
     }
 
     /// Hashes two words.
     #[inline(always)]
     pub(super) fn mix(self, low: u64, high: u64) -> u64 {
-        let product = u128::from(low ^ self.0) * u128::from(high ^ self.1);
+        let product = u128::from(low ^ self.added[0]) * u128::from(high ^ self.multiplier);
         (product as u64) ^ ((product >> 64) as u64)
     }
 

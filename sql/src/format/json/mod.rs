@@ -429,28 +429,9 @@ impl JsonParser {
         }
     }
 
-    fn add(
-        &self,
-        rows: &mut Rows<'_>,
-        (row, start): (&[u8], usize),
-        line: u64,
-        check_utf8: bool,
-        work: &mut Work,
-    ) {
-        let fault = if row.len() > self.shape.line_bytes_max {
-            rows.too_long()
-        } else if check_utf8 && std::str::from_utf8(row).is_err() {
-            RowFault::Parse("the row is not valid UTF-8".into())
-        } else {
-            match self.row(row, rows, work) {
-                Ok(()) => {
-                    rows.complete();
-                    return rows.accept(start);
-                }
-                Err(stop) => describe(rows, row, &stop),
-            }
-        };
-        rows.reject(row, line, fault);
+    /// As [`JsonParser::row`]; what stops it in words.
+    fn appended(&self, row: &[u8], rows: &mut Rows<'_>, work: &mut Work) -> Result<(), RowFault> {
+        (self.row(row, rows, work)).map_err(|stop| describe(rows, row, &stop))
     }
 }
 
@@ -506,7 +487,9 @@ impl ChunkParser for JsonParser {
             Shape::Values(values) => {
                 for (range, line) in values {
                     let row = (&bytes[range.clone()], range.start);
-                    self.add(&mut rows, row, *line, check_utf8, &mut work);
+                    rows.add(row, *line, check_utf8, |rows| {
+                        self.appended(row.0, rows, &mut work)
+                    });
                     if rows.give_if_full(out)?.is_break() {
                         return Ok(());
                     }
@@ -525,7 +508,9 @@ impl ChunkParser for JsonParser {
                         let end = memchr(b'\n', rest).unwrap_or(rest.len());
                         let row = rest[..end].trim_ascii();
                         if !row.is_empty() {
-                            self.add(&mut rows, (row, at), line, check_utf8, &mut work);
+                            rows.add((row, at), line, check_utf8, |rows| {
+                                self.appended(row, rows, &mut work)
+                            });
                         }
                         at + end
                     });

@@ -272,30 +272,6 @@ impl LineParser {
         }
         Ok(())
     }
-
-    fn add(
-        &self,
-        rows: &mut Rows<'_>,
-        (row, start): (&[u8], usize),
-        line: u64,
-        check_utf8: bool,
-        work: &mut Work,
-    ) {
-        let fault = if row.len() > self.shape.line_bytes_max {
-            rows.too_long()
-        } else if check_utf8 && std::str::from_utf8(row).is_err() {
-            RowFault::Parse("the row is not valid UTF-8".into())
-        } else {
-            match self.row(row, rows, work) {
-                Ok(()) => {
-                    rows.complete();
-                    return rows.accept(start);
-                }
-                Err(stop) => describe(rows, row, &stop),
-            }
-        };
-        rows.reject(row, line, fault);
-    }
 }
 
 /// The column that a value of the row is appended to: of two the last counts.
@@ -382,7 +358,9 @@ impl ChunkParser for LineParser {
             let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
             let row = bytes[at..end].trim_ascii();
             if !is_no_row(row) {
-                self.add(&mut rows, (row, at), line, check_utf8, &mut work);
+                rows.add((row, at), line, check_utf8, |rows| {
+                    (self.row(row, rows, &mut work)).map_err(|stop| describe(rows, row, &stop))
+                });
                 if rows.give_if_full(out)?.is_break() {
                     return Ok(());
                 }
