@@ -38,6 +38,7 @@ use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, span, ticks};
 use crate::window::WindowKind;
 use crate::window::arena::Arena;
+use crate::window::gathered::Gathered;
 use crate::window::grid::Grid;
 use crate::window::key_slots::FULL_SHARE;
 use crate::window::lift::{Lifter, Run};
@@ -308,43 +309,82 @@ impl WindowAggregate {
     /// Computes about `budget` rows of windows that are to be closed; false if there
     /// are none.
     fn close_some(&mut self, budget: usize) -> Result<bool> {
-        let (window, given) = match self.opened.take() {
-            Some(opened) => opened,
-            None => match self.rollover.next_end(self.target) {
-                Some(end) => (self.rollover.open(end, &mut self.store)?, 0),
-                None => {
-                    self.rollover.advance(self.target, &mut self.store);
-                    return Ok(false);
-                }
-            },
-        };
-        if self.grid.is_repeated(window.end) {
-            self.rollover.finish(window, &mut self.store);
+        let budget = budget.clamp(1, OUTPUT_ROWS);
+        if let Some((window, given)) = self.opened.take() {
+            self.give_out(window, given, budget)?;
             return Ok(true);
         }
-        let until = window.keys.len().min(given + budget.clamp(1, OUTPUT_ROWS));
-        let keys = self.store.keys.values(&window.keys[given..until])?;
-        let values = (self.store.arena).evaluate(&window.slots[given..until])?;
-        let mut bounds = Bounds::default();
-        let start = self.grid.start(self.grid.panes().start_of(window.end));
-        bounds.push(start, self.grid.start(window.end), until - given);
-        self.outbox.push(self.frame.rows(keys, bounds, values)?)?;
-        self.counters.windows += (until - given) as u64;
-        self.counters.rows_out += (until - given) as u64;
+        let mut gathered = Gathered::default();
+        while gathered.keys.len() < budget {
+            let Some(end) = self.rollover.next_end(self.target) else {
+                break;
+            };
+            let mut window = self.rollover.open(end, &mut self.store)?;
+            if self.grid.is_repeated(end) {
+                self.rollover.finish(window, &mut self.store);
+            } else if Gathered::takes(&window, &self.store.arena) {
+                gathered.add(&mut window, &mut self.store)?;
+                self.rollover.finish(window, &mut self.store);
+            } else {
+                self.give_gathered(gathered)?;
+                self.give_out(window, 0, budget)?;
+                return Ok(true);
+            }
+        }
+        if self.give_gathered(gathered)? {
+            return Ok(true);
+        }
+        self.rollover.advance(self.target, &mut self.store);
+        Ok(false)
+    }
+
+    /// Gives out about `budget` rows of a window, from row `given` on.
+    fn give_out(&mut self, window: Window, given: usize, budget: usize) -> Result<()> {
+        let until = window.keys.len().min(given + budget);
+        let rows = given..until;
+        let ends = [(window.end, rows.len())];
+        self.evaluate(&window.keys[rows.clone()], &window.slots[rows], &ends)?;
         if until < window.keys.len() {
             self.opened = Some((window, until));
         } else {
             self.rollover.finish(window, &mut self.store);
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Gives out windows of few keys; says whether there were any.
+    fn give_gathered(&mut self, mut gathered: Gathered) -> Result<bool> {
+        let Gathered { keys, slots, ends } = &gathered;
+        self.evaluate(keys, slots, ends)?;
+        let some = !ends.is_empty();
+        gathered.release(&mut self.store);
+        Ok(some)
+    }
+
+    /// Gives out rows of windows, which end at the given edges and have so many rows each.
+    fn evaluate(&mut self, keys: &[u32], slots: &[u32], ends: &[(i64, usize)]) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let columns = self.store.keys.values(keys)?;
+        let values = self.store.arena.evaluate(slots)?;
+        let mut bounds = Bounds::default();
+        for &(end, rows) in ends {
+            let start = self.grid.start(self.grid.panes().start_of(end));
+            bounds.push(start, self.grid.start(end), rows);
+        }
+        self.outbox.push(self.frame.rows(columns, bounds, values)?)?;
+        self.counters.windows += keys.len() as u64;
+        self.counters.rows_out += keys.len() as u64;
+        Ok(())
     }
 }
 
 /// How many of the first times lie between `start` and just before `end`, which is
 /// after it.
 fn run_within(times: &[i64], start: i64, end: i64) -> usize {
-    // Whole chunks without a branch for each row.
-    const CHUNK_ROWS: usize = 64;
+    // Most chunks are told by their bounds.
+    const CHUNK_ROWS: usize = 256;
     const FEW_ROWS: usize = 4;
     let width = end.wrapping_sub(start) as u64;
     let is_within = |time: &i64| (time.wrapping_sub(start) as u64) < width;
@@ -354,8 +394,8 @@ fn run_within(times: &[i64], start: i64, end: i64) -> usize {
     }
     let mut run = 0;
     for chunk in times.chunks(CHUNK_ROWS) {
-        let all = chunk.iter().fold(true, |all, time| all & is_within(time));
-        if !all {
+        let (least, greatest) = span(chunk);
+        if !(is_within(&least) && is_within(&greatest)) {
             return run + chunk.iter().take_while(|time| is_within(time)).count();
         }
         run += chunk.len();

@@ -6,6 +6,7 @@
 pub(crate) mod calendar;
 
 pub(crate) mod frames;
+pub(crate) mod gathered;
 pub(crate) mod grid;
 pub(crate) mod held;
 pub(crate) mod in_time;

@@ -82,6 +82,17 @@ impl Window {
         self.keys.extend_from_slice(pane.keys());
         self.slots.extend_from_slice(pane.slots());
     }
+
+    /// Appends its slots to others and gives them away, if all were made for it alone, one
+    /// by one; says whether they were.
+    pub(crate) fn give_scratch(&mut self, slots: &mut Vec<u32>) -> bool {
+        let is_own = self.scratch.len() == self.slots.len();
+        if is_own {
+            slots.extend_from_slice(&self.slots);
+            self.scratch.clear();
+        }
+        is_own
+    }
 }
 
 /// Where a row goes whose pane has been combined into others.
