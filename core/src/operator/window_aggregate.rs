@@ -41,8 +41,9 @@ use crate::window::arena::Arena;
 use crate::window::gathered::Gathered;
 use crate::window::grid::Grid;
 use crate::window::key_slots::FULL_SHARE;
-use crate::window::lift::{Lifter, Run};
+use crate::window::lift::Lifter;
 use crate::window::rollover::{Placed, Rollover, Window};
+use crate::window::route::{Route, Times};
 use crate::window::store::{Keys, Store};
 use crate::window::tables::{Columns, column, table};
 
@@ -99,6 +100,16 @@ impl Others {
         rows - self.filtered.len() - self.late.len() - self.behind.len()
     }
 
+    /// Their places, rising.
+    fn places(&self) -> Vec<u32> {
+        let behind = self.behind.iter().map(|(row, _)| row);
+        let mut places: Vec<u32> = (self.filtered.iter().chain(&self.late).chain(behind))
+            .copied()
+            .collect();
+        places.sort_unstable();
+        places
+    }
+
     /// The rows that are left.
     fn without(&self, records: &RecordBatch) -> Result<RecordBatch> {
         let rows = records.num_rows();
@@ -107,20 +118,16 @@ impl Others {
         }
         let mut is_open = BooleanBufferBuilder::new(rows);
         is_open.append_n(rows, true);
-        let behind = self.behind.iter().map(|(row, _)| row);
-        for row in self.filtered.iter().chain(&self.late).chain(behind) {
-            is_open.set_bit(*row as usize, false);
+        for row in self.places() {
+            is_open.set_bit(row as usize, false);
         }
         let is_open = BooleanArray::new(is_open.finish(), None);
         Ok(filter_record_batch(records, &is_open)?)
     }
 }
 
-/// How many panes a batch in disorder is expected to touch at a time.
-const RECENT_PANES: usize = 16;
-
-/// As many panes before a batch's first row have numbers above zero.
-const PANES_BACK: f64 = (1 << 20) as f64;
+/// Where so many rows stand for one that is in no pane, they are not copied to leave it out.
+const SKIP_SHARE: usize = 64;
 
 impl WindowAggregate {
     fn new(spec: WindowAggregateSpec, frame: Frame, grid: Grid) -> Result<Self> {
@@ -151,42 +158,32 @@ impl WindowAggregate {
         })
     }
 
-    /// Adds rows whose windows are all open.
+    /// Adds rows whose windows are all open, but those that are skipped.
     ///
-    /// - `all_in`: the pane that all of them are in, where that is known.
-    fn lift(&mut self, records: &RecordBatch, all_in: Option<i64>) -> Result<()> {
-        let (times, _) = ticks(records.column(self.frame.time))?;
-        let mut runs = Vec::new();
+    /// - `least`, `greatest`: bounds of the times of the others.
+    fn lift(
+        &mut self,
+        records: &RecordBatch,
+        (least, greatest): (i64, i64),
+        skipped: Vec<u32>,
+    ) -> Result<()> {
+        let (ticks, _) = ticks(records.column(self.frame.time))?;
         // As many panes as so many rows can fill.
-        let mut slots = times.len() * FULL_SHARE + self.store.keys.bound();
-        let mut seat = |pane| (self.rollover).seat_block(pane, &mut slots, &mut self.store);
-        if let Some(pane) = all_in {
-            runs.push(Run {
-                place: seat(pane),
-                end: times.len(),
-            });
+        let mut slots = ticks.len() * FULL_SHARE + self.store.keys.bound();
+        let (rollover, store) = (&mut self.rollover, &mut self.store);
+        let times = Times {
+            ticks,
+            least,
+            greatest,
+            skipped,
+        };
+        let seat = |pane| rollover.seat_block(pane, &mut slots, store);
+        let route = Route::new(times, &self.grid, seat);
+        (self.lifter).lift(records, ticks, &route, rollover, store)?;
+        if route.is_spread() {
+            rollover.vacate_empty(self.grid.pane(least)..=self.grid.pane(greatest), store);
         }
-        // (first tick, first tick after, place), by a guess at the pane's number: whether it
-        // was right is seen by the ticks.
-        let mut recent = [(0, 0, 0); RECENT_PANES];
-        let mut panes_per_tick = 0.0;
-        let mut row = runs.last().map_or(0, |run| run.end);
-        while row < times.len() {
-            let time = times[row];
-            let guess = time.wrapping_sub(times[0]) as f64 * panes_per_tick + PANES_BACK;
-            let entry = &mut recent[guess as i64 as usize % RECENT_PANES];
-            if time < entry.0 || time >= entry.1 {
-                let pane = self.grid.pane(time);
-                *entry = (self.grid.start(pane), self.grid.start(pane + 1), seat(pane));
-                if panes_per_tick == 0.0 {
-                    panes_per_tick = 1.0 / (entry.1.wrapping_sub(entry.0) as f64);
-                }
-            }
-            let (start, end, place) = *entry;
-            row += 1 + run_within(&times[row + 1..], start, end);
-            runs.push(Run { place, end: row });
-        }
-        (self.lifter).lift(records, times, &runs, &mut self.rollover, &mut self.store)
+        Ok(())
     }
 
     /// Adds rows some of whose windows are closed: each goes to all that its pane has
@@ -235,32 +232,34 @@ impl WindowAggregate {
     ///
     /// Rows whose windows are all open when they come are in no window that a row before
     /// or after them closes, so they can be added first, all at once.
-    fn sort_out(&mut self, batch: &Batch) -> Result<()> {
+    fn sort_out(&mut self, batch: &Batch, (least, greatest): (i64, i64)) -> Result<()> {
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
         let (earliest, latest) = self.grid.limits();
         let panes = self.grid.panes();
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         let mut others = Others::default();
         let mut late_by = Vec::new();
-        let (mut watermark, mut closed) = (self.watermark, self.target);
+        // Windows of rows from here on are open at the batch's end still.
+        let open_last = self.open_from(last_watermark(&batch.behind));
         // What is closed is the same until the watermark comes to `same_until`.
-        let mut same_until = MIN_TIME;
-        let mut open_from = self.grid.start(closed).max(earliest);
+        let (mut closed, mut open_from, mut same_until) = (self.target, MIN_TIME, MIN_TIME);
         for (row, &time) in times.iter().enumerate() {
             let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
+            if time >= open_last && time < latest && !is_null {
+                continue;
+            }
             if is_null || time < earliest || time >= latest {
                 others.filtered.push(row as u32);
                 continue;
             }
-            if let Some(behind) = &batch.behind
-                && behind.watermarks[row] > watermark
-            {
-                watermark = behind.watermarks[row];
-                if watermark >= same_until {
-                    let (closed_now, until) = self.grid.closed_until(watermark);
-                    same_until = until;
-                    closed = closed.max(closed_now);
-                    open_from = self.grid.start(closed).max(earliest);
-                }
+            let behind = batch.behind.as_ref();
+            let watermark = behind.map_or(MIN_TIME, |behind| behind.watermarks[row]);
+            let watermark = watermark.max(self.watermark);
+            if watermark >= same_until {
+                let (closed_now, until) = self.grid.closed_until(watermark);
+                same_until = until;
+                closed = closed.max(closed_now);
+                open_from = self.grid.start(closed);
             }
             if time >= open_from {
                 continue;
@@ -281,7 +280,17 @@ impl WindowAggregate {
         self.counters.late += others.late.len() as u64;
         self.counters.in_window += (others.open(times.len()) + others.behind.len()) as u64;
         if others.open(times.len()) > 0 {
-            self.lift(&others.without(&batch.records)?, None)?;
+            let bounds = (
+                least.max(self.open_from(self.watermark)),
+                greatest.min(latest - 1),
+            );
+            let skipped = others.places();
+            if self.store.arena.takes_parts() && skipped.len() * SKIP_SHARE <= times.len() {
+                self.lift(&batch.records, bounds, skipped)?;
+            } else {
+                let records = others.without(&batch.records)?;
+                self.lift(&records, bounds, Vec::new())?;
+            }
         }
         let mut part = Vec::new();
         for (row, closed) in others.behind {
@@ -297,6 +306,13 @@ impl WindowAggregate {
             Some(behind) => self.late.add(behind, others.late, late_by),
             None => Ok(()),
         }
+    }
+
+    /// From when on the windows of a row that comes at a watermark are all open.
+    fn open_from(&self, watermark: i64) -> i64 {
+        let (earliest, _) = self.grid.limits();
+        let closed = self.grid.closed(watermark).max(self.target);
+        self.grid.start(closed).max(earliest)
     }
 
     /// Computes all windows that end at `closed` or before, at once.
@@ -373,34 +389,12 @@ impl WindowAggregate {
             let start = self.grid.start(self.grid.panes().start_of(end));
             bounds.push(start, self.grid.start(end), rows);
         }
-        self.outbox.push(self.frame.rows(columns, bounds, values)?)?;
+        self.outbox
+            .push(self.frame.rows(columns, bounds, values)?)?;
         self.counters.windows += keys.len() as u64;
         self.counters.rows_out += keys.len() as u64;
         Ok(())
     }
-}
-
-/// How many of the first times lie between `start` and just before `end`, which is
-/// after it.
-fn run_within(times: &[i64], start: i64, end: i64) -> usize {
-    // Most chunks are told by their bounds.
-    const CHUNK_ROWS: usize = 256;
-    const FEW_ROWS: usize = 4;
-    let width = end.wrapping_sub(start) as u64;
-    let is_within = |time: &i64| (time.wrapping_sub(start) as u64) < width;
-    // In disorder runs are short.
-    if let Some(run) = (times.iter().take(FEW_ROWS)).position(|time| !is_within(time)) {
-        return run;
-    }
-    let mut run = 0;
-    for chunk in times.chunks(CHUNK_ROWS) {
-        let (least, greatest) = span(chunk);
-        if !(is_within(&least) && is_within(&greatest)) {
-            return run + chunk.iter().take_while(|time| is_within(time)).count();
-        }
-        run += chunk.len();
-    }
-    run
 }
 
 /// The watermark at which a batch's last row arrived.
@@ -432,21 +426,17 @@ impl Operator for WindowAggregate {
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
         self.counters.rows_in += batch.num_rows() as u64;
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
-        let (earliest, latest) = self.grid.limits();
-        let closed = self.grid.closed(last_watermark(&batch.behind));
-        let open_from = self.grid.start(closed.max(self.target)).max(earliest);
+        let (_, latest) = self.grid.limits();
+        let open_from = self.open_from(last_watermark(&batch.behind));
         let (least, greatest) = span(times);
         let some_null = nulls.is_some_and(|nulls| nulls.null_count() > 0);
         if some_null || least < open_from || greatest >= latest {
-            self.sort_out(&batch)
-        } else {
-            self.counters.in_window += batch.num_rows() as u64;
-            if times.is_empty() {
-                return Ok(());
-            }
-            let pane = self.grid.pane(least);
-            let all_in = (greatest < self.grid.start(pane + 1)).then_some(pane);
-            self.lift(&batch.records, all_in)
+            return self.sort_out(&batch, (least, greatest));
+        }
+        self.counters.in_window += batch.num_rows() as u64;
+        match times.is_empty() {
+            true => Ok(()),
+            false => self.lift(&batch.records, (least, greatest), Vec::new()),
         }
     }
 

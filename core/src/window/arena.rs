@@ -171,22 +171,17 @@ impl Arena {
         }
     }
 
-    /// Lifts runs of rows, each into one slot: the rows up to the given end, from the end
-    /// of the run before.
+    /// Lifts runs of rows, each into one slot.
     pub(crate) fn update_runs(
         &mut self,
         records: &RecordBatch,
         lifted: &Lifted<'_>,
-        runs: &[(u32, usize)],
+        runs: &[(u32, Range<usize>)],
     ) -> Result<()> {
         let mut lines = self.lines(records);
         let update = |line: &mut Line<'_>| {
-            let mut first = 0;
-            runs.iter().try_for_each(|&(slot, end)| {
-                line.update_run(lifted, first..end, slot)?;
-                first = end;
-                Ok(())
-            })
+            let mut runs = runs.iter();
+            runs.try_for_each(|(slot, rows)| line.update_run(lifted, rows.clone(), *slot))
         };
         if lifted.len() >= PARALLEL_ROWS_MIN && lines.len() > 1 {
             lines.par_iter_mut().try_for_each(update)

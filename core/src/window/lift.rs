@@ -23,6 +23,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use super::arena::{Lifted, Line};
 use super::key_slots::{Block, KeySlots};
 use super::rollover::Rollover;
+use super::route::Route;
 use super::stages::in_stages;
 use super::store::Store;
 use crate::error::Result;
@@ -40,15 +41,6 @@ const STEPWISE_BATCHES: u32 = 4;
 /// Rows without a key are added run by run where runs are at least so long, on average.
 const RUN_ROWS_MIN: usize = 64;
 
-/// Rows of one pane, from the end of the run before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run {
-    /// The pane's place.
-    pub(crate) place: u32,
-    /// The first row after it.
-    pub(crate) end: usize,
-}
-
 /// Lifts rows; keeps what is worth keeping from batch to batch.
 #[derive(Debug, Default)]
 pub(crate) struct Lifter {
@@ -59,27 +51,37 @@ pub(crate) struct Lifter {
     stepwise: u32,
 }
 
-/// Slots of parts, to be filled again.
+/// Parts that were looked up, to be filled again.
 #[derive(Debug, Default)]
-struct Buffers(Mutex<Vec<Vec<u32>>>);
+struct Buffers(Mutex<Vec<Part>>);
 
-/// The slots of a part, given back when they are dropped.
-struct Lent<'a> {
+/// What was looked up for the rows of a part.
+#[derive(Debug, Default)]
+struct Part {
+    /// `[rows]`
     slots: Vec<u32>,
+    /// What [`Lookup::look_up`](super::route::Lookup::look_up) gives.
+    panes: Vec<u8>,
+}
+
+/// A part, given back when it is dropped.
+struct Lent<'a> {
+    part: Part,
     to: &'a Buffers,
 }
 
-/// How many parts' slots are kept from batch to batch.
+/// How many parts are kept from batch to batch.
 const BUFFERS_MAX: usize = 64;
 
 impl Buffers {
     fn lend(&self, rows: usize) -> Lent<'_> {
-        let mut slots = self.held().pop().unwrap_or_default();
-        slots.resize(rows, 0);
-        Lent { slots, to: self }
+        let mut part = self.held().pop().unwrap_or_default();
+        part.slots.resize(rows, 0);
+        part.panes.clear();
+        Lent { part, to: self }
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<Vec<u32>>> {
+    fn held(&self) -> MutexGuard<'_, Vec<Part>> {
         // Whatever happened to whoever held it, what is in it is as good as new.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +91,7 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let mut held = self.to.held();
         if held.len() < BUFFERS_MAX {
-            held.push(std::mem::take(&mut self.slots));
+            held.push(std::mem::take(&mut self.part));
         }
     }
 }
@@ -110,6 +112,8 @@ struct AllArrivals {
     panes: Vec<Arrivals>,
     /// `[places]`: the number of the pane among them, or [`NOT_EXPECTED`].
     numbers: Vec<u32>,
+    /// How many keys may come yet, to all of them.
+    missing: usize,
 }
 
 const NOT_EXPECTED: u32 = u32::MAX;
@@ -129,14 +133,17 @@ impl Lifter {
         &mut self,
         records: &RecordBatch,
         times: &[i64],
-        runs: &[Run],
+        route: &Route<'_>,
         rollover: &mut Rollover,
         store: &mut Store,
     ) -> Result<()> {
-        let rows = times.len();
+        let rows = route.rows();
         let lifted = store.arena.number(times);
         let takes_parts = store.arena.takes_parts();
-        if takes_parts && store.keys.is_one() && runs.len() * RUN_ROWS_MIN <= rows {
+        if takes_parts
+            && store.keys.is_one()
+            && let Some(runs) = route.runs(RUN_ROWS_MIN)
+        {
             return self.lift_runs(records, &lifted, runs, rollover, store);
         }
         let is_stepwise = !takes_parts || self.stepwise > 0;
@@ -148,7 +155,7 @@ impl Lifter {
             if !is_stepwise {
                 let buffers = &self.buffers;
                 next = staged(
-                    next, records, &columns, &lifted, runs, buffers, rollover, store,
+                    next, records, &columns, &lifted, route, buffers, rollover, store,
                 )?;
             }
             if next < rows {
@@ -157,7 +164,10 @@ impl Lifter {
                     false => rows.min(next + PART_ROWS),
                 };
                 alone += end - next;
-                self.lift_alone(next..end, records, &columns, &lifted, runs, rollover, store)?;
+                for part in route.kept(&(next..end)) {
+                    let rows = next + part.start..next + part.end;
+                    self.lift_alone(rows, records, &columns, &lifted, route, rollover, store)?;
+                }
                 next = end;
             }
         }
@@ -172,21 +182,22 @@ impl Lifter {
         &mut self,
         records: &RecordBatch,
         lifted: &Lifted<'_>,
-        runs: &[Run],
+        mut runs: Vec<(u32, Range<usize>)>,
         rollover: &mut Rollover,
         store: &mut Store,
     ) -> Result<()> {
         store.keys.intern_columns(&[], 1, &mut self.ids)?;
         self.slots.clear();
-        for run in runs {
-            rollover.place(run.place, &self.ids, store, &mut self.slots);
+        for (place, _) in &runs {
+            rollover.place(*place, &self.ids, store, &mut self.slots);
         }
-        let ends = runs.iter().map(|run| run.end);
-        let runs: Vec<(u32, usize)> = self.slots.iter().copied().zip(ends).collect();
+        for ((place, _), slot) in runs.iter_mut().zip(&self.slots) {
+            *place = *slot;
+        }
         store.arena.update_runs(records, lifted, &runs)
     }
 
-    /// Adds rows among which there may be new keys.
+    /// Adds neighbouring rows among which there may be new keys.
     #[expect(
         clippy::too_many_arguments,
         reason = "a part of a batch is many things"
@@ -197,7 +208,7 @@ impl Lifter {
         records: &RecordBatch,
         columns: &[ArrayRef],
         lifted: &Lifted<'_>,
-        runs: &[Run],
+        route: &Route<'_>,
         rollover: &mut Rollover,
         store: &mut Store,
     ) -> Result<()> {
@@ -206,7 +217,7 @@ impl Lifter {
             .collect();
         (store.keys).intern_columns(&columns, rows.len(), &mut self.ids)?;
         self.slots.clear();
-        for (place, part) in within(runs, &rows) {
+        for (place, part) in route.pieces(&rows) {
             rollover.place(place, &self.ids[part], store, &mut self.slots);
         }
         (store.arena).update_part(records, lifted, rows.start, &self.slots)
@@ -224,37 +235,40 @@ fn staged(
     records: &RecordBatch,
     columns: &[ArrayRef],
     lifted: &Lifted<'_>,
-    runs: &[Run],
+    route: &Route<'_>,
     buffers: &Buffers,
     rollover: &mut Rollover,
     store: &mut Store,
 ) -> Result<usize> {
     let rows = lifted.len();
-    let runs = &runs[runs.partition_point(|run| run.end <= first)..];
-    let arrivals = expect_arrivals(runs, rollover, store);
+    let arrivals = expect_arrivals(route.places(first), rollover, store);
     let part_rows = |part: usize| {
         let start = first + part * PART_ROWS;
         start..rows.min(start + PART_ROWS)
     };
-    let (keys, panes) = (&store.keys, &*rollover);
+    let (keys, panes) = (&store.keys, route.lookup(rollover));
     let prepare = |part: usize| {
         let rows = part_rows(part);
         let mut lent = buffers.lend(rows.len());
-        let slots = &mut lent.slots;
-        let is_known = keys.find(columns, rows.start, slots)
-            && within(runs, &rows)
-                .all(|(place, range)| panes.pane(place).look_up(&mut slots[range]));
+        let part = &mut lent.part;
+        let is_known = keys.find(columns, rows.start, &mut part.slots)
+            && panes.look_up(rows.start, &mut part.slots, &mut part.panes);
         is_known.then_some(lent)
     };
     let fold = |fold: &mut Fold<'_>, part: usize, lent: &Lent<'_>| {
-        let (rows, slots) = (part_rows(part), &lent.slots);
+        let (rows, slots) = (part_rows(part), &lent.part.slots);
         match fold {
-            Fold::State(line) => line.update(lifted, rows.start, slots)?,
-            Fold::Arrivals(arrivals) => {
-                for (place, range) in within(runs, &rows) {
-                    note(arrivals, place, &slots[range]);
+            Fold::State(line) => {
+                for part in route.kept(&rows) {
+                    line.update(lifted, rows.start + part.start, &slots[part])?;
                 }
             }
+            Fold::Arrivals(arrivals) if arrivals.missing > 0 => {
+                route.for_each(&rows, &lent.part.panes, |place, part| {
+                    arrivals.note(place, &slots[part]);
+                });
+            }
+            Fold::Arrivals(_) => {}
         }
         Ok(())
     };
@@ -278,57 +292,49 @@ fn staged(
 }
 
 /// What is known of the panes with blocks that rows go to.
-fn expect_arrivals(runs: &[Run], rollover: &mut Rollover, store: &Store) -> AllArrivals {
+fn expect_arrivals(places: Vec<u32>, rollover: &mut Rollover, store: &Store) -> AllArrivals {
     let mut all = AllArrivals {
         panes: Vec::new(),
         numbers: vec![NOT_EXPECTED; rollover.places()],
+        missing: 0,
     };
-    for run in runs {
-        if all.numbers[run.place as usize] != NOT_EXPECTED {
+    for place in places {
+        if all.numbers[place as usize] != NOT_EXPECTED {
             continue;
         }
-        let pane: &mut KeySlots = rollover.pane_mut(run.place);
+        let pane: &mut KeySlots = rollover.pane_mut(place);
         if let Some((block, held)) = pane.lend_held() {
-            all.numbers[run.place as usize] = all.panes.len() as u32;
+            all.numbers[place as usize] = all.panes.len() as u32;
+            let missing = store.keys.known() - pane.len();
+            all.missing += missing;
             all.panes.push(Arrivals {
-                place: run.place,
+                place,
                 block,
                 held,
                 new: Vec::new(),
-                missing: store.keys.known() - pane.len(),
+                missing,
             });
         }
     }
     all
 }
 
-/// Notes which keys come to a pane for the first time.
-fn note(arrivals: &mut AllArrivals, place: u32, slots: &[u32]) {
-    let number = arrivals.numbers[place as usize];
-    let pane = arrivals.panes.get_mut(number as usize);
-    let Some(pane) = pane.filter(|pane| pane.missing > 0) else {
-        return;
-    };
-    for slot in slots {
-        let key = slot - pane.block.first;
-        if !std::mem::replace(&mut pane.held[key as usize], true) {
-            pane.new.push(key);
-            pane.missing -= 1;
+impl AllArrivals {
+    /// Notes which keys come to a pane for the first time.
+    #[inline(always)]
+    fn note(&mut self, place: u32, slots: &[u32]) {
+        let number = self.numbers[place as usize];
+        let pane = self.panes.get_mut(number as usize);
+        let Some(pane) = pane.filter(|pane| pane.missing > 0) else {
+            return;
+        };
+        for slot in slots {
+            let key = slot - pane.block.first;
+            if !std::mem::replace(&mut pane.held[key as usize], true) {
+                pane.new.push(key);
+                pane.missing -= 1;
+                self.missing -= 1;
+            }
         }
     }
-}
-
-/// The runs within `rows`: the place of the pane, and the rows counted from the first.
-fn within(runs: &[Run], rows: &Range<usize>) -> impl Iterator<Item = (u32, Range<usize>)> {
-    let skipped = runs.partition_point(|run| run.end <= rows.start);
-    let (first, last) = (rows.start, rows.end);
-    let mut start = first;
-    (runs[skipped..].iter()).map_while(move |run| {
-        let end = run.end.min(last);
-        (start < end).then(|| {
-            let range = start - first..end - first;
-            start = end;
-            (run.place, range)
-        })
-    })
 }

@@ -21,6 +21,8 @@ pub(crate) mod store;
 
 pub(crate) mod rollover;
 
+pub(crate) mod route;
+
 pub(crate) mod lift;
 
 pub use frames::OverFrame;

@@ -29,6 +29,7 @@
 //! This module knows pane numbers, keys and slots; it knows no times and no rows.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use super::arena::Arena;
 use super::grid::Panes;
@@ -201,6 +202,19 @@ impl Rollover {
 
     pub(crate) fn pane_mut(&mut self, place: u32) -> &mut KeySlots {
         &mut self.pool[place as usize]
+    }
+
+    /// Takes their places from panes that hold no key.
+    pub(crate) fn vacate_empty(&mut self, panes: RangeInclusive<i64>, store: &mut Store) {
+        let is_empty = |place: &u32| self.pool[*place as usize].is_empty();
+        let empty: Vec<(i64, u32)> = (self.live.range(panes))
+            .filter(|(_, place)| is_empty(place))
+            .map(|(pane, place)| (*pane, *place))
+            .collect();
+        for (pane, place) in empty {
+            self.live.remove(&pane);
+            self.vacate(place, store);
+        }
     }
 
     /// As [`KeySlots::give_back_held`].
