@@ -129,6 +129,9 @@ impl Others {
 /// Where so many rows stand for one that is in no pane, they are not copied to leave it out.
 const SKIP_SHARE: usize = 64;
 
+/// From so many result rows on, their keys and values are made by two threads.
+const PARALLEL_KEYS_MIN: usize = 512;
+
 impl WindowAggregate {
     fn new(spec: WindowAggregateSpec, frame: Frame, grid: Grid) -> Result<Self> {
         let types: Vec<_> = (spec.keys.iter())
@@ -180,7 +183,7 @@ impl WindowAggregate {
         let seat = |pane| rollover.seat_block(pane, &mut slots, store);
         let route = Route::new(times, &self.grid, seat);
         (self.lifter).lift(records, ticks, &route, rollover, store)?;
-        if route.is_spread() {
+        if route.spread().is_some() {
             rollover.vacate_empty(self.grid.pane(least)..=self.grid.pane(greatest), store);
         }
         Ok(())
@@ -382,8 +385,12 @@ impl WindowAggregate {
         if keys.is_empty() {
             return Ok(());
         }
-        let columns = self.store.keys.values(keys)?;
-        let values = self.store.arena.evaluate(slots)?;
+        let Store { keys: known, arena } = &mut self.store;
+        let (columns, values) = match keys.len() >= PARALLEL_KEYS_MIN {
+            true => rayon::join(|| known.values(keys), || arena.evaluate(slots)),
+            false => (known.values(keys), arena.evaluate(slots)),
+        };
+        let (columns, values) = (columns?, values?);
         let mut bounds = Bounds::default();
         for &(end, rows) in ends {
             let start = self.grid.start(self.grid.panes().start_of(end));

@@ -263,11 +263,18 @@ fn staged(
                     line.update(lifted, rows.start + part.start, &slots[part])?;
                 }
             }
-            Fold::Arrivals(arrivals) if arrivals.missing > 0 => {
-                route.for_each(&rows, &lent.part.panes, |place, part| {
-                    arrivals.note(place, &slots[part]);
-                });
-            }
+            Fold::Arrivals(arrivals) if arrivals.missing > 0 => match route.spread() {
+                Some(places) => {
+                    for part in route.kept(&rows) {
+                        arrivals.note_rows(places, &lent.part.panes[part.clone()], &slots[part]);
+                    }
+                }
+                None => {
+                    for (place, part) in route.pieces(&rows) {
+                        arrivals.note(place, &slots[part]);
+                    }
+                }
+            },
             Fold::Arrivals(_) => {}
         }
         Ok(())
@@ -321,20 +328,43 @@ fn expect_arrivals(places: Vec<u32>, rollover: &mut Rollover, store: &Store) -> 
 
 impl AllArrivals {
     /// Notes which keys come to a pane for the first time.
-    #[inline(always)]
     fn note(&mut self, place: u32, slots: &[u32]) {
         let number = self.numbers[place as usize];
         let pane = self.panes.get_mut(number as usize);
-        let Some(pane) = pane.filter(|pane| pane.missing > 0) else {
-            return;
-        };
-        for slot in slots {
-            let key = slot - pane.block.first;
-            if !std::mem::replace(&mut pane.held[key as usize], true) {
-                pane.new.push(key);
-                pane.missing -= 1;
-                self.missing -= 1;
+        if let Some(pane) = pane.filter(|pane| pane.missing > 0) {
+            for slot in slots {
+                self.missing -= usize::from(pane.note(*slot));
             }
         }
+    }
+
+    /// As [`AllArrivals::note`], of rows that each go to the pane with the given number
+    /// among `places`.
+    fn note_rows(&mut self, places: &[u32], panes: &[u8], slots: &[u32]) {
+        let of_place = |place: &u32| self.panes.get(self.numbers[*place as usize] as usize);
+        let is_missing = |place| of_place(place).is_some_and(|pane| pane.missing > 0);
+        let mut are_missing: Vec<bool> = places.iter().map(is_missing).collect();
+        for (number, slot) in panes.iter().zip(slots) {
+            if are_missing[*number as usize] {
+                let place = places[*number as usize];
+                let pane = &mut self.panes[self.numbers[place as usize] as usize];
+                self.missing -= usize::from(pane.note(*slot));
+                are_missing[*number as usize] = pane.missing > 0;
+            }
+        }
+    }
+}
+
+impl Arrivals {
+    /// Notes that a key has come; says whether it is the first time.
+    #[inline(always)]
+    fn note(&mut self, slot: u32) -> bool {
+        let key = slot - self.block.first;
+        let is_new = !std::mem::replace(&mut self.held[key as usize], true);
+        if is_new {
+            self.new.push(key);
+            self.missing -= 1;
+        }
+        is_new
     }
 }

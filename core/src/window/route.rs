@@ -4,7 +4,7 @@
 //! to find them would take one thread longer than all that follows: then each row's pane
 //! is found by whoever looks its key up.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::grid::Grid;
 use super::key_slots::Block;
@@ -64,26 +64,20 @@ struct Spread {
     edges: Vec<i64>,
     /// `[panes]`
     places: Vec<u32>,
-    panes_per_tick: f64,
-}
-
-/// What a pane's slots are counted from, if they can be.
-#[derive(Clone, Copy)]
-enum Source {
-    Block(Block),
-    Pane(u32),
+    /// In parts of 2^64.
+    panes_per_tick: u64,
 }
 
 /// How the slots of rows are found, as panes stand.
 pub(crate) struct Lookup<'a> {
     route: &'a Route<'a>,
     panes: &'a Rollover,
-    /// `[panes]` of rows that are spread.
-    sources: Vec<Source>,
+    /// `[panes]` of rows that are spread, if all have one.
+    blocks: Option<Vec<Block>>,
 }
 
 impl<'a> Route<'a> {
-    /// Finds the rows' panes; `seat` gives the place of each, once.
+    /// Finds the rows' panes; `seat` gives the place of each.
     pub(crate) fn new(times: Times<'a>, grid: &Grid, mut seat: impl FnMut(i64) -> u32) -> Self {
         let rows = times.ticks.len();
         let (first, last) = (grid.pane(times.least), grid.pane(times.greatest));
@@ -95,12 +89,7 @@ impl<'a> Route<'a> {
         let may_spread = last.saturating_sub(first) < PANES_MAX;
         let way = match runs(&times, grid, may_spread, &mut seat) {
             Some(runs) => Way::Runs(runs),
-            None => Way::Rows(Spread {
-                edges: (first..=last + 1).map(|pane| grid.start(pane)).collect(),
-                places: (first..=last).map(seat).collect(),
-                panes_per_tick: 1.0
-                    / (grid.start(first + 1).wrapping_sub(grid.start(first)) as f64),
-            }),
+            None => Way::Rows(Spread::new(first..=last, grid, seat)),
         };
         Self { times, way }
     }
@@ -171,46 +160,26 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Whether panes were given a place though no row may go to them.
-    pub(crate) fn is_spread(&self) -> bool {
-        matches!(self.way, Way::Rows(_))
-    }
-
-    /// Gives the parts of `rows`, counted from the first, that go to panes, with the place
-    /// of each. `panes` is what [`Lookup::look_up`] gave for them.
-    #[inline(always)]
-    pub(crate) fn for_each(
-        &self,
-        rows: &Range<usize>,
-        panes: &[u8],
-        mut give: impl FnMut(u32, Range<usize>),
-    ) {
+    /// The places of the panes that rows are spread over, though none may go to some of
+    /// them; `None` if rows go by runs.
+    pub(crate) fn spread(&self) -> Option<&[u32]> {
         match &self.way {
-            Way::Runs(runs) => within(runs, rows).for_each(|(place, part)| give(place, part)),
-            Way::Rows(spread) => {
-                for row in self.kept(rows).flatten() {
-                    give(spread.places[panes[row] as usize], row..row + 1);
-                }
-            }
+            Way::Runs(_) => None,
+            Way::Rows(spread) => Some(&spread.places),
         }
     }
 
     /// Looks slots up, as panes stand now.
     pub(crate) fn lookup(&'a self, panes: &'a Rollover) -> Lookup<'a> {
-        let sources = match &self.way {
-            Way::Runs(_) => Vec::new(),
-            Way::Rows(spread) => {
-                let source = |place: &u32| match panes.pane(*place).block() {
-                    Some(block) => Source::Block(block),
-                    None => Source::Pane(*place),
-                };
-                spread.places.iter().map(source).collect()
-            }
+        let block = |place: &u32| panes.pane(*place).block();
+        let blocks = match &self.way {
+            Way::Runs(_) => None,
+            Way::Rows(spread) => spread.places.iter().map(block).collect(),
         };
         Lookup {
             route: self,
             panes,
-            sources,
+            blocks,
         }
     }
 }
@@ -231,34 +200,46 @@ impl Lookup<'_> {
         };
         let ticks = &self.route.times.ticks[rows.clone()];
         panes.extend(ticks.iter().map(|tick| spread.pane(*tick) as u8));
-        for part in self.route.kept(&rows) {
-            let mut all = true;
-            for (id, pane) in ids[part.clone()].iter_mut().zip(&panes[part]) {
-                match self.sources[*pane as usize] {
-                    Source::Block(block) => {
-                        all &= *id < block.len;
-                        *id = id.wrapping_add(block.first);
-                    }
-                    Source::Pane(place) => match self.panes.pane(place).get(*id) {
-                        Some(slot) => *id = slot,
-                        None => return false,
-                    },
-                }
-            }
-            if !all {
-                return false;
-            }
+        let numbers = &panes[..];
+        let mut kept = self.route.kept(&rows);
+        if let Some(blocks) = &self.blocks {
+            return kept.all(|part| {
+                let rows = ids[part.clone()].iter_mut().zip(&numbers[part]);
+                rows.fold(true, |all, (id, pane)| {
+                    let block = blocks[*pane as usize];
+                    let is_there = *id < block.len;
+                    *id = id.wrapping_add(block.first);
+                    all & is_there
+                })
+            });
         }
-        true
+        kept.flatten().all(|row| {
+            let place = spread.places[numbers[row] as usize];
+            let slot = self.panes.pane(place).get(ids[row]);
+            ids[row] = slot.unwrap_or(ids[row]);
+            slot.is_some()
+        })
     }
 }
 
 impl Spread {
+    fn new(panes: RangeInclusive<i64>, grid: &Grid, seat: impl FnMut(i64) -> u32) -> Self {
+        let (first, last) = (*panes.start(), *panes.end());
+        let edges: Vec<i64> = (first..=last + 1).map(|pane| grid.start(pane)).collect();
+        let places: Vec<u32> = panes.map(seat).collect();
+        let ticks = edges[places.len()].wrapping_sub(edges[0]) as u64;
+        Self {
+            panes_per_tick: u64::MAX / (ticks / places.len() as u64).max(1),
+            edges,
+            places,
+        }
+    }
     /// The number of the pane of a row; of one that goes to none, any.
     #[inline(always)]
     fn pane(&self, tick: i64) -> usize {
         let last = self.places.len() - 1;
-        let guess = tick.wrapping_sub(self.edges[0]) as f64 * self.panes_per_tick;
+        let ticks = tick.wrapping_sub(self.edges[0]) as u64;
+        let guess = (u128::from(ticks) * u128::from(self.panes_per_tick)) >> u64::BITS;
         let mut pane = (guess as usize).min(last);
         while pane > 0 && tick < self.edges[pane] {
             pane -= 1;
@@ -433,7 +414,9 @@ mod tests {
                 greatest: ticks.iter().copied().max().expect("rows"),
                 skipped: vec![],
             };
-            Route::new(times, &grid(), |pane| pane as u32).is_spread()
+            Route::new(times, &grid(), |pane| pane as u32)
+                .spread()
+                .is_some()
         };
         assert_eq!((way(0), way(5)), (false, true));
     }

@@ -227,7 +227,9 @@ impl Store {
     pub(crate) fn merge(&mut self, into: &mut KeySlots, from: &KeySlots) -> Result<()> {
         match (into.block(), from.block()) {
             (Some(first), Some(second)) if second.len <= first.len => {
-                into.hold_all(from.keys(), self);
+                if !into.is_complete(self.keys.bound()) {
+                    into.hold_all(from.keys(), self);
+                }
                 self.arena.merge_block(first, second, second.len)
             }
             _ => {
