@@ -213,6 +213,16 @@ impl Table for ByteTable {
         (self.words.get(id as usize) == Some(&word.0)) & !word.is_long()
     }
 
+    #[inline(always)]
+    fn tells(&self, word: Word) -> bool {
+        !word.is_long()
+    }
+
+    #[inline(always)]
+    fn along(&self, word: Word, steps: usize) -> u32 {
+        self.slots.along(hash_of(self.slots.seed, word), steps)
+    }
+
     fn find(&self, word: Word, key: ByteKey<'_>) -> u32 {
         self.slots.find(hash_of(self.slots.seed, word), |id| {
             self.words[id as usize] == word.0

@@ -200,6 +200,19 @@ impl Table for CodeTable {
     }
 
     #[inline(always)]
+    fn tells(&self, _: u64) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn along(&self, code: u64, steps: usize) -> u32 {
+        match &self.map {
+            Map::Direct { first, ids } => direct(*first, ids, code),
+            Map::Hashed(slots) => slots.along(hash(slots.seed, code), steps),
+        }
+    }
+
+    #[inline(always)]
     fn find(&self, _: u64, code: u64) -> u32 {
         match &self.map {
             Map::Direct { first, ids } => direct(*first, ids, code),

@@ -126,8 +126,14 @@ impl Slots {
     /// The id in the first slot for this hash: that of most keys in the table.
     #[inline(always)]
     pub(super) fn at_home(&self, hash: u64) -> u32 {
+        self.along(hash, 0)
+    }
+
+    /// The id so many slots behind the first one for this hash.
+    #[inline(always)]
+    pub(super) fn along(&self, hash: u64, steps: usize) -> u32 {
         let mask = self.ids.len() - 1;
-        self.ids[(hash >> self.shift) as usize & mask]
+        self.ids[((hash >> self.shift) as usize + steps) & mask]
     }
 
     /// All slots; the top bits of a hash say where to look first.

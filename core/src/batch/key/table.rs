@@ -49,6 +49,13 @@ pub(super) trait Table: Send + Sync + Debug {
     /// the word does not tell: then [`Table::find`] does.
     fn is(&self, id: u32, word: Self::Word) -> bool;
 
+    /// Whether a key's word tells it from all others.
+    fn tells(&self, word: Self::Word) -> bool;
+
+    /// As [`Table::likely`], so many places further on; [`NO_ID`] if the key is neither
+    /// there nor behind.
+    fn along(&self, word: Self::Word, steps: usize) -> u32;
+
     /// The id of the key, whose word this is, or [`NO_ID`].
     fn find(&self, word: Self::Word, key: Self::Key<'_>) -> u32;
 
@@ -198,11 +205,55 @@ impl<T: Table> Keyed<T> {
                     count
                 }
             };
-            for &i in &further[..count] {
-                let key = column.key(first + i as usize);
-                let id = self.table.find(self.table.word(key), key);
-                ids[i as usize] = id;
+            missed |= self.find_further(column, first, &mut further[..count], ids);
+        }
+        missed
+    }
+
+    /// Looks up rows that are not where they most likely were; says whether one was missed.
+    ///
+    /// All go one step along the table, then all those that are left the next one: what
+    /// has to be fetched from far away for one is not waited for before the others'.
+    ///
+    /// - `further`: the rows, counted from `first`, [`FIND_ROWS`] at most; overwritten.
+    fn find_further(
+        &self,
+        column: &impl Column<T>,
+        first: usize,
+        further: &mut [u32],
+        ids: &mut [u32],
+    ) -> bool {
+        let mut words = [T::Word::default(); FIND_ROWS];
+        let mut found = [NO_ID; FIND_ROWS];
+        let mut missed = false;
+        let mut left = 0;
+        for at in 0..further.len() {
+            let row = further[at];
+            let key = column.key(first + row as usize);
+            let word = self.table.word(key);
+            if self.table.tells(word) {
+                (further[left], words[left]) = (row, word);
+                left += 1;
+            } else {
+                let id = self.table.find(word, key);
+                ids[row as usize] = id;
                 missed |= id == NO_ID;
+            }
+        }
+        for steps in 0.. {
+            if left == 0 {
+                break;
+            }
+            for (id, word) in found[..left].iter_mut().zip(&words) {
+                *id = self.table.along(*word, steps);
+            }
+            let count = std::mem::take(&mut left);
+            for at in 0..count {
+                let (row, word, id) = (further[at], words[at], found[at]);
+                ids[row as usize] = id;
+                missed |= id == NO_ID;
+                (further[left], words[left]) = (row, word);
+                left += usize::from((id != NO_ID) & !self.table.is(id, word));
             }
         }
         missed
@@ -249,6 +300,11 @@ impl<T: Table> Keyed<T> {
             return;
         }
         self.ids.release(ids);
+        if self.ids.len() == 0 {
+            self.null = NO_ID;
+            self.table.shrink(0);
+            return;
+        }
         for &id in ids {
             if id == self.null {
                 self.null = NO_ID;
