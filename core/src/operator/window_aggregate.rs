@@ -391,6 +391,7 @@ impl Operator for WindowAggregate {
 
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
         self.counters.rows_in += batch.num_rows() as u64;
+        self.rollover.fold_due(&mut self.store)?;
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
         let (earliest, latest) = self.grid.limits();
         let closed = self.grid.closed(last_watermark(&batch.behind));
@@ -447,6 +448,7 @@ impl Operator for WindowAggregate {
         while self.opened.is_some() {
             self.close_some(OUTPUT_ROWS)?;
         }
+        self.rollover.fold_due(&mut self.store)?;
         let (mut panes, mut prefix) = (Vec::new(), Vec::new());
         let (mut keys, mut slots) = (Vec::new(), Vec::new());
         for (pane, held) in self.rollover.entries() {
