@@ -154,12 +154,12 @@ def details(lines):
                  "of repeats", "peak MiB", "answer; form"], rows)
 
 
-def write(folder, card, bandwidth, lines, borrowed, memory, threads, commands):
+def write(folder, card, bandwidth, lines, borrowed, latency, memory, threads, commands):
     """The record of a day, a machine and an engine. Gives the paths."""
     os.makedirs(folder, exist_ok=True)
     base = os.path.join(folder, name_of(card))
     whole = {"card": card, "bandwidth": bandwidth, "commands": commands, "threads": threads,
-             "lines": lines, "memory": memory}
+             "lines": lines, "latency": latency, "memory": memory}
     with open(base + ".json", "w", encoding="utf-8") as file:
         json.dump(whole, file, indent=1, ensure_ascii=False)
         file.write("\n")
@@ -176,6 +176,11 @@ def write(folder, card, bandwidth, lines, borrowed, memory, threads, commands):
         "the same answer. `benches/README.md` says what the workloads are.",
         summary(lines + borrowed, bandwidth, threads),
     ]
+    if latency:
+        parts.append("Milliseconds from the scheduled arrival of the reading that closes a window "
+                     "to its result, HOP 60 s / 1 s by sensor with stddev, at shares of the greatest "
+                     "rate; `no engine` is the filling of batches and the machine's own pauses:")
+        parts.append(latency_table(latency))
     if memory:
         parts.append("State of one pane of {count, sum, min, max}:")
         parts.append(memory_table(memory))
@@ -186,20 +191,44 @@ def write(folder, card, bandwidth, lines, borrowed, memory, threads, commands):
 
 
 def memory_table(memory):
-    rows = [[f"{line['keys']:,}", f"{line['state_bytes_per_key']:.1f}",
-             f"{line['rss_bytes_per_key']:.1f}", f"{line['rss_bytes_max'] / 2**20:,.0f}",
+    def number(line, name, digits=1):
+        return f"{line[name]:.{digits}f}" if name in line else "–"
+
+    rows = [[f"{line['keys']:,}", number(line, "pane_bytes_per_key"),
+             number(line, "key_bytes_per_key"), f"{line['state_bytes_per_key']:.1f}",
+             f"{line['rss_bytes_per_key']:.1f}", number(line, "rss_per_state", 2),
+             f"{line['rss_bytes_max'] / 2**20:,.0f}",
              f"{line['rss_bytes_max_with_results'] / 2**20:,.0f}"] for line in memory]
-    return grid(["W10: keys", "bytes of state a key", "resident bytes a key", "peak MiB, rows in",
+    return grid(["W10: keys", "bytes a key and pane", "bytes a key without a pane",
+                 "both", "resident bytes a key", "peak resident / state", "peak MiB, rows in",
                  "peak MiB, results out"], rows)
 
 
+def latency_table(latency):
+    """W9: what windows waited, and what the filling of batches and the machine cost."""
+    def row(line, what, load):
+        times = [f"{load[name]:.3g}" if load.get(name) is not None else "–"
+                 for name in ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")]
+        return [line["threads"], f"{line['batch_rows']:,}",
+                f"{line['rows_per_second_max'] / 1e6:.3g}", what,
+                f"{load['rows_per_second_offered'] / 1e6:.3g}",
+                f"{load['rows_per_second'] / 1e6:.3g}", f"{load['windows']:,}", *times]
+
+    rows = []
+    for line in latency:
+        rows += [row(line, f"{100 * load['share']:.0f} %", load) for load in line["loads"]]
+        rows.append(row(line, "no engine", line["without_engine"]))
+    return grid(["W9: threads", "rows a batch", "greatest, M rows/s", "load", "offered",
+                 "achieved", "windows", "p50 ms", "p99", "p99.9", "max"], rows)
+
+
 def known(folder, card):
-    """Lines, memory and commands of earlier runs of the same day, machine and engine."""
+    """Lines, latency, memory and commands of earlier runs of the same day, machine and engine."""
     try:
         with open(os.path.join(folder, name_of(card) + ".json"), encoding="utf-8") as file:
             whole = json.load(file)
     except (OSError, ValueError):
-        return [], [], []
+        return [[], [], [], []]
     if whole.get("card", {}).get("engine") != card["engine"]:
-        return [], [], []
-    return whole.get("lines", []), whole.get("memory", []), whole.get("commands", [])
+        return [[], [], [], []]
+    return [whole.get(name, []) for name in ("lines", "latency", "memory", "commands")]

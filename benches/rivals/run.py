@@ -138,7 +138,7 @@ class Comparison:
         run("the build", ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path",
                           os.path.join(ROOT, "Cargo.toml"), "-p", "windrow-bench",
                           "--bin", "workload"], BUILD_S)
-        known = run("the list", [self.binary, "list"], 60).split() + ["W10"]
+        known = run("the list", [self.binary, "list"], 60).split() + ["W9", "W10"]
         asked = self.args.workloads or known
         chosen = dict.fromkeys(
             name for one in asked for name in known
@@ -216,6 +216,19 @@ class Comparison:
                 print(f"  {peer.name}: {line.get('failed') or line['disagreement']}", flush=True)
         return lines
 
+    def latency(self):
+        """W9."""
+        lines = []
+        for threads in dict.fromkeys([self.args.threads, 1]):
+            self.lock.breathe()
+            what = f"W9, {threads} threads"
+            try:
+                lines.append(last_json(what, run(
+                    what, [self.binary, "latency", "--threads", str(threads)], self.args.timeout)))
+            except Failed as error:
+                print(f"  {error}", flush=True)
+        return lines
+
     def memory(self):
         """W10."""
         lines = []
@@ -280,11 +293,15 @@ def main():
     comparison = Comparison(args)
     workloads, bandwidth = comparison.prepare()
     card = record.card(ROOT)
-    lines, memory, commands = record.known(RECORDS, card) if args.record else ([], [], [])
+    lines, latency, memory, commands = (record.known(RECORDS, card) if args.record
+                                        else ([], [], [], []))
     commands = [*(one for one in commands if one != command_said()), command_said()]
     for workload in workloads:
         print(f"── {workload}", flush=True)
-        if workload == "W10":
+        if workload == "W9":
+            latency = comparison.latency() or latency
+            print(record.latency_table(latency), flush=True)
+        elif workload == "W10":
             memory = comparison.memory() or memory
             print(record.memory_table(memory), flush=True)
         else:
@@ -295,11 +312,12 @@ def main():
             print(record.details(new), flush=True)
         if args.record:
             shown = sorted(lines, key=lambda line: place(line["workload"]))
-            record.write(RECORDS, card, bandwidth, shown, borrowed(shown), memory, args.threads,
-                         commands)
+            record.write(RECORDS, card, bandwidth, shown, borrowed(shown), latency, memory,
+                         args.threads, commands)
     comparison.lock.give()
     lines.sort(key=lambda line: place(line["workload"]))
-    print("\n" + record.summary(lines + borrowed(lines), bandwidth, args.threads))
+    if lines:
+        print("\n" + record.summary(lines + borrowed(lines), bandwidth, args.threads))
     bad = [line for line in lines if line.get("failed") or line.get("disagreement")]
     for line in bad:
         print(f"{line['workload']} {line['engine']}: {line.get('failed') or line['disagreement']}")

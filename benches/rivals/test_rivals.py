@@ -16,6 +16,12 @@ from judge import best, disagreement, ratio
 ANSWER = {"rows": 2, "n": 5, "low": 0.25, "high": 4.5, "mean": 3.0, "p50": 10.0}
 
 
+LOAD = {"rows_per_second_offered": 20e6, "rows_per_second": 19.9e6, "windows": 10_000,
+        "p50_ms": 0.25, "p99_ms": 0.875, "p99_9_ms": 1.5, "max_ms": None}
+LATENCY = {"threads": 2, "batch_rows": 8192, "rows_per_second_max": 40e6,
+           "loads": [LOAD | {"share": 0.5}], "without_engine": LOAD}
+
+
 def line(rate, **more):
     return {"engine": "peer", "workload": "W3", "threads": 2, "rows": 5, "rows_per_second": rate,
             "disagreement": None, **more}
@@ -71,21 +77,39 @@ class Ratios(unittest.TestCase):
         self.assertIn("OTHER ANSWER", record.details([ours, wrong]))
 
 
+class Tables(unittest.TestCase):
+    def test_latencies_stand_beside_what_is_not_the_engines(self):
+        table = record.latency_table([LATENCY]).splitlines()
+        self.assertEqual(len(table), 2 + 2)
+        cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table[2:]]
+        self.assertEqual(cells[0], ["2", "8,192", "40", "50 %", "20", "19.9", "10,000",
+                                    "0.25", "0.875", "1.5", "–"])
+        self.assertEqual(cells[1][3], "no engine")
+
+    def test_memory_that_was_measured_before_keys_stood_apart_is_shown_as_it_is(self):
+        old = {"keys": 1_000_000, "state_bytes_per_key": 109.1, "rss_bytes_per_key": 90.0,
+               "rss_bytes_max": 2**20, "rss_bytes_max_with_results": 2**21}
+        new = old | {"pane_bytes_per_key": 50.0, "key_bytes_per_key": 59.1, "rss_per_state": 1.25}
+        self.assertIn("| 109.1 ", record.memory_table([old]))
+        self.assertIn("| 1.25 ", record.memory_table([old, new]))
+
+
 class Records(unittest.TestCase):
     CARD = {"date": "2026-01-02", "cpu": "A CPU (family 1)", "cores": 2, "memory_gib": 4,
             "system": "Linux", "rustc": "rustc 1", "python": "3", "commit": "c", "engine": "e"}
 
     def test_a_record_is_completed_while_the_engine_is_the_same(self):
-        lines, memory = [line(2e6)], []
+        lines, latency, memory = [line(2e6)], [LATENCY], []
         with tempfile.TemporaryDirectory() as folder:
-            record.write(folder, self.CARD, {"2": 1e9}, lines, [], memory, 2, ["run.py W3"])
+            record.write(folder, self.CARD, {"2": 1e9}, lines, [], latency, memory, 2,
+                         ["run.py W3"])
             self.assertEqual(sorted(os.listdir(folder)),
                              ["2026-01-02-a-cpu-e.json", "2026-01-02-a-cpu-e.md"])
             self.assertEqual(record.known(folder, self.CARD | {"commit": "d"}),
-                             (lines, memory, ["run.py W3"]))
+                             [lines, latency, memory, ["run.py W3"]])
             other = self.CARD | {"engine": "f"}
-            self.assertEqual(record.known(folder, other), ([], [], []))
-            record.write(folder, other, {"2": 1e9}, [], [], [], 2, [])
+            self.assertEqual(record.known(folder, other), [[], [], [], []])
+            record.write(folder, other, {"2": 1e9}, [], [], [], [], 2, [])
             self.assertEqual(record.known(folder, self.CARD)[0], lines)
 
 

@@ -118,6 +118,10 @@ fn kernels(criterion: &mut Criterion) {
     group.bench_function("frames of a range, plain", |bencher| {
         bencher.iter(|| plain::range_frames(&times, RANGE_US, black_box(&mut out)));
     });
+    // One code for every level.
+    group.bench_function("frames of a range, baseline", |bencher| {
+        bencher.iter(|| range_frames(&times, RANGE_US, black_box(&mut out)));
+    });
 
     for kernels in Kernels::available() {
         let level = kernels.level();
@@ -191,11 +195,6 @@ fn kernels(criterion: &mut Criterion) {
         });
         slide("min i64 of 32 rows", &mut |out| {
             kernels.rows_min_i64(&integers, 32, out);
-        });
-
-        let mut out = vec![Frame::default(); ROWS];
-        group.bench_function(format!("frames of a range, {level}"), |bencher| {
-            bencher.iter(|| kernels.range_frames(&times, RANGE_US, black_box(&mut out)));
         });
     }
     group.finish();

@@ -18,6 +18,7 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 use super::saved::Saved;
 use super::select::{Run, for_each_run, selected, two_runs};
 use super::{AggregateState, Rows, Shared};
+use crate::batch::room;
 use crate::error::Result;
 
 /// What a row gives to a fold.
@@ -173,7 +174,7 @@ impl<F: Fold> FoldState<F> {
 impl<F: Fold> AggregateState for FoldState<F> {
     fn resize(&mut self, slots: usize) {
         if slots > self.slots.len() {
-            self.slots.resize(slots, F::EMPTY);
+            room::resize(&mut self.slots, slots, F::EMPTY);
         }
     }
 

@@ -27,6 +27,7 @@ use super::numbers::{Numbers, Total};
 use super::saved::Saved;
 use super::select::{filtered, for_each_row, selected, two_runs};
 use super::{AggregateCall, AggregateFactory, AggregateState, Rows, Shared};
+use crate::batch::room;
 use crate::error::Result;
 use crate::kernel::{LaneRecord, Record};
 
@@ -262,7 +263,7 @@ impl<R: Numbers> FusedState<R> {
 impl<R: Numbers> AggregateState for FusedState<R> {
     fn resize(&mut self, slots: usize) {
         if slots > self.records.len() {
-            self.records.resize(slots, R::EMPTY);
+            room::resize(&mut self.records, slots, R::EMPTY);
         }
     }
 

@@ -5,6 +5,7 @@
 //! that was in force when it arrived, and the source row it comes from.
 
 mod types;
+pub(crate) mod room;
 pub mod key;
 pub mod row;
 pub mod builder;

@@ -312,24 +312,6 @@ kernels! {
     /// As [`rows_max_f64`].
     rows_max_i64(values: &[i64], width: usize, out: &mut [i64]) = sliding;
 
-    /// For each row, the rows whose time is at most `width` before its own, and not after
-    /// it. Rows of one time are in each other's frames.
-    ///
-    /// - `times`: `[rows]`, ascending; `width` in the same unit; `frames`: `[rows]`.
-    ///
-    /// # Panics
-    /// If lengths disagree, or there are 2³² rows.
-    range_frames(times: &[i64], width: u64, frames: &mut [Frame]) = sliding;
-
-    /// For each row, how many of `older` lie more than `width` before it.
-    ///
-    /// - `older`, `times`: ascending; `width` in the same unit; `starts`: one for each of
-    ///   `times`.
-    ///
-    /// # Panics
-    /// If lengths disagree, or there are 2³² older ones.
-    range_starts(older: &[i64], times: &[i64], width: u64, starts: &mut [u32]) = sliding;
-
     /// The sum of each frame, and the split at the end.
     ///
     /// - `values`: `[rows]`, any unit; all rows of all frames.

@@ -5,14 +5,13 @@ use super::lanes::{Backend, FloatLanes, LANES, Mask};
 use super::order::usual;
 use super::reference::{self, BLOCK_ROWS, Summary, add_halves};
 
-/// As [`reference::min_max_i64`]. A plain loop, which compilers make as fast as lanes.
+/// As [`reference::min_max_i64`]. A plain loop, of which compilers make more than lanes
+/// would: as many accumulators as the level has registers for. Where no instruction
+/// compares 64-bit integers they make one, and a few beside each other are better.
 #[inline(always)]
 pub(super) fn min_max_i64<B: Backend>(values: &[i64]) -> Option<(i64, i64)> {
-    // Where few values are to come, or no instruction compares them, wide accumulators
-    // cost more to fold than they save.
-    const FEW: usize = 128;
-    let span = match B::COMPARES_I64 && values.len() >= FEW {
-        true => span::<{ 4 * LANES }>(values),
+    let span = match B::COMPARES_I64 {
+        true => span::<1>(values),
         false => span::<{ LANES / 2 }>(values),
     };
     (!values.is_empty()).then_some(span)

@@ -47,10 +47,33 @@ pub(super) fn rows_max_f64<B: Backend>(values: &[f64], width: usize, out: &mut [
     }
 }
 
-/// As [`super::reference::rows_sum_i64`], into `out`, of the same length.
+/// As [`super::reference::rows_sum_i64`], into `out`, of the same length. What wraps can
+/// be subtracted again: a plain loop, but for the shortest frames.
 #[inline(always)]
 pub(super) fn rows_sum_i64<B: Backend>(values: &[i64], width: usize, out: &mut [i64]) {
-    rows::<B::I64, SumI64>(values, width, out);
+    const SHORT_ROWS: usize = 4;
+    if width <= SHORT_ROWS {
+        return rows::<B::I64, SumI64>(values, width, out);
+    }
+    assert_eq!(values.len(), out.len(), "one result for each row");
+    let (begun, whole) = out.split_at_mut(width.min(values.len()));
+    let mut sum = 0_i64;
+    for (value, out) in values.iter().zip(begun) {
+        sum = sum.wrapping_add(*value);
+        *out = sum;
+    }
+    // Additions of a chunk do not wait for those of the chunk before.
+    const CHUNK_ROWS: usize = 8;
+    let entering = values[values.len() - whole.len()..].chunks(CHUNK_ROWS);
+    let leaving = values.chunks(CHUNK_ROWS);
+    for ((entering, leaving), out) in entering.zip(leaving).zip(whole.chunks_mut(CHUNK_ROWS)) {
+        let mut change = 0_i64;
+        for ((value, gone), out) in entering.iter().zip(leaving).zip(out) {
+            change = change.wrapping_add(value.wrapping_sub(*gone));
+            *out = sum.wrapping_add(change);
+        }
+        sum = sum.wrapping_add(change);
+    }
 }
 
 /// As [`super::reference::rows_min_i64`], into `out`, of the same length.
@@ -216,9 +239,14 @@ fn array_mut<T>(slice: &mut [T]) -> &mut [T; LANES] {
 // ---------------------------------------------------------------------------------
 // A range of times.
 
-/// As [`super::reference::range_frames`], into `frames`, of the same length. A plain loop.
-#[inline(always)]
-pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [Frame]) {
+/// For each row, the rows whose time is at most `width` before its own, and not after
+/// it. Rows of one time are in each other's frames.
+///
+/// - `times`: `[rows]`, ascending; `width` in the same unit; `frames`: `[rows]`.
+///
+/// # Panics
+/// If lengths disagree, or there are 2³² rows.
+pub fn range_frames(times: &[i64], width: u64, frames: &mut [Frame]) {
     assert_eq!(times.len(), frames.len(), "one frame for each row");
     each_start(times, times, width, |row, start| frames[row].start = start);
     let mut end = times.len() as u32;
@@ -229,23 +257,25 @@ pub(super) fn range_frames<B: Backend>(times: &[i64], width: u64, frames: &mut [
     }
 }
 
-/// As [`super::reference::range_starts`], into `starts`, one for each of `times`.
-#[inline(always)]
-pub(super) fn range_starts<B: Backend>(
-    older: &[i64],
-    times: &[i64],
-    width: u64,
-    starts: &mut [u32],
-) {
+/// For each row, how many of `older` lie more than `width` before it.
+///
+/// - `older`, `times`: ascending; `width` in the same unit; `starts`: one for each of
+///   `times`.
+///
+/// # Panics
+/// If lengths disagree, or there are 2³² older ones.
+pub fn range_starts(older: &[i64], times: &[i64], width: u64, starts: &mut [u32]) {
     assert_eq!(times.len(), starts.len(), "one start for each row");
     each_start(older, times, width, |row, start| starts[row] = start);
 }
 
-/// Calls `set` with each row and how many of `older` are before its frame.
+/// Calls `set` with each row and how many of `older` are before its frame. A plain loop at
+/// every level: lanes of rows and of times cost more to make than they save.
 #[inline(always)]
 fn each_start(older: &[i64], times: &[i64], width: u64, mut set: impl FnMut(usize, u32)) {
-    // About as many rows leave frames as enter: twice the lanes are mostly enough.
-    const PROBES: usize = 2 * LANES;
+    // About as many rows leave frames as enter: this is mostly enough for a group.
+    const GROUP: usize = 2;
+    const PROBES: usize = 6;
     assert!(
         u32::try_from(older.len()).is_ok(),
         "rows are numbered by 32 bits"
@@ -253,32 +283,38 @@ fn each_start(older: &[i64], times: &[i64], width: u64, mut set: impl FnMut(usiz
     // Where it saturates, no time lies before it.
     let earliest_of = |time: &i64| time.saturating_sub_unsigned(width);
     let mut start = (times.first()).map_or(0, |time| gallop(older, earliest_of(time)));
-    for (group, times_of) in times.chunks(LANES).enumerate() {
-        let mut earliest = [i64::MIN; LANES];
-        for (earliest, time) in earliest.iter_mut().zip(times_of) {
-            *earliest = earliest_of(time);
-        }
+    let (groups, rest) = times.as_chunks::<GROUP>();
+    for (group, times_of) in groups.iter().enumerate() {
+        let earliest = times_of.each_ref().map(earliest_of);
         // How many rows leave with a row is hard to foretell: they are counted without a
-        // branch, for eight rows at once.
-        let mut left = [0; LANES];
+        // branch, and all rows of a group from the same one on.
+        let mut left = [0; GROUP];
+        let mut counted = 0;
         if let Some(oldest) = older[start..].first_chunk::<PROBES>() {
-            for &time in oldest {
-                for (left, &earliest) in left.iter_mut().zip(&earliest) {
-                    *left += u64::from(time < earliest);
+            counted = PROBES;
+            for time in oldest {
+                for (left, earliest) in left.iter_mut().zip(&earliest) {
+                    *left += usize::from(time < earliest);
                 }
             }
         }
         let first = start;
         for (row, (left, earliest)) in left.iter().zip(earliest).enumerate() {
-            if row == times_of.len() {
-                break;
+            start = first + left;
+            if *left == counted {
+                while older.get(start).is_some_and(|time| *time < earliest) {
+                    start += 1;
+                }
             }
-            start = first + *left as usize;
-            while older.get(start).is_some_and(|time| *time < earliest) {
-                start += 1;
-            }
-            set(group * LANES + row, start as u32);
+            set(group * GROUP + row, start as u32);
         }
+    }
+    for (row, time) in (groups.len() * GROUP..).zip(rest) {
+        let earliest = earliest_of(time);
+        while older.get(start).is_some_and(|time| *time < earliest) {
+            start += 1;
+        }
+        set(row, start as u32);
     }
 }
 
@@ -365,19 +401,26 @@ fn range<L: Lanes, F: Fold<Element = L::Element>>(
     }
     let mut end = split;
     let mut newer = F::IDENTITY;
-    for (frame, out) in frames.iter().zip(out) {
-        let start = frame.start as usize;
-        for value in &values[end.min(frame.end as usize)..frame.end as usize] {
-            newer = F::one(newer, *value);
+    for (frame, out) in frames.iter().zip(out.iter_mut()) {
+        let (start, last) = (frame.start as usize, frame.end as usize);
+        while end < last {
+            newer = F::one(newer, values[end]);
+            end += 1;
         }
-        end = frame.end as usize;
         if start >= split {
             older.clear();
             older.resize(MARGIN + end - start, F::IDENTITY);
             suffixes::<L, F>(values, start, end, &mut older);
             (base, split, newer) = (start, end, F::IDENTITY);
         }
-        *out = F::usual(F::one(older[MARGIN + start - base], newer));
+        *out = F::one(older[MARGIN + start - base], newer);
+    }
+    let (groups, tail) = out.as_chunks_mut::<LANES>();
+    for group in groups {
+        *group = F::usual_lanes(L::new(*group)).to_array();
+    }
+    for out in tail {
+        *out = F::usual(*out);
     }
     split
 }

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::{
     BLOCK_ROWS, Bits, FIND_ROWS, Frame, Kernels, LaneRecord, NARROW_ROWS, NONE, Record,
-    SHORT_LEN_MAX, Summary, Tree, WordTable, hash_word, reference, short_word,
+    SHORT_LEN_MAX, Summary, Tree, WordTable, hash_word, range_frames, range_starts, reference,
+    short_word,
 };
 
 /// Values that a float may be wrong about, among others.
@@ -218,10 +219,8 @@ proptest! {
             .collect();
         times.sort_unstable();
         let (older, times) = times.split_at(cut.index(times.len()));
-        for kernels in Kernels::available() {
-            let starts = filled(times.len(), 7, |out| kernels.range_starts(older, times, width, out));
-            prop_assert_eq!(starts, reference::range_starts(older, times, width));
-        }
+        let starts = filled(times.len(), 7, |out| range_starts(older, times, width, out));
+        prop_assert_eq!(starts, reference::range_starts(older, times, width));
     }
 
     /// Results do not depend on how rows were cut into pieces.
@@ -393,11 +392,11 @@ fn assert_ranges(times: &[i64], width: u64, values: &[f64]) -> Result<(), TestCa
     let frames = reference::range_frames(times, width);
     let integers: Vec<i64> = values.iter().map(|value| value.to_bits() as i64).collect();
     let (sums, split) = reference::range_sum_f64(values, &frames, 0);
+    let actual = filled(times.len(), Frame::default(), |out| {
+        range_frames(times, width, out);
+    });
+    prop_assert_eq!(&actual, &frames);
     for kernels in Kernels::available() {
-        let actual = filled(times.len(), Frame::default(), |out| {
-            kernels.range_frames(times, width, out);
-        });
-        prop_assert_eq!(&actual, &frames);
         let mut actual = vec![7.0; values.len()];
         prop_assert_eq!(
             kernels.range_sum_f64(values, &frames, 0, &mut actual),
@@ -499,18 +498,17 @@ fn what_is_huge_leaves_with_its_row() {
 
 #[test]
 fn frames_of_equal_times_hold_each_other() {
-    let times = [10, 20, 20, 30, 31];
+    let mut frames = [Frame::default(); 5];
+    range_frames(&[10, 20, 20, 30, 31], 10, &mut frames);
+    let ends: Vec<_> = frames
+        .iter()
+        .map(|it| (it.start, it.end, it.rows()))
+        .collect();
+    assert_eq!(
+        ends,
+        [(0, 1, 1), (0, 3, 3), (0, 3, 3), (1, 4, 3), (3, 5, 2)]
+    );
     for kernels in Kernels::available() {
-        let mut frames = [Frame::default(); 5];
-        kernels.range_frames(&times, 10, &mut frames);
-        let ends: Vec<_> = frames
-            .iter()
-            .map(|it| (it.start, it.end, it.rows()))
-            .collect();
-        assert_eq!(
-            ends,
-            [(0, 1, 1), (0, 3, 3), (0, 3, 3), (1, 4, 3), (3, 5, 2)]
-        );
         let mut sums = [0.0; 5];
         kernels.range_sum_f64(&[1.0, 2.0, 4.0, 8.0, 16.0], &frames, 0, &mut sums);
         assert_eq!(sums, [1.0, 7.0, 7.0, 14.0, 24.0]);

@@ -204,6 +204,7 @@ impl CountAggregate {
             filled.last,
         )?;
         rollover.finish(window, &mut self.store);
+        rollover.fold_due(&mut self.store)?;
         self.counters.windows += batch.num_rows() as u64;
         self.counters.rows_out += batch.num_rows() as u64;
         self.outbox.push(batch.records)

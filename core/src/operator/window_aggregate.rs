@@ -432,6 +432,7 @@ impl Operator for WindowAggregate {
 
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
         self.counters.rows_in += batch.num_rows() as u64;
+        self.rollover.fold_due(&mut self.store)?;
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
         let (_, latest) = self.grid.limits();
         let open_from = self.open_from(last_watermark(&batch.behind));
@@ -484,6 +485,7 @@ impl Operator for WindowAggregate {
         while self.opened.is_some() {
             self.close_some(OUTPUT_ROWS)?;
         }
+        self.rollover.fold_due(&mut self.store)?;
         let (mut panes, mut prefix) = (Vec::new(), Vec::new());
         let (mut keys, mut slots) = (Vec::new(), Vec::new());
         for (pane, held) in self.rollover.entries() {

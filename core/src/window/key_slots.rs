@@ -10,6 +10,8 @@
 
 use hashbrown::HashMap;
 
+use crate::batch::room;
+
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -127,6 +129,8 @@ impl KeySlots {
     pub(crate) fn give_back_held(&mut self, lent: Vec<bool>, new: &[u32], owner: &mut impl Owner) {
         if let (Index::Block(held), Some(block)) = (&mut self.index, self.block) {
             *held = lent;
+            room::reserve(&mut self.keys, new.len());
+            room::reserve(&mut self.slots, new.len());
             self.keys.extend_from_slice(new);
             self.slots.extend(new.iter().map(|key| block.first + key));
             new.iter().for_each(|key| owner.hold(*key));
@@ -155,8 +159,8 @@ impl KeySlots {
     /// Gives a slot to a key that has none. `bound` is one more than the greatest id.
     fn insert(&mut self, key: u32, slot: u32, bound: usize) {
         debug_assert!(self.get(key).is_none(), "the key has no slot yet");
-        self.keys.push(key);
-        self.slots.push(slot);
+        room::push(&mut self.keys, key);
+        room::push(&mut self.slots, slot);
         match &mut self.index {
             Index::Listed if self.keys.len() <= LISTED_KEYS_MAX => return,
             Index::Listed => {
@@ -168,7 +172,7 @@ impl KeySlots {
             }
             Index::Dense(slots) => {
                 if slots.len() <= key as usize {
-                    slots.resize((key as usize + 1).max(bound), NONE);
+                    room::resize(slots, (key as usize + 1).max(bound), NONE);
                 }
                 slots[key as usize] = slot;
             }
@@ -212,8 +216,8 @@ impl KeySlots {
         };
         for &key in keys {
             if !std::mem::replace(&mut held[key as usize], true) {
-                self.keys.push(key);
-                self.slots.push(block.first + key);
+                room::push(&mut self.keys, key);
+                room::push(&mut self.slots, block.first + key);
                 owner.hold(key);
             }
         }

@@ -10,9 +10,10 @@
 //!              suffix(1)    prefix(4 … 5)
 //! ```
 //!
-//! Suffixes of a block are folded once, from its last pane to its first, when the
-//! first window passes its end, and stand in the place of the panes; the prefix of the
-//! next block grows pane by pane. Each pane is combined about three times whatever `k`
+//! Suffixes of a block are folded once, from its last pane to its first, and stand in the
+//! place of the panes; the prefix of the next block grows pane by pane. A window that is a
+//! whole block is the prefix, so that it need not wait for the fold, which is done after it
+//! has been given out. Each pane is combined about three times whatever `k`
 //! is, and the order of every addition follows from pane numbers alone: not from when
 //! the stream began, how it was batched or where it was restored. (van Herk 1992; Gil
 //! and Werman 1993.)
@@ -63,6 +64,8 @@ pub(crate) struct Rollover {
     prefix_block: i64,
     /// The end of the last window that was closed.
     closed: i64,
+    /// The block that ends there, while it is still to be folded: its first pane.
+    due: Option<i64>,
 }
 
 /// A window that is about to be given out: a slot for each of its keys.
@@ -117,6 +120,7 @@ impl Rollover {
             prefix: KeySlots::default(),
             prefix_block: i64::MIN,
             closed: i64::MIN,
+            due: None,
         }
     }
 
@@ -253,6 +257,7 @@ impl Rollover {
         slots: &mut Vec<u32>,
     ) -> Result<Placed> {
         debug_assert!(pane < self.closed && self.closed < self.panes.last_end(pane));
+        self.fold_due(store)?;
         if !self.folds {
             let place = self.seat(pane);
             store.find(&mut self.pool[place as usize], &[key], slots);
@@ -329,13 +334,20 @@ impl Rollover {
                 self.put_together(end - size, &mut window, store)?;
             }
             Panes::Hop { size, .. } => {
+                self.fold_due(store)?;
                 let start = end - size;
                 let block = self.block_of(start);
                 let block_end = block + size;
-                if !self.is_folded(block, self.closed) {
+                let closed = self.closed;
+                if block_end == end {
+                    self.closed = end;
+                    self.take_prefix(block, closed, &mut window, store)?;
+                    self.due = Some(block);
+                    return Ok(window);
+                }
+                if !self.is_folded(block, closed) {
                     self.fold(start, block_end, store)?;
                 }
-                let closed = self.closed;
                 self.closed = end;
                 self.seat_prefix(store);
                 self.extend_prefix(block_end.max(closed), end, store)?;
@@ -343,18 +355,39 @@ impl Rollover {
                 self.unite(suffix, &mut window, store)?;
             }
             Panes::Cumulate { .. } => {
-                let closed = self.closed;
                 let block = self.panes.start_of(end);
-                if self.prefix_block != block {
-                    store.release(&mut self.prefix);
-                    self.prefix_block = block;
-                }
-                self.extend_prefix(block.max(closed), end, store)?;
-                window.take(&self.prefix);
+                self.take_prefix(block, self.closed, &mut window, store)?;
             }
         }
         self.closed = end;
         Ok(window)
+    }
+
+    /// Makes the panes of `block` from `closed` to the end of the window part of the
+    /// prefix, which is the window.
+    fn take_prefix(
+        &mut self,
+        block: i64,
+        closed: i64,
+        window: &mut Window,
+        store: &mut Store,
+    ) -> Result<()> {
+        if self.prefix_block != block {
+            store.release(&mut self.prefix);
+            self.prefix_block = block;
+        }
+        self.extend_prefix(block.max(closed), window.end, store)?;
+        window.take(&self.prefix);
+        Ok(())
+    }
+
+    /// Folds the block that the last window was, unless that has been done. Until then
+    /// the state is not yet the function of the rows that it is said to be.
+    pub(crate) fn fold_due(&mut self, store: &mut Store) -> Result<()> {
+        match self.due.take() {
+            Some(block) => self.fold(block, block + self.block_size(), store),
+            None => Ok(()),
+        }
     }
 
     /// Lets go what the window that was opened last was the last to need.
@@ -383,6 +416,7 @@ impl Rollover {
             self.spare.push(place);
         }
         store.release(&mut self.prefix);
+        self.due = None;
     }
 
     fn settle(&mut self, store: &mut Store) {

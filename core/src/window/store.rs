@@ -14,6 +14,7 @@ use super::arena::Arena;
 use super::key_slots::{KeySlots, Owner};
 use super::tables::Columns;
 use crate::batch::key::KeyInterner;
+use crate::batch::room;
 use crate::error::{Error, Result};
 
 /// Key values as ids, counted by what refers to them.
@@ -71,7 +72,7 @@ impl Keys {
         ids: &mut Vec<u32>,
     ) -> Result<()> {
         self.interner.intern(columns, rows, ids)?;
-        self.references.resize(self.interner.bound(), 0);
+        room::resize(&mut self.references, self.interner.bound(), 0);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  workload data       writes the files that all engines read
 //!  workload run W2     times Windrow on them
+//!  workload latency    how long a window's result takes (W9)
 //!  workload memory     bytes of state for each key (W10)
 //!  workload bandwidth  how fast this machine reads memory
 //! ```
@@ -15,7 +16,9 @@ mod catalog;
 mod data;
 mod files;
 mod machine;
+mod pace;
 mod run;
+mod latency;
 mod state;
 
 use std::error::Error;
@@ -55,6 +58,11 @@ enum Action {
         #[command(flatten)]
         settings: run::Settings,
     },
+    /// Time windows' results, at shares of the greatest rate
+    Latency {
+        #[command(flatten)]
+        settings: latency::Settings,
+    },
     /// Measure the state of many keys in one pane
     Memory {
         #[arg(long, default_value_t = 10_000_000)]
@@ -88,6 +96,10 @@ fn act(action: Action) -> Result<()> {
         } => files::write_missing(&dir, rows, text_rows, &names),
         Action::Run { workload, settings } => {
             println!("{}", run::timed(&workload, &settings)?);
+            Ok(())
+        }
+        Action::Latency { settings } => {
+            println!("{}", latency::measured(&settings)?);
             Ok(())
         }
         Action::Memory { keys, threads } => {

@@ -7,6 +7,7 @@ use half::f16;
 
 use super::hash::{NO_ID, Seed, Slots};
 use super::table::{Column, Table};
+use crate::batch::room;
 use crate::error::Result;
 
 /// A number as a code, the same for numbers that are one key.
@@ -225,7 +226,7 @@ impl Table for CodeTable {
     fn insert(&mut self, code: u64, id: u32) -> Result<()> {
         self.make_room(code);
         if self.codes.len() <= id as usize {
-            self.codes.resize(id as usize + 1, 0);
+            room::resize(&mut self.codes, id as usize + 1, 0);
         }
         self.codes[id as usize] = code;
         match &mut self.map {

@@ -1,6 +1,7 @@
 //! Dense ids: given out, given back, given out again.
 
 use super::hash::NO_ID;
+use crate::batch::room;
 use crate::error::{Error, Result};
 
 /// The ids in use and those that wait to be used again.
@@ -25,7 +26,7 @@ impl Ids {
             .ok_or_else(|| {
                 Error::invalid(format!("more than {} keys are alive at once", NO_ID - 1))
             })?;
-        self.live.push(true);
+        room::push(&mut self.live, true);
         Ok(id)
     }
 
