@@ -1,17 +1,8 @@
 //! Values of frames in order of size: the two around a rank, as rows come and go.
 //!
-//! The values of a frame stand in chunks of at most 31, in their order; a list of the first
-//! value of each chunk says where a value belongs:
-//!
-//! ```text
-//!  firsts   −7         3          8
-//!  chunks   −7 −1 2 ·  3 3 5 7 ·  8 9 ·   ·         rank 4 = second of the second chunk
-//! ```
-//!
-//! A value is found by comparing it with all of a chunk, and put in or taken out by one
-//! pass over it: no branch depends on the values, and a row costs nearly the same however
-//! long its frame is. Values are compared as integers, [`order::key`], so equal values are
-//! one another's equals in every bit.
+//! Values are compared as integers, [`order::key`], so equal values are one another's equals
+//! in every bit. Few of them stand side by side ([`few`]), many in chunks ([`chunks`]): a row
+//! costs nearly the same however long its frame is, and hardly a branch depends on values.
 //!
 //! What a frame gives follows from its values alone: it does not matter how they came.
 
@@ -19,22 +10,17 @@ use super::lanes::Backend;
 use super::order;
 use super::tree::NONE;
 
-/// Values of a chunk and one place that stays free.
-const CHUNK: usize = 32;
+mod chunks;
+mod few;
 
-/// Chunks with fewer values are joined with their neighbours.
-const CHUNK_MIN: u32 = CHUNK as u32 / 4;
-
-/// So many chunks are compared at once; in longer lists the place is searched for.
-const FIRSTS_MAX: usize = 64;
-
-/// Lists of so few chunks are walked from the front.
-const WALK_MAX: usize = 8;
+use chunks::Chunks;
+use few::{FEW_MAX, Few};
 
 /// Stands for no value; greater than any.
 const FREE: i64 = i64::MAX;
 
-type Chunk = [i64; CHUNK];
+/// Room that may stay empty.
+const ROOM_MIN: usize = 32;
 
 /// The values of a frame around a rank.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -48,195 +34,34 @@ pub struct Around {
 }
 
 /// Values in their order.
-#[derive(Debug, Clone, Default)]
-struct Sorted {
-    // One entry for each chunk; none is empty, but the only one may be.
-    chunks: Vec<Box<Chunk>>,
-    lens: Vec<u32>,
-    firsts: Vec<i64>,
-    /// How many values there are.
-    len: u32,
-    /// The chunk that was asked last, and how many values are before it.
-    asked: usize,
-    before: u32,
-}
-
-impl Sorted {
-    /// The last chunk that begins at a value or below it; else the first.
-    #[inline(always)]
-    fn chunk_of(&self, value: i64) -> usize {
-        let firsts = &self.firsts[..];
-        let until = if firsts.len() <= FIRSTS_MAX {
-            firsts
-                .iter()
-                .map(|first| i64::from(*first <= value))
-                .sum::<i64>() as usize
-        } else {
-            firsts.partition_point(|first| *first <= value)
-        };
-        until.saturating_sub(1)
-    }
-
-    #[inline(always)]
-    fn insert(&mut self, value: i64) {
-        if self.chunks.is_empty() {
-            self.add_chunk(0, &[]);
-        }
-        let at = self.chunk_of(value);
-        let chunk = &mut *self.chunks[at];
-        // Values above move up by one: each place has the middle of three.
-        for place in (1..CHUNK).rev() {
-            chunk[place] = chunk[place - 1].max(chunk[place].min(value));
-        }
-        chunk[0] = chunk[0].min(value);
-        self.firsts[at] = chunk[0];
-        self.lens[at] += 1;
-        self.len += 1;
-        self.before += u32::from(at < self.asked);
-        if self.lens[at] as usize == CHUNK - 1 {
-            self.split(at);
-        }
-    }
-
-    /// Takes a value out that is there.
-    #[inline(always)]
-    fn remove(&mut self, value: i64) {
-        let at = self.chunk_of(value);
-        let chunk = &mut *self.chunks[at];
-        for place in 0..CHUNK - 1 {
-            let (own, next) = (chunk[place], chunk[place + 1]);
-            chunk[place] = if own < value { own } else { next };
-        }
-        self.firsts[at] = chunk[0];
-        self.lens[at] -= 1;
-        self.len -= 1;
-        self.before -= u32::from(at < self.asked);
-        if self.lens[at] < CHUNK_MIN {
-            self.join(at);
-        }
-    }
-
-    fn clear(&mut self) {
-        match self.chunks.len() {
-            0 => {}
-            1 => {
-                self.chunks[0].fill(FREE);
-                self.lens[0] = 0;
-                self.firsts[0] = FREE;
-                (self.len, self.before) = (0, 0);
-            }
-            _ => *self = Self::default(),
-        }
-    }
-
-    fn add_chunk(&mut self, at: usize, values: &[i64]) {
-        let mut chunk: Chunk = [FREE; CHUNK];
-        chunk[..values.len()].copy_from_slice(values);
-        self.chunks.insert(at, Box::new(chunk));
-        self.lens.insert(at, values.len() as u32);
-        self.firsts.insert(at, chunk[0]);
-    }
-
-    fn drop_chunk(&mut self, at: usize) {
-        self.chunks.remove(at);
-        self.lens.remove(at);
-        self.firsts.remove(at);
-        if self.chunks.capacity() > 4 * (self.chunks.len() + CHUNK) {
-            self.chunks.shrink_to_fit();
-            self.lens.shrink_to_fit();
-            self.firsts.shrink_to_fit();
-        }
-    }
-
-    /// Makes two of a full chunk.
-    #[cold]
-    #[inline(never)]
-    fn split(&mut self, at: usize) {
-        let all = *self.chunks[at];
-        let middle = CHUNK / 2;
-        self.chunks[at][middle..].fill(FREE);
-        self.lens[at] = middle as u32;
-        self.add_chunk(at + 1, &all[middle..CHUNK - 1]);
-        self.asked += usize::from(at < self.asked);
-    }
-
-    /// Joins a chunk with a neighbour, if both are small.
-    #[cold]
-    #[inline(never)]
-    fn join(&mut self, at: usize) {
-        let fits = |at: usize| {
-            let lens = self.lens.get(at).zip(self.lens.get(at + 1));
-            lens.is_some_and(|(one, other)| one + other <= CHUNK as u32 / 2)
-        };
-        let at = match at {
-            _ if self.chunks.len() == 1 => return,
-            at if fits(at) => at,
-            1.. if fits(at - 1) => at - 1,
-            _ if self.lens[at] > 0 => return,
-            // It is empty, and its neighbours are large.
-            0 => 0,
-            at => at - 1,
-        };
-        let (one, other) = (self.lens[at] as usize, self.lens[at + 1] as usize);
-        let values = *self.chunks[at + 1];
-        self.chunks[at][one..one + other].copy_from_slice(&values[..other]);
-        self.lens[at] += other as u32;
-        self.firsts[at] = self.chunks[at][0];
-        if self.asked == at + 1 {
-            self.before -= one as u32;
-        }
-        self.asked -= usize::from(self.asked > at);
-        self.drop_chunk(at + 1);
-    }
-
-    /// The value at a rank and the one after it, if there is one.
-    #[inline(always)]
-    fn at(&mut self, rank: u32) -> (i64, i64) {
-        if self.lens.len() <= WALK_MAX {
-            let (mut sum, mut asked, mut before) = (0, 0, 0);
-            for len in &self.lens {
-                sum += len;
-                asked += usize::from(sum <= rank);
-                before = if sum <= rank { sum } else { before };
-            }
-            (self.asked, self.before) = (asked, before);
-        } else {
-            while rank < self.before {
-                self.asked -= 1;
-                self.before -= self.lens[self.asked];
-            }
-            while rank >= self.before + self.lens[self.asked] {
-                self.before += self.lens[self.asked];
-                self.asked += 1;
-            }
-        }
-        let chunk = &self.chunks[self.asked];
-        let place = (rank - self.before) as usize % CHUNK;
-        let next = match chunk[(place + 1) % CHUNK] {
-            FREE => self.firsts.get(self.asked + 1).copied().unwrap_or(FREE),
-            next => next,
-        };
-        (chunk[place], next)
-    }
-
-    fn bytes(&self) -> usize {
-        self.chunks.len() * size_of::<Chunk>()
-            + self.chunks.capacity() * size_of::<Box<Chunk>>()
-            + self.lens.capacity() * size_of::<u32>()
-            + self.firsts.capacity() * size_of::<i64>()
-    }
+#[derive(Debug, Clone)]
+enum Sorted {
+    Few(Vec<i64>),
+    Many(Chunks),
 }
 
 /// The rows of a frame in the order in which they came, and their values by size.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Ranked {
     /// Keys of values, [`FREE`] for a row without one.
     rows: Vec<i64>,
     /// Rows before it have left.
     first: usize,
-    /// The values of `rows[first..until]`; those after it are to come.
-    sorted: Sorted,
+    /// Rows from it on are to come.
     until: usize,
+    /// The values of `rows[first..until]`.
+    sorted: Sorted,
+}
+
+impl Default for Ranked {
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            first: 0,
+            until: 0,
+            sorted: Sorted::Few(Vec::new()),
+        }
+    }
 }
 
 impl Ranked {
@@ -248,7 +73,7 @@ impl Ranked {
             self.until -= self.first;
             self.first = 0;
             let rows = self.rows.len() + values.size_hint().0;
-            if self.rows.capacity() > 4 * (rows + CHUNK) {
+            if self.rows.capacity() > 4 * (rows + ROOM_MIN) {
                 self.rows.shrink_to(2 * rows);
             }
         }
@@ -261,12 +86,14 @@ impl Ranked {
 
     /// Takes all rows that are to come into the frame.
     pub fn take_in(&mut self) {
-        for place in self.until..self.rows.len() {
-            if self.rows[place] != FREE {
-                self.sorted.insert(self.rows[place]);
-            }
-        }
         self.until = self.rows.len();
+        let rows = self.rows[self.first..].iter().copied();
+        let mut values: Vec<i64> = rows.filter(|value| *value != FREE).collect();
+        values.sort_unstable();
+        self.sorted = match values.len() <= FEW_MAX {
+            true => Sorted::Few(values),
+            false => Sorted::Many(Chunks::of(&values)),
+        };
     }
 
     /// The values of the frame's rows, in the order in which they came.
@@ -277,7 +104,107 @@ impl Ranked {
 
     /// On the heap.
     pub fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<i64>() + self.sorted.bytes()
+        let sorted = match &self.sorted {
+            Sorted::Few(values) => values.capacity() * size_of::<i64>(),
+            Sorted::Many(chunks) => chunks.bytes(),
+        };
+        self.rows.capacity() * size_of::<i64>() + sorted
+    }
+
+    /// The next row comes into a frame of so many rows: where those begin that leave it, and
+    /// those that stay.
+    #[inline(always)]
+    fn advance(&mut self, length: u32) -> (usize, usize) {
+        let first = self.first;
+        let start = self.until + 1 - length as usize;
+        assert!(first <= start, "a frame begins nowhere before the last");
+        (self.first, self.until) = (start, self.until + 1);
+        (first, start)
+    }
+
+    /// Whether a value leaves when the next row comes into a frame of so many rows.
+    #[inline(always)]
+    fn has_leaving(&self, length: u32) -> bool {
+        let start = self.until + 1 - length as usize;
+        self.rows[self.first..start]
+            .iter()
+            .any(|value| *value != FREE)
+    }
+
+    /// Moves over rows while there are few values; how many rows it moved over.
+    #[inline(always)]
+    fn move_few<B: Backend>(
+        &mut self,
+        values: &mut Vec<i64>,
+        lengths: &[u32],
+        fraction: f64,
+        out: &mut [Around],
+    ) -> usize {
+        let mut few = Few::new(values);
+        let mut moved = 0;
+        for (length, out) in lengths.iter().zip(out) {
+            if few.values().len() == FEW_MAX && !self.has_leaving(*length) {
+                break;
+            }
+            let (first, start) = self.advance(*length);
+            let mut leaving = FREE;
+            for &value in &self.rows[first..start] {
+                if leaving != FREE {
+                    few.replace::<B>(leaving, FREE);
+                }
+                leaving = value;
+            }
+            few.replace::<B>(leaving, self.rows[self.until - 1]);
+            *out = around(few.values().len(), fraction, |rank| {
+                let values = &few.values()[rank..];
+                (values[0], values.get(1).copied().unwrap_or(FREE))
+            });
+            moved += 1;
+        }
+        values.clear();
+        values.extend_from_slice(few.values());
+        moved
+    }
+
+    /// Moves over rows.
+    #[inline(always)]
+    fn move_many(
+        &mut self,
+        chunks: &mut Chunks,
+        lengths: &[u32],
+        fraction: f64,
+        out: &mut [Around],
+    ) {
+        for (length, out) in lengths.iter().zip(out) {
+            let (first, start) = self.advance(*length);
+            for &value in &self.rows[first..start] {
+                if value != FREE {
+                    chunks.remove(value);
+                }
+            }
+            let value = self.rows[self.until - 1];
+            if value != FREE {
+                chunks.insert(value);
+            }
+            *out = around(chunks.len(), fraction, |rank| chunks.at(rank as u32));
+        }
+    }
+}
+
+/// What is around a rank among so many values. `at`: the value at a rank and the next.
+#[inline(always)]
+fn around(values: usize, fraction: f64, at: impl FnOnce(usize) -> (i64, i64)) -> Around {
+    if values == 0 {
+        return Around::default();
+    }
+    let index = fraction * (values - 1) as f64;
+    let rank = index as usize;
+    let (lower, next) = at(rank);
+    let upper = if (rank as f64) < index { next } else { lower };
+    Around {
+        lower: order::of_key(lower),
+        upper: order::of_key(upper),
+        values: values as u32,
     }
 }
 
@@ -290,42 +217,23 @@ pub(super) fn rank_frames<B: Backend>(
     out: &mut [Around],
 ) {
     assert_eq!(lengths.len(), out.len(), "a value for each frame");
-    let Ranked {
-        rows,
-        first,
-        sorted,
-        until,
-    } = ranked;
-    for (length, out) in lengths.iter().zip(out) {
-        let start = *until + 1 - *length as usize;
-        assert!(*first <= start, "a frame begins nowhere before the last");
-        if *length == 1 {
-            sorted.clear();
-        } else {
-            for &value in &rows[*first..start] {
-                if value != FREE {
-                    sorted.remove(value);
-                }
+    let sorted = std::mem::replace(&mut ranked.sorted, Sorted::Few(Vec::new()));
+    let (mut chunks, moved) = match sorted {
+        Sorted::Few(mut values) => {
+            let moved = ranked.move_few::<B>(&mut values, lengths, fraction, out);
+            if moved == lengths.len() {
+                ranked.sorted = Sorted::Few(values);
+                return;
             }
+            (Chunks::of(&values), moved)
         }
-        *first = start;
-        if rows[*until] != FREE {
-            sorted.insert(rows[*until]);
-        }
-        *until += 1;
-        *out = Around::default();
-        if sorted.len > 0 {
-            let index = fraction * f64::from(sorted.len - 1);
-            let rank = index as u32;
-            let (lower, next) = sorted.at(rank);
-            let upper = if f64::from(rank) < index { next } else { lower };
-            *out = Around {
-                lower: order::of_key(lower),
-                upper: order::of_key(upper),
-                values: sorted.len,
-            };
-        }
-    }
+        Sorted::Many(chunks) => (chunks, 0),
+    };
+    ranked.move_many(&mut chunks, &lengths[moved..], fraction, &mut out[moved..]);
+    ranked.sorted = match chunks.len() < FEW_MAX / 2 {
+        true => Sorted::Few(chunks.values().collect()),
+        false => Sorted::Many(chunks),
+    };
 }
 
 #[cfg(test)]
