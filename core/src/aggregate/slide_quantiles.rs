@@ -23,7 +23,7 @@ use crate::kernel::{self, Around, NONE, Ranked};
 const STEP_ROWS: usize = 1 << 16;
 
 /// So many frames are moved at once.
-const PIECE_ROWS: usize = 256;
+const PIECE_ROWS: usize = 128;
 
 /// The frames of a quantile.
 #[derive(Debug)]

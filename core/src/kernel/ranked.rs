@@ -340,7 +340,7 @@ mod tests {
                     found.extend(out);
                     // As it is saved and restored.
                     let held: Vec<f64> = ranked.rows().map(|row| row.unwrap_or(NONE)).collect();
-                    if held.len() % 3 == 0 {
+                    if held.len().is_multiple_of(3) {
                         ranked = Ranked::default();
                         ranked.push(held.into_iter());
                         ranked.take_in();

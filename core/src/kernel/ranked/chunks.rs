@@ -23,13 +23,14 @@ const FIRSTS_MAX: usize = 64;
 /// Lists of so few chunks are walked from the front.
 const WALK_MAX: usize = 8;
 
-type Chunk = [i64; CHUNK];
+/// On the heap, so that little moves when one comes between others.
+type Chunk = Box<[i64; CHUNK]>;
 
 /// Many values in their order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chunks {
     // One entry for each chunk; none is empty, but the only one may be.
-    chunks: Vec<Box<Chunk>>,
+    chunks: Vec<Chunk>,
     lens: Vec<u32>,
     firsts: Vec<i64>,
     /// How many values there are.
@@ -117,7 +118,7 @@ impl Chunks {
     }
 
     fn add_chunk(&mut self, at: usize, values: &[i64]) {
-        let mut chunk: Chunk = [FREE; CHUNK];
+        let mut chunk = [FREE; CHUNK];
         chunk[..values.len()].copy_from_slice(values);
         self.chunks.insert(at, Box::new(chunk));
         self.lens.insert(at, values.len() as u32);
@@ -207,8 +208,8 @@ impl Chunks {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.len() * size_of::<Chunk>()
-            + self.chunks.capacity() * size_of::<Box<Chunk>>()
+        self.chunks.len() * size_of::<[i64; CHUNK]>()
+            + self.chunks.capacity() * size_of::<Chunk>()
             + self.lens.capacity() * size_of::<u32>()
             + self.firsts.capacity() * size_of::<i64>()
     }
