@@ -373,6 +373,9 @@ const SLIDING: &[(&str, f64)] = &[
     ("first_value(v)", 0.0),
     ("last_value(w)", 0.0),
     ("first_value(k)", 0.0),
+    ("median(v)", MOMENT),
+    ("median(w) FILTER (WHERE b)", MOMENT),
+    ("percentile_cont(v, 0.3)", MOMENT),
 ];
 
 /// Frames that end with the current row.

@@ -70,6 +70,12 @@ pub(super) trait Collect: Debug + Send + Sync + 'static {
 
     /// The states of saved columns.
     fn load(&self, saved: Saved<'_>) -> Result<Vec<Self::Slot>>;
+
+    /// Its states over frames that slide; `None` if it has none: a sketch for each row of a
+    /// frame would be most of its memory, and its time.
+    fn sliding(&self) -> Option<Box<dyn SlidingState>> {
+        None
+    }
 }
 
 /// A column of slots.
@@ -204,9 +210,8 @@ impl<C: Collect> AggregateFactory for CollectFactory<C> {
         self.0.held_max().is_some()
     }
 
-    /// A sketch for each row of a frame would be most of its memory, and its time.
     fn sliding(&self) -> Option<Box<dyn SlidingState>> {
-        None
+        self.0.sliding()
     }
 }
 

@@ -52,6 +52,10 @@ mod distinct;
 mod hll;
 mod quantile;
 
+mod slide_quantiles;
+
+mod exact;
+
 mod sketch;
 
 mod numbers;

@@ -1,18 +1,13 @@
-//! `median` and `percentile_cont`: exact, over all values.
+//! What `median` and `percentile_cont` are of values.
 //!
 //! Values are ordered totally (−0.0 below 0.0); NaN is one value and the greatest.
 
 use std::fmt::Debug;
-use std::marker::PhantomData;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::array::ArrowPrimitiveType;
+use arrow::datatypes::{Float32Type, Float64Type};
 
-use super::collect::{Collect, HeldMax};
-use super::fold::{column, nullable};
-use super::saved::{Saved, list_column};
-use crate::error::Result;
+use crate::kernel::Around;
 
 /// A float type whose quantiles can be taken.
 pub(super) trait Quantile: ArrowPrimitiveType + Debug {
@@ -97,10 +92,7 @@ impl Which {
         if n == 0 {
             return None;
         }
-        let (lower, upper, weight) = match self {
-            Self::Median => ((n - 1) / 2, n / 2, 0.5),
-            Self::Percentile(fraction) => ranks(n, fraction),
-        };
+        let (lower, upper, weight) = self.ranks(n);
         let (_, low, above) = values.select_nth_unstable_by(lower, T::compare);
         let low = *low;
         if lower == upper {
@@ -109,95 +101,41 @@ impl Which {
         let high = (above.iter().copied())
             .min_by(T::compare)
             .expect("a rank above the lower one has a value");
-        Some(match self {
+        Some(self.between::<T>(low, high, weight))
+    }
+
+    fn ranks(self, n: usize) -> (usize, usize, f64) {
+        match self {
+            Self::Median => ((n - 1) / 2, n / 2, 0.5),
+            Self::Percentile(fraction) => ranks(n, fraction),
+        }
+    }
+
+    /// How far from the least value to the greatest it lies.
+    pub(super) fn fraction(self) -> f64 {
+        match self {
+            Self::Median => 0.5,
+            Self::Percentile(fraction) => fraction,
+        }
+    }
+
+    fn between<T: Quantile>(self, low: T::Native, high: T::Native, weight: f64) -> T::Native {
+        match self {
             Self::Median => T::middle(low, high),
             Self::Percentile(_) => T::of_f64(between(T::to_f64(low), T::to_f64(high), weight)),
+        }
+    }
+
+    /// The quantile of a frame, if it has values.
+    pub(super) fn of_frame<T: Quantile>(self, around: &Around) -> Option<T::Native> {
+        if around.values == 0 {
+            return None;
+        }
+        let (low, high) = (T::of_f64(around.lower), T::of_f64(around.upper));
+        let (lower, upper, weight) = self.ranks(around.values as usize);
+        Some(match lower == upper {
+            true => low,
+            false => self.between::<T>(low, high, weight),
         })
-    }
-}
-
-/// All values of a slot.
-#[derive(Debug)]
-pub(super) struct Exact<T> {
-    which: Which,
-    max: HeldMax,
-    values: PhantomData<fn() -> T>,
-}
-
-impl<T> Exact<T> {
-    pub(super) fn new(which: Which, max: HeldMax) -> Self {
-        Self {
-            which,
-            max,
-            values: PhantomData,
-        }
-    }
-}
-
-impl<T: Quantile> Collect for Exact<T> {
-    type Slot = Vec<T::Native>;
-    type Value<'a> = T::Native;
-    type Columns<'a> = &'a [T::Native];
-
-    const SAVED: usize = 1;
-
-    fn name(&self) -> &str {
-        match self.which {
-            Which::Median => "median",
-            Which::Percentile(_) => "percentile_cont",
-        }
-    }
-
-    fn columns<'a>(&self, values: &'a ArrayRef) -> &'a [T::Native] {
-        values.as_primitive::<T>().values()
-    }
-
-    #[inline(always)]
-    fn add(slot: &mut Self::Slot, value: T::Native) {
-        slot.push(T::usual(value));
-    }
-
-    fn merge(into: &mut Self::Slot, from: &Self::Slot) {
-        into.extend_from_slice(from);
-    }
-
-    #[inline(always)]
-    fn heap_bytes(slot: &Self::Slot) -> usize {
-        slot.capacity() * size_of::<T::Native>()
-    }
-
-    #[inline(always)]
-    fn held(slot: &Self::Slot) -> usize {
-        slot.len()
-    }
-
-    fn held_max(&self) -> Option<HeldMax> {
-        Some(self.max)
-    }
-
-    fn return_type(&self) -> DataType {
-        T::DATA_TYPE
-    }
-
-    fn evaluate(&self, slots: &[&Self::Slot]) -> ArrayRef {
-        let mut values = vec![];
-        let quantiles = slots.iter().map(|slot| {
-            values.clear();
-            values.extend_from_slice(slot);
-            self.which.of::<T>(&mut values)
-        });
-        Arc::new(nullable::<T>(quantiles))
-    }
-
-    fn save(&self, slots: &[&Self::Slot]) -> Vec<ArrayRef> {
-        let values = slots.iter().flat_map(|slot| slot.iter().copied());
-        vec![list_column(
-            slots.iter().map(|slot| slot.len()),
-            column::<T>(values),
-        )]
-    }
-
-    fn load(&self, saved: Saved<'_>) -> Result<Vec<Self::Slot>> {
-        Ok(saved.lists::<T>(0)?.map(<[_]>::to_vec).collect())
     }
 }

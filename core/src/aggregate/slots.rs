@@ -8,7 +8,19 @@ use super::{AggregateState, Rows};
 use crate::error::{Error, Result};
 
 /// How many bytes the frames of one such call may take.
-pub(super) const SLIDING_BYTES_MAX: usize = 2 << 30;
+const SLIDING_BYTES_MAX: usize = 2 << 30;
+
+/// An error if the frames of a call take too many bytes.
+pub(super) fn check_bytes(bytes: usize) -> Result<()> {
+    if bytes > SLIDING_BYTES_MAX {
+        return Err(Error::Bound {
+            what: "the frames of an OVER window".into(),
+            limit: format!("{} GiB", SLIDING_BYTES_MAX >> 30),
+            remedy: "shorten the frames, or partition by fewer keys",
+        });
+    }
+    Ok(())
+}
 
 /// Rows of a step: each has two states, and is combined by calls of its own.
 const STEP_ROWS: usize = 1_024;
@@ -146,14 +158,7 @@ impl SlidingState for SlidingSlots {
         }
         let values = self.slots.state.evaluate(&totals)?;
         self.slots.release(&made);
-        let bytes = self.state_bytes();
-        if bytes > SLIDING_BYTES_MAX {
-            return Err(Error::Bound {
-                what: "the frames of an OVER window".into(),
-                limit: format!("{} GiB", SLIDING_BYTES_MAX >> 30),
-                remedy: "shorten the frames, or partition by fewer keys",
-            });
-        }
+        check_bytes(self.state_bytes())?;
         Ok(values)
     }
 

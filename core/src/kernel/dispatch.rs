@@ -8,11 +8,12 @@ use super::bits::Bits;
 use super::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
+use super::ranked::{Around, Ranked};
 use super::record::{LaneRecord, Record};
 use super::reference::{Frame, Summary};
 use super::tree::Tree;
 use super::words::{FIND_ROWS, WordTable};
-use super::{grouped, reduce, sliding, strings, tree};
+use super::{grouped, ranked, reduce, sliding, strings, tree};
 use crate::error::{Error, Result};
 
 /// The environment variable that forces a level.
@@ -365,6 +366,17 @@ kernels! {
 
     /// The greatest, as [`tree_mins`].
     tree_maxs(over: &Tree, first: u64, lengths: &[u32], out: &mut [f64]) = tree;
+
+    /// Moves a frame over the rows that are to come, for each of which it gives the values
+    /// around a rank: at `fraction` of the way from the least to the greatest.
+    ///
+    /// - `lengths`, `out`: `[rows]`; a frame holds so many rows, at least its own, and
+    ///   begins nowhere before that of the row before.
+    /// - `fraction`: from 0 to 1.
+    ///
+    /// # Panics
+    /// If lengths disagree, or there are not so many rows.
+    rank_frames(over: &mut Ranked, lengths: &[u32], fraction: f64, out: &mut [Around]) = ranked;
 }
 
 #[cfg(test)]

@@ -224,6 +224,12 @@ const WINDOW_COLUMNS: [&str; 3] = [WINDOW_START, WINDOW_END, WINDOW_TIME];
 
 /// Sentences that say it in the planner's own words.
 fn known_fault(sentence: &str) -> Option<Error> {
+    if sentence.starts_with("OVER and WITHIN GROUP") {
+        return Some(
+            Error::new(ErrorKind::Plan, "WITHIN GROUP cannot stand beside OVER")
+                .help("give the column as an argument: percentile_cont(x, 0.95) OVER (…)"),
+        );
+    }
     if sentence.contains("across values list") {
         let was = in_sql_words(between(sentence, "was ", " but found")?);
         let found = in_sql_words(sentence.rsplit("found ").next()?);

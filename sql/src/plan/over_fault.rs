@@ -13,8 +13,8 @@ use super::relations::{Origin, Relation};
 use crate::error::{Error, ErrorKind};
 
 /// Functions that slide, as users know them.
-const SLIDING: &str = "count, sum, avg, min, max, var, stddev, covar, corr, regr, bool_and, \
-                       bool_or, first_value and last_value can";
+const SLIDING: &str = "count, sum, avg, min, max, median, percentile_cont, var, stddev, covar, \
+                       corr, regr, bool_and, bool_or, first_value and last_value can";
 
 /// What is wrong with an OVER window that was not lowered.
 pub(super) fn of(window: &Window) -> Error {

@@ -10,6 +10,7 @@ mod by_hand;
 mod counts;
 mod over;
 mod over_floats;
+mod over_quantiles;
 mod parts;
 mod rows;
 mod sessions;

@@ -17,14 +17,14 @@ use crate::operator::{Drain, Operator, Output, OverCall, OverSpec, over};
 use crate::window::OverFrame;
 
 #[derive(Debug, Clone, Copy)]
-struct Reading {
-    time: i64,
-    key: i64,
-    value: Option<f64>,
-    keep: Option<bool>,
+pub(super) struct Reading {
+    pub(super) time: i64,
+    pub(super) key: i64,
+    pub(super) value: Option<f64>,
+    pub(super) keep: Option<bool>,
 }
 
-fn records(rows: &[Reading]) -> RecordBatch {
+pub(super) fn records(rows: &[Reading]) -> RecordBatch {
     let each = || rows.iter();
     let columns: [(&str, ArrayRef, bool); 4] = [
         (
@@ -108,14 +108,13 @@ fn operator(frames: &[OverFrame], is_keyed: bool) -> Box<dyn Operator> {
 
 /// Runs rows through, in batches of up to so many; sometimes through a snapshot. Values by
 /// row and call, as bits.
-fn run(
-    frames: &[OverFrame],
-    is_keyed: bool,
+pub(super) fn run(
+    make: &dyn Fn() -> Box<dyn Operator>,
     rows: &[Reading],
     batch_rows: i64,
     random: &mut Random,
 ) -> Vec<Vec<Option<u64>>> {
-    let mut it = operator(frames, is_keyed);
+    let mut it = make();
     let mut out = Vec::new();
     let mut rest = rows;
     while !rest.is_empty() {
@@ -131,7 +130,7 @@ fn run(
         }
         if random.within(0, 3) == 0 {
             let snapshot = it.save().expect("it is saved");
-            it = operator(frames, is_keyed);
+            it = make();
             it.load(&snapshot).expect("it is restored");
         }
     }
@@ -159,7 +158,7 @@ fn run(
 }
 
 /// The order of floats: −0.0 below 0.0, NaN the greatest.
-fn order(a: &f64, b: &f64) -> std::cmp::Ordering {
+pub(super) fn order(a: &f64, b: &f64) -> std::cmp::Ordering {
     (a.is_nan().cmp(&b.is_nan())).then_with(|| match a.is_nan() {
         true => std::cmp::Ordering::Equal,
         false => a.total_cmp(b),
@@ -186,6 +185,26 @@ fn expected(name: &str, has_arg: bool, has_filter: bool, frame: &[&Reading]) -> 
     }
 }
 
+/// The rows of the frame of a row.
+pub(super) fn around(
+    frame: OverFrame,
+    is_keyed: bool,
+    rows: &[Reading],
+    at: usize,
+) -> Vec<&Reading> {
+    let row = &rows[at];
+    let is_in = |other: &&Reading| !is_keyed || other.key == row.key;
+    match frame {
+        OverFrame::Range { preceding } => (rows.iter().filter(is_in))
+            .filter(|other| other.time >= row.time - preceding && other.time <= row.time)
+            .collect(),
+        OverFrame::Rows { preceding } => {
+            let before: Vec<&Reading> = rows[..=at].iter().filter(is_in).collect();
+            before[before.len().saturating_sub(preceding as usize + 1)..].to_vec()
+        }
+    }
+}
+
 fn check_row(
     found: &[Option<u64>],
     frames: &[OverFrame],
@@ -193,18 +212,8 @@ fn check_row(
     rows: &[Reading],
     at: usize,
 ) {
-    let row = &rows[at];
-    let is_in = |other: &&Reading| !is_keyed || other.key == row.key;
     for (number, frame) in frames.iter().enumerate() {
-        let around: Vec<&Reading> = match *frame {
-            OverFrame::Range { preceding } => (rows.iter().filter(is_in))
-                .filter(|other| other.time >= row.time - preceding && other.time <= row.time)
-                .collect(),
-            OverFrame::Rows { preceding } => {
-                let before: Vec<&Reading> = rows[..=at].iter().filter(is_in).collect();
-                before[before.len().saturating_sub(preceding as usize + 1)..].to_vec()
-            }
-        };
+        let around = around(*frame, is_keyed, rows, at);
         for (place, (name, has_arg, has_filter)) in CALLS.into_iter().enumerate() {
             let found = found[number * CALLS.len() + place];
             let wanted = expected(name, has_arg, has_filter, &around);
@@ -232,7 +241,7 @@ fn check_row(
     }
 }
 
-fn frame(random: &mut Random) -> OverFrame {
+pub(super) fn frame(random: &mut Random) -> OverFrame {
     match random.within(0, 1) {
         0 => OverFrame::Range {
             preceding: [0, 3, 20, 90, 500][random.within(0, 4) as usize],
@@ -243,7 +252,7 @@ fn frame(random: &mut Random) -> OverFrame {
     }
 }
 
-fn readings(random: &mut Random, count: i64) -> Vec<Reading> {
+pub(super) fn readings(random: &mut Random, count: i64) -> Vec<Reading> {
     let (keys, nulls) = (
         random.within(1, 6),
         [0, 0, 3, 40][random.within(0, 3) as usize],
@@ -281,14 +290,15 @@ proptest! {
         let rows = readings(random, count);
         let is_keyed = random.within(0, 1) == 1;
         let frames: Vec<OverFrame> = (0..random.within(1, 2)).map(|_| frame(random)).collect();
-        let whole = run(&frames, is_keyed, &rows, count, random);
+        let make = || operator(&frames, is_keyed);
+        let whole = run(&make, &rows, count, random);
         prop_assert_eq!(whole.len(), rows.len());
         for (at, found) in whole.iter().enumerate() {
             check_row(found, &frames, is_keyed, &rows, at);
         }
         // The same bits, whatever the batches and wherever it was saved and restored.
         for batch_rows in [3, 100] {
-            prop_assert_eq!(&run(&frames, is_keyed, &rows, batch_rows, random), &whole);
+            prop_assert_eq!(&run(&make, &rows, batch_rows, random), &whole);
         }
     }
 }
@@ -305,7 +315,7 @@ fn many_rows_of_one_key_are_shared_among_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let random = &mut *random;
         pool.expect("few threads")
-            .install(|| run(&frames, false, &rows, batch_rows, random))
+            .install(|| run(&|| operator(&frames, false), &rows, batch_rows, random))
     };
     let whole = run(3, 60_000);
     for at in (0..rows.len()).step_by(1_777) {
