@@ -12,6 +12,13 @@ use crate::error::{Error, ErrorKind, Result, nearest};
 /// The options of a stream or a sink, without those that are not the connector's.
 pub type Pairs = BTreeMap<String, String>;
 
+/// What the queries over a source ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// `[columns]` of the source: whether anything looks at its values.
+    pub columns: Vec<bool>,
+}
+
 /// A declared source. It is opened when a query needs its rows, and once more for
 /// each query that comes later.
 pub trait Connector: Debug + Send + Sync {
@@ -33,6 +40,16 @@ pub trait Connector: Debug + Send + Sync {
     /// # Errors
     /// If it cannot be read.
     fn open(&self) -> Result<Box<dyn Source>>;
+
+    /// As [`Connector::open`], for queries that ask for no more than `wanted`. Columns that
+    /// are not wanted may be NULL if [`windrow_core::stream::Origin::whole`] has them.
+    ///
+    /// # Errors
+    /// As [`Connector::open`].
+    fn open_for(&self, wanted: &Wanted) -> Result<Box<dyn Source>> {
+        let _ = wanted;
+        self.open()
+    }
 }
 
 /// A kind of connector.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
@@ -22,6 +23,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::adapt::Adapter;
+use super::fitted::RowFile;
 use super::origin::PlacedRows;
 use super::reader::Counted;
 use crate::error::{Error, ErrorKind, Result};
@@ -188,6 +190,34 @@ impl ParquetFile {
             let _stopped = out(adapter.nothing(), bytes);
         }
         Ok(())
+    }
+}
+
+impl RowFile for ParquetFile {
+    fn read_again(&self, adapter: &Adapter, first_row: u64, rows: usize) -> Result<RecordBatch> {
+        let mut before = 0;
+        for row_group in 0..self.row_groups() {
+            let metadata = self.metadata.metadata().row_group(row_group);
+            let held = u64::try_from(metadata.num_rows()).unwrap_or(0);
+            if first_row < before + held {
+                let part = Part {
+                    row_group,
+                    start: (first_row - before) as usize,
+                    rows,
+                    first_row,
+                    bytes: 0,
+                };
+                let mut records = Vec::new();
+                self.read(part, adapter, rows, &mut |piece, _| {
+                    records.push(piece.records);
+                    ControlFlow::Continue(())
+                })?;
+                let joined = concat_batches(&adapter.schema, &records);
+                return Ok(joined.map_err(windrow_core::Error::from)?);
+            }
+            before += held;
+        }
+        Ok(RecordBatch::new_empty(adapter.schema.clone()))
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) mod text;
 
 pub(crate) mod adapt;
 
+pub(crate) mod fitted;
+
 pub(crate) mod columnar;
 
 pub(crate) mod arrow_file;

@@ -54,7 +54,9 @@ use crate::exec::Blame;
 pub use crate::words::sql_type;
 pub use fault::Context;
 pub use leaf::{Leaf, LeafSource};
-pub use lower::{BatchPlan, Graph, Mode, PlannedInput, PlannedStep, PlannedTable, TableRows};
+pub use lower::{
+    BatchPlan, Graph, Mode, PlannedInput, PlannedScan, PlannedStep, PlannedTable, TableRows,
+};
 pub use operators::OperatorPlanner;
 pub use refuse::{clock_function, not_of_one_row};
 pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing, relations};
@@ -384,8 +386,8 @@ fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String
     for input in &planned.inputs {
         match input {
             PlannedInput::Step(step) => explain_step(graph, *step, below, lines),
-            PlannedInput::Stream(name) => {
-                lines.push(format!("{}Stream: {name}", "  ".repeat(below)));
+            PlannedInput::Stream(scan) => {
+                lines.push(format!("{}Stream: {}", "  ".repeat(below), scan.stream));
             }
             PlannedInput::View(name) => {
                 lines.push(format!("{}View: {name}", "  ".repeat(below)));

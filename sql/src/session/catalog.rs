@@ -115,12 +115,14 @@ pub(super) struct Readings {
 }
 
 /// One run through a source, shared by the queries that were there when it started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) id: StreamId,
     pub(super) started: bool,
     /// How many queries and views have joined it.
     pub(super) users: usize,
+    /// The stream's columns that any of them looks at.
+    pub(super) columns: BTreeSet<usize>,
 }
 
 impl StreamEntry {
@@ -142,6 +144,13 @@ impl StreamEntry {
 
     pub(super) fn schema(&self) -> SchemaRef {
         self.rules.schema.clone()
+    }
+
+    /// Which columns of the source are needed (`[columns]`) when queries look at `asked` of
+    /// the stream's.
+    pub(super) fn source_columns(&self, asked: &BTreeSet<usize>) -> Vec<bool> {
+        let time = self.event_time.map(|time| time.column);
+        (self.rules).source_columns(asked.iter().copied().chain(time))
     }
 
     pub(super) fn timing(&self) -> Timing {

@@ -74,6 +74,9 @@ mod script;
 mod cancel_tests;
 
 #[cfg(test)]
+mod columnar_tests;
+
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

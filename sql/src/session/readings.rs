@@ -1,6 +1,7 @@
 //! The readings of streams: joined by queries, started when rows are asked for, given up
 //! when nobody has joined them any more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,7 +10,9 @@ use windrow_core::pipeline::{PushReport, StreamId};
 use super::catalog::{Entry, Reading, Readings, StreamEntry, Work};
 use super::fit::fitted;
 use super::shared::{Shared, now_ns};
+use crate::connector::registry::Wanted;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::PlannedScan;
 
 impl Shared {
     /// Starts the sources of streams that queries have been attached to.
@@ -24,7 +27,10 @@ impl Shared {
             let unstarted = readings.list.iter_mut().filter(|reading| !reading.started);
             for reading in unstarted {
                 reading.started = true;
-                match connector.open() {
+                let wanted = Wanted {
+                    columns: stream.source_columns(&reading.columns),
+                };
+                match connector.open_for(&wanted) {
                     Ok(source) => self.driver().start(reading.id, source),
                     Err(error) => {
                         let error = Arc::new(windrow_core::Error::from(error));
@@ -42,9 +48,18 @@ impl Shared {
     }
 
     /// Joins the reading of a stream that has not begun, or that goes on for ever.
-    pub(super) fn join(&self, stream: &Arc<StreamEntry>, work: &mut Work) -> Result<StreamId> {
+    /// `scan`: what is taken of it.
+    pub(super) fn join(
+        &self,
+        stream: &Arc<StreamEntry>,
+        scan: &PlannedScan,
+        work: &mut Work,
+    ) -> Result<StreamId> {
         let mut readings = stream.readings();
         let id = self.newest(stream, &mut readings)?;
+        if let Some(reading) = readings.list.last_mut() {
+            reading.columns.extend(&scan.columns);
+        }
         let joined = (work.readings.iter()).any(|(_, joined)| *joined == id);
         if !joined && let Some(reading) = readings.list.last_mut() {
             reading.users += 1;
@@ -54,9 +69,8 @@ impl Shared {
     }
 
     fn newest(&self, stream: &StreamEntry, readings: &mut Readings) -> Result<StreamId> {
-        let joins = (readings.list.last())
-            .filter(|reading| !reading.started || stream.live.is_some())
-            .copied();
+        let joins =
+            (readings.list.last()).filter(|reading| !reading.started || stream.live.is_some());
         if let Some(reading) = joins {
             return Ok(reading.id);
         }
@@ -68,6 +82,7 @@ impl Shared {
             // Nothing has to be started where rows are pushed.
             started: stream.connector.is_none(),
             users: 0,
+            columns: BTreeSet::new(),
         });
         self.prune(readings);
         Ok(id)
