@@ -304,7 +304,7 @@ fn read_file(
             given
         }
         Format::Arrow => match ArrowFile::open(path)? {
-            Some(file) => read_arrow_file(feed, partition, file, path, batch_rows)?,
+            Some(file) => read_arrow_file(feed, partition, file, path, how)?,
             None => {
                 let theirs = arrow_schema(path)?;
                 let adapter = Adapter::new(&shown(path), &theirs, feed.schema.clone())?;
@@ -344,19 +344,20 @@ fn read_arrow_file(
     partition: u32,
     file: ArrowFile,
     path: &Path,
-    batch_rows: usize,
+    how: &How,
 ) -> Result<ControlFlow<()>> {
-    let file = Arc::new(file);
+    let (file, batch_rows) = (Arc::new(file), how.options.batch_rows);
     let adapter = Adapter::new(&shown(path), file.schema(), feed.schema.clone())?;
-    let adapter = Arc::new(adapter);
+    let wanted = how.wanted.as_ref().map(|wanted| &*wanted.columns);
+    let fitted = Arc::new(Fitted::new(file.clone(), adapter, file.schema(), wanted));
     let parts = file.parts(batch_rows);
     if parts.is_empty() {
         return Ok(feed.bytes(partition, file.bytes()));
     }
     for part in parts {
-        let (file, adapter) = (file.clone(), adapter.clone());
+        let (file, fitted) = (file.clone(), fitted.clone());
         let given = feed.work(partition, 0, move |out| {
-            file.read(part, &adapter, batch_rows, out)
+            file.read(part, &fitted.adapter(), batch_rows, out)
         });
         if given.is_break() {
             return Ok(given);

@@ -293,7 +293,7 @@ pub(crate) fn read_arrow_stream(
     let counter = Arc::new(AtomicU64::new(0));
     let counted = Counted::new(reader, counter.clone());
     let reader = StreamReader::try_new(BufReader::new(counted), None).map_err(damaged)?;
-    let mut pieces = Pieces::new(adapter, batch_rows, 0);
+    let mut pieces = Pieces::new(adapter, batch_rows, 0, false);
     for records in reader {
         let records = records.map_err(damaged)?;
         if pieces
@@ -315,16 +315,18 @@ pub(super) struct Pieces<'a> {
     adapter: &'a Adapter,
     batch_rows: usize,
     row: u64,
+    projected: bool,
 }
 
 impl<'a> Pieces<'a> {
     /// Gives rows on in pieces of at most `batch_rows`, the first of them row `row` of
-    /// the file.
-    pub(super) fn new(adapter: &'a Adapter, batch_rows: usize, row: u64) -> Self {
+    /// the file. `projected`: as [`Adapter::adapt`] has it.
+    pub(super) fn new(adapter: &'a Adapter, batch_rows: usize, row: u64, projected: bool) -> Self {
         Self {
             adapter,
             batch_rows,
             row,
+            projected,
         }
     }
 
@@ -336,9 +338,9 @@ impl<'a> Pieces<'a> {
     ) -> Result<ControlFlow<()>> {
         for start in (0..records.num_rows().max(1)).step_by(self.batch_rows) {
             let rows = self.batch_rows.min(records.num_rows() - start);
-            let piece = self
-                .adapter
-                .adapt(&records.slice(start, rows), false, self.row)?;
+            let piece =
+                self.adapter
+                    .adapt(&records.slice(start, rows), self.projected, self.row)?;
             self.row += rows as u64;
             if out(piece, std::mem::take(&mut bytes)).is_break() {
                 return Ok(ControlFlow::Break(()));

@@ -1,11 +1,13 @@
 //! What of a columnar file is read for a query, and that nothing else depends on it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -119,6 +121,66 @@ fn columns_that_no_query_asks_for_are_not_read() {
     let error = try_rows(&session, &format!("SELECT note FROM '{file}'"));
     let error = error.expect_err("it is spoilt").to_string();
     assert!(error.contains("cannot be read as Parquet"), "{error}");
+}
+
+/// An Arrow file of batches of ten rows, compressed or not.
+fn arrow(folder: &TempDir, records: &RecordBatch, compression: Option<CompressionType>) -> PathBuf {
+    let path = folder.path().join("readings.arrow");
+    let file = File::create(&path).expect("created");
+    let options = IpcWriteOptions::default().try_with_compression(compression);
+    let options = options.expect("it is built in");
+    let mut writer = FileWriter::try_new_with_options(file, &records.schema(), options);
+    let writer = writer.as_mut().expect("a writer");
+    for start in (0..records.num_rows()).step_by(10) {
+        let rows = 10.min(records.num_rows() - start);
+        writer.write(&records.slice(start, rows)).expect("written");
+    }
+    writer.finish().expect("written");
+    path
+}
+
+#[test]
+fn columns_of_arrow_that_no_query_asks_for_are_not_read() {
+    let folder = folder();
+    let seconds: Vec<i64> = (0..25).collect();
+    let path = arrow(&folder, &readings(&seconds), None);
+    // No text any more.
+    let mut bytes = fs::read(&path).expect("reads");
+    for place in 0..bytes.len() - 4 {
+        if &bytes[place..place + 4] == b"note" && bytes[place + 4] == b' ' {
+            bytes[place] = 0xFF;
+        }
+    }
+    fs::write(&path, bytes).expect("written");
+    let file = path.display();
+    let keys = format!("SELECT k, v FROM '{file}' WHERE v > 23 ORDER BY v");
+    assert_eq!(rows(&keys), ["k1 24.0", "k0 25.0"]);
+    assert_eq!(rows(&format!("SELECT count(*) FROM '{file}'")), ["25"]);
+    let session = Session::new().expect("threads start");
+    let error = try_rows(&session, &format!("SELECT note FROM '{file}'"));
+    let error = error.expect_err("it is spoilt").to_string();
+    assert!(error.contains("cannot be read as Arrow IPC"), "{error}");
+}
+
+#[test]
+fn rows_of_arrow_are_kept_whole() {
+    let folder = folder();
+    let mut seconds: Vec<i64> = (0..40).collect();
+    seconds[33] = 9;
+    for compression in [None, Some(CompressionType::ZSTD)] {
+        let path = arrow(&folder, &readings(&seconds), compression);
+        let session = Session::new().expect("threads start");
+        session.sql(&stream(&path, SUMS)).expect("it fits");
+        let ask = |sql: &str| try_rows(&session, sql).expect("it is read");
+        // 1 … 10; 11 … 20; 21 … 30 without 25; 31 … 40 without 34.
+        let sums = ["55.0", "155.0", "230.0", "321.0"];
+        assert_eq!(ask("SELECT total FROM sums ORDER BY window_start"), sums);
+        assert_eq!(ask("SELECT k, v, note FROM late('s')"), ["k1 34.0 note 34"]);
+        assert_eq!(
+            ask("SELECT text FROM rejected('s')"),
+            ["1970-01-01T00:00:24,k0,25.0,note 25"]
+        );
+    }
 }
 
 #[test]
