@@ -20,7 +20,9 @@ use super::registry::Wanted;
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::adapt::Adapter;
 use crate::format::arrow_file::ArrowFile;
-use crate::format::columnar::{ParquetFile, arrow_schema, open, read_arrow_stream, shown};
+use crate::format::columnar::{
+    ParquetFile, arrow_schema, open, pass_over, read_arrow_stream, shown,
+};
 use crate::format::fitted::Fitted;
 use crate::format::reader::{Counted, decompress};
 use crate::format::sample::infer_all;
@@ -292,10 +294,18 @@ fn read_file(
                 true => feed.bytes(partition, file.bytes()),
                 false => Continue(()),
             };
+            let passing = how
+                .wanted
+                .as_ref()
+                .and_then(|wanted| wanted.passing.as_ref());
+            let passed = passing.map(|passing| file.passed_over(fitted.whole(), passing));
+            let passed = passed.map(Arc::new);
             for part in parts {
                 let (file, fitted) = (file.clone(), fitted.clone());
-                given = feed.work(partition, 0, move |out| {
-                    file.read(part, &fitted.adapter(), batch_rows, out)
+                let passed = passed.clone().filter(|passed| part.is_passed(passed));
+                given = feed.work(partition, 0, move |out| match passed {
+                    Some(passed) => pass_over(&passed, part, batch_rows, out),
+                    None => file.read(part, &fitted.adapter(), batch_rows, out),
                 });
                 if given.is_break() {
                     break;

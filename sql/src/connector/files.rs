@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::encode::EncodeOptions;
 use crate::format::names::{find, missing};
 use crate::format::sample::{column_names, infer_all};
-use crate::format::{FORMAT_OPTIONS, FormatOptions};
+use crate::format::{FORMAT_OPTIONS, Format, FormatOptions};
 
 /// The connector `file`.
 #[derive(Debug)]
@@ -45,7 +45,15 @@ impl Connector for Files {
 
     fn open(&self) -> Result<Box<dyn Source>> {
         let all = vec![true; self.schema.fields().len()];
-        self.open_for(&Wanted { columns: all })
+        self.open_for(&Wanted {
+            columns: all,
+            passing: None,
+        })
+    }
+
+    fn passes_over(&self) -> bool {
+        let format = |path| self.format.resolve(path).map(|(format, _)| format);
+        (self.paths.iter()).any(|path| matches!(format(path), Ok(Format::Parquet)))
     }
 
     fn open_for(&self, wanted: &Wanted) -> Result<Box<dyn Source>> {

@@ -8,15 +8,19 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::{Sink, Source};
 
 use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::format::passing::Passing;
 
 /// The options of a stream or a sink, without those that are not the connector's.
 pub type Pairs = BTreeMap<String, String>;
 
 /// What the queries over a source ask for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
     /// `[columns]` of the source: whether anything looks at its values.
     pub columns: Vec<bool>,
+    /// Rows that may be replaced by others, which no query takes either. `None`: all rows
+    /// are looked at.
+    pub passing: Option<Passing>,
 }
 
 /// A declared source. It is opened when a query needs its rows, and once more for
@@ -32,6 +36,12 @@ pub trait Connector: Debug + Send + Sync {
 
     /// Whether it may go on for ever and rows arrive as they happen.
     fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Whether it passes over rows that no query takes ([`Wanted::passing`]) where what it
+    /// reads tells of them.
+    fn passes_over(&self) -> bool {
         false
     }
 

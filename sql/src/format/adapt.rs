@@ -90,10 +90,8 @@ impl Adapter {
         whole: Arc<dyn Whole>,
     ) -> Option<Self> {
         let stays = |place: usize| {
-            let to = self.schema.field(place).data_type();
-            let index = self.columns[place];
-            let fits = |index: usize| always_fits(theirs.field(index).data_type(), to);
-            wanted.get(place).copied().unwrap_or(true) || !index.is_some_and(fits)
+            let is_wanted = wanted.get(place).copied().unwrap_or(true);
+            is_wanted || self.columns[place].is_none() || self.may_refuse(theirs, place)
         };
         if (0..self.columns.len()).all(stays) {
             return None;
@@ -124,6 +122,24 @@ impl Adapter {
         columns.sort_unstable();
         columns.dedup();
         columns
+    }
+
+    /// The file's column for one of ours.
+    pub(super) fn file_column(&self, place: usize) -> Option<usize> {
+        self.columns[place]
+    }
+
+    /// Whether a value of the file's column may not fit ours. `theirs`: its columns.
+    pub(super) fn may_refuse(&self, theirs: &Schema, place: usize) -> bool {
+        let to = self.schema.field(place).data_type();
+        let column = self.columns[place];
+        column.is_some_and(|index| !always_fits(theirs.field(index).data_type(), to))
+    }
+
+    /// Values of the file's column as ours; NULL where they do not fit.
+    pub(super) fn converted(&self, values: &ArrayRef, place: usize) -> Result<ArrayRef> {
+        let field = self.schema.field(place);
+        convert(values, field.name(), field.data_type(), &mut |_, _| {})
     }
 
     /// Fits rows, the first of which is row `first_row` of the file, counted from 0.

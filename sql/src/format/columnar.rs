@@ -25,6 +25,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use super::adapt::Adapter;
 use super::fitted::RowFile;
 use super::origin::PlacedRows;
+use super::passing::{PassedOver, Passing};
 use super::reader::Counted;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -190,6 +191,44 @@ impl ParquetFile {
             let _stopped = out(adapter.nothing(), bytes);
         }
         Ok(())
+    }
+}
+
+impl ParquetFile {
+    /// The row groups of which no query takes a row.
+    pub(crate) fn passed_over(&self, adapter: &Adapter, passing: &Passing) -> PassedOver {
+        PassedOver::new(&self.metadata, adapter, passing)
+    }
+}
+
+/// Gives rows in place of those of a part that is passed over.
+///
+/// # Errors
+/// If there is no memory for them.
+pub(crate) fn pass_over(
+    passed: &PassedOver,
+    part: Part,
+    batch_rows: usize,
+    out: &mut Out<'_>,
+) -> Result<()> {
+    let batch = passed.rows(part.row_group, batch_rows.min(part.rows))?;
+    let mut bytes = part.bytes;
+    for start in (0..part.rows).step_by(batch_rows) {
+        let rows = PlacedRows {
+            records: batch.slice(0, batch_rows.min(part.rows - start)),
+            rejected: Vec::new(),
+            origin: None,
+        };
+        if out(rows, std::mem::take(&mut bytes)).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Part {
+    pub(crate) fn is_passed(self, passed: &PassedOver) -> bool {
+        self.rows > 0 && passed.holds(self.row_group)
     }
 }
 

@@ -77,6 +77,11 @@ impl Fitted {
         Self { whole, narrow }
     }
 
+    /// What fits all declared columns.
+    pub(crate) fn whole(&self) -> &Adapter {
+        &self.whole
+    }
+
     /// What fits the next rows.
     pub(crate) fn adapter(&self) -> Arc<Adapter> {
         match &self.narrow {

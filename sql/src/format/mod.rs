@@ -58,6 +58,8 @@ pub(crate) mod adapt;
 
 pub(crate) mod fitted;
 
+pub mod passing;
+
 pub(crate) mod columnar;
 
 pub(crate) mod arrow_file;

@@ -18,7 +18,7 @@ use super::Session;
 use crate::error::Result;
 
 /// The rows of the last statement, as texts.
-fn try_rows(session: &Session, sql: &str) -> Result<Vec<String>> {
+pub(super) fn try_rows(session: &Session, sql: &str) -> Result<Vec<String>> {
     let mut rows = Vec::new();
     for batch in session.sql(sql)?.collect()? {
         for row in 0..batch.num_rows() {
@@ -82,7 +82,7 @@ fn spoil(path: &Path, column: &str) {
     }
 }
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 

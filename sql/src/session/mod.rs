@@ -77,6 +77,9 @@ mod cancel_tests;
 mod columnar_tests;
 
 #[cfg(test)]
+mod passing_tests;
+
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! The readings of streams: joined by queries, started when rows are asked for, given up
 //! when nobody has joined them any more.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -10,7 +9,6 @@ use windrow_core::pipeline::{PushReport, StreamId};
 use super::catalog::{Entry, Reading, Readings, StreamEntry, Work};
 use super::fit::fitted;
 use super::shared::{Shared, now_ns};
-use crate::connector::registry::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlannedScan;
 
@@ -27,10 +25,7 @@ impl Shared {
             let unstarted = readings.list.iter_mut().filter(|reading| !reading.started);
             for reading in unstarted {
                 reading.started = true;
-                let wanted = Wanted {
-                    columns: stream.source_columns(&reading.columns),
-                };
-                match connector.open_for(&wanted) {
+                match connector.open_for(&stream.wanted(&reading.scans)) {
                     Ok(source) => self.driver().start(reading.id, source),
                     Err(error) => {
                         let error = Arc::new(windrow_core::Error::from(error));
@@ -57,8 +52,8 @@ impl Shared {
     ) -> Result<StreamId> {
         let mut readings = stream.readings();
         let id = self.newest(stream, &mut readings)?;
-        if let Some(reading) = readings.list.last_mut() {
-            reading.columns.extend(&scan.columns);
+        if let Some(reading) = readings.list.last_mut().filter(|reading| !reading.started) {
+            reading.scans.push(scan.clone());
         }
         let joined = (work.readings.iter()).any(|(_, joined)| *joined == id);
         if !joined && let Some(reading) = readings.list.last_mut() {
@@ -82,7 +77,7 @@ impl Shared {
             // Nothing has to be started where rows are pushed.
             started: stream.connector.is_none(),
             users: 0,
-            columns: BTreeSet::new(),
+            scans: Vec::new(),
         });
         self.prune(readings);
         Ok(id)

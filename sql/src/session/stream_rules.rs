@@ -41,6 +41,11 @@ impl Rules {
         Arc::new(Schema::new(fields[..source].to_vec()))
     }
 
+    /// Whether a row is taken as it is, if it has a value wherever one is demanded.
+    pub(super) fn take_each_alike(&self) -> bool {
+        self.computed.is_empty() && self.checks.is_empty()
+    }
+
     /// Which columns of the source are needed (`[columns]`) for the declared ones at the
     /// places `asked` and for the rules: what is rejected does not depend on what is asked
     /// for.

@@ -35,7 +35,7 @@ use super::node::WindowNode;
 use super::refuse;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::{Blame, Stretch};
+use crate::exec::{Blame, ColumnExpr, Stretch};
 use expr::{Compiler, plan_fault};
 pub use parts::{BatchPlan, parts};
 
@@ -46,6 +46,9 @@ pub struct PlannedScan {
     pub stream: String,
     /// The places of the columns that it looks at.
     pub columns: Vec<usize>,
+    /// What is true for every row that it goes on with, over these columns; `None` if that
+    /// is none, or one that may fail.
+    pub condition: Option<ColumnExpr>,
 }
 
 /// Where a step's rows come from.
@@ -283,6 +286,9 @@ impl Lowering<'_> {
                 let condition =
                     (self.compiler).compile(&filter.predicate, filter.input.schema())?;
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
+                if expr::cannot_fail(&filter.predicate, filter.input.schema()) {
+                    self.bound(&input, &condition);
+                }
                 let text = format!("Filter: {}", texts(std::slice::from_ref(&filter.predicate)));
                 let stretch =
                     Stretch::new("Filter", vec![condition], columns, input.schema.clone())
@@ -341,6 +347,7 @@ impl Lowering<'_> {
             (Origin::Stream, _) => PlannedInput::Stream(PlannedScan {
                 stream: relation.name.clone(),
                 columns: places.clone(),
+                condition: None,
             }),
             (Origin::View(_), Mode::Continuous) => PlannedInput::View(relation.name.clone()),
             (Origin::View(rows), Mode::Once) | (Origin::Rows(rows), _) => {
@@ -383,6 +390,15 @@ impl Lowering<'_> {
             text,
             timing,
         )))
+    }
+
+    /// Notes the condition that stands over the rows of `input`, if it is a stream.
+    fn bound(&mut self, input: &Lowered, condition: &ColumnExpr) {
+        if let PlannedInput::Step(step) = input.input
+            && let [PlannedInput::Stream(scan)] = self.steps[step].inputs.as_mut_slice()
+        {
+            scan.condition = Some(condition.clone());
+        }
     }
 
     fn limit(&mut self, limit: &LimitPlan) -> Result<Option<Lowered>> {
