@@ -43,6 +43,15 @@ pub trait Origin: Debug + Send + Sync {
     /// How many rows of the batch were read before each of those that could not be
     /// parsed: `[rejected]`, ascending.
     fn rows_before(&self) -> &[usize];
+
+    /// The rows of the batch with all columns, if some are NULL in it because no query
+    /// asks for them. They are wanted where a row is kept whole.
+    ///
+    /// # Errors
+    /// If they cannot be read any more.
+    fn whole(&self) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
 }
 
 /// What a source gives when it is polled.

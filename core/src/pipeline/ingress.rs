@@ -198,6 +198,7 @@ impl Ingress {
                 violations.dedup_by_key(|violation| violation.row);
             }
         }
+        let mut kept = None;
         let (accepted, rejects) = if violations.is_empty() {
             (prepared, unparsed)
         } else {
@@ -205,7 +206,10 @@ impl Ingress {
             for violation in &violations {
                 keep[violation.row] = false;
             }
-            let accepted = filter_record_batch(&prepared, &BooleanArray::from(keep))?;
+            let keep = kept.insert(BooleanArray::from(keep));
+            let accepted = filter_record_batch(&prepared, keep)?;
+            let whole = whole(origin, rows)?;
+            let records = whole.as_ref().unwrap_or(records);
             let broken = self.broken(records, violations, origin, first_row);
             let before = origin.map_or(&[][..], Origin::rows_before);
             (accepted, in_order(unparsed, before, broken))
@@ -214,7 +218,6 @@ impl Ingress {
             self.counters.rejected += accepted.num_rows() as u64;
             return Err(error);
         }
-        self.counters.accepted += accepted.num_rows() as u64;
         if accepted.num_rows() == 0 {
             return Ok(None);
         }
@@ -225,7 +228,22 @@ impl Ingress {
             }
             None => (self.tells_arrival).then(|| vec![time::MIN_TIME; accepted.num_rows()].into()),
         };
-        Ok(Some(self.batch(accepted, watermarks)))
+        let source = match &watermarks {
+            // Any of the rows may be late, and is then kept whole.
+            Some(_) => match whole(origin, rows)? {
+                Some(records) => {
+                    let records = self.spec.prepare.prepare(&records)?.records;
+                    match &kept {
+                        Some(kept) => filter_record_batch(&records, kept)?,
+                        None => records,
+                    }
+                }
+                None => accepted.clone(),
+            },
+            None => accepted.clone(),
+        };
+        self.counters.accepted += accepted.num_rows() as u64;
+        Ok(Some(self.batch(accepted, source, watermarks)))
     }
 
     /// Rows that break a rule, each with its place in the batch.
@@ -261,13 +279,18 @@ impl Ingress {
             .collect()
     }
 
-    fn batch(&self, records: RecordBatch, watermarks: Option<ScalarBuffer<i64>>) -> Batch {
+    fn batch(
+        &self,
+        records: RecordBatch,
+        source: RecordBatch,
+        watermarks: Option<ScalarBuffer<i64>>,
+    ) -> Batch {
         let behind = watermarks.map(|watermarks| {
             Box::new(Behind {
                 source_rows: UInt32Array::from_iter_values(0..watermarks.len() as u32),
                 watermarks,
                 stream: self.spec.name.clone(),
-                source: records.clone(),
+                source,
             })
         });
         Batch { records, behind }
@@ -340,6 +363,16 @@ impl Ingress {
         if let (Some(rules), Some(_)) = (self.spec.live, self.spec.event_time) {
             (self.tracker).tick(now, rules.idle_timeout_ns, self.nanos_per_tick);
         }
+    }
+}
+
+/// The `rows` rows of a batch with all columns, if some were left out of it.
+fn whole(origin: Option<&dyn Origin>, rows: usize) -> Result<Option<RecordBatch>> {
+    match origin.map(Origin::whole).transpose()?.flatten() {
+        Some(records) if records.num_rows() != rows => {
+            Err(Error::invalid("rows have changed while they were read"))
+        }
+        whole => Ok(whole),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::operator::{Counters, Drain, Limit, Operator, Output, RowFunction, Stateless};
 use crate::snapshot::Snapshot;
-use crate::stream::Reject;
+use crate::stream::{Arrival, Origin, Place, Reject};
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
@@ -338,6 +338,58 @@ fn rows_beside_a_reject_that_fails_the_stream_are_counted() {
     );
     let status = bench.engine.query_stats(query).expect("there").status;
     assert!(matches!(status, QueryStatus::Failed(_)));
+}
+
+/// Rows that cannot be read again as they were.
+#[derive(Debug)]
+struct Changed;
+
+impl Origin for Changed {
+    fn places(&self, _: &[usize]) -> Vec<Place> {
+        Vec::new()
+    }
+
+    fn rows_before(&self) -> &[usize] {
+        &[]
+    }
+
+    fn whole(&self) -> Result<Option<RecordBatch>> {
+        Ok(Some(rows(&[1])))
+    }
+}
+
+#[test]
+fn rows_that_have_changed_when_they_are_wanted_whole_fail_the_stream_and_are_counted() {
+    let mut bench = bench(OnError::Keep);
+    let (query, _) = bench.attach("q", vec![same()]);
+    let stream = bench.stream;
+    let take = |engine: &mut Engine, values: &[i64]| {
+        let arrival = Arrival {
+            partition: 0,
+            records: &rows(values),
+            rejected: Vec::new(),
+            origin: Some(&Changed),
+            bytes: 0,
+        };
+        engine.take(stream, arrival, 0)
+    };
+    // Nobody asks for them.
+    let fits = take(&mut bench.engine, &[1, 2]);
+    assert_eq!(fits.expect("it fits").accepted, 2);
+    let broken = take(&mut bench.engine, &[3, 100]);
+    let error = broken.expect_err("one row is not two").to_string();
+    assert_eq!(error, "rows have changed while they were read");
+    let stats = bench.engine.query_stats(query).expect("it is there");
+    assert!(matches!(stats.status, QueryStatus::Failed(_)));
+    let counters = bench
+        .engine
+        .stream_stats(bench.stream)
+        .expect("there")
+        .counters;
+    assert_eq!(
+        (counters.received, counters.accepted, counters.rejected),
+        (4, 2, 2)
+    );
 }
 
 #[test]

@@ -16,10 +16,14 @@ use glob::MatchOptions;
 use windrow_core::stream::{Source, SourceEvent};
 
 use super::reading::{Reading, RowFeed, SourceOptions};
+use super::registry::Wanted;
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::adapt::Adapter;
 use crate::format::arrow_file::ArrowFile;
-use crate::format::columnar::{ParquetFile, arrow_schema, open, read_arrow_stream, shown};
+use crate::format::columnar::{
+    ParquetFile, arrow_schema, open, pass_over, read_arrow_stream, shown,
+};
+use crate::format::fitted::Fitted;
 use crate::format::reader::{Counted, decompress};
 use crate::format::sample::infer_all;
 use crate::format::text::{TextFormat, TextReader};
@@ -178,10 +182,35 @@ impl FileSource {
     /// # Errors
     /// If a file is missing, is of no known format, or has no columns to infer.
     pub fn open(
+        paths: Vec<PathBuf>,
+        schema: Option<SchemaRef>,
+        format: &FormatOptions,
+        options: &SourceOptions,
+    ) -> Result<Self> {
+        Self::reading(paths, schema, format, options, None)
+    }
+
+    /// As [`FileSource::open`], without columns that are not wanted where the format lets
+    /// them be passed over: they are NULL.
+    ///
+    /// # Errors
+    /// As [`FileSource::open`].
+    pub fn open_for(
+        paths: Vec<PathBuf>,
+        schema: SchemaRef,
+        format: &FormatOptions,
+        options: &SourceOptions,
+        wanted: &Wanted,
+    ) -> Result<Self> {
+        Self::reading(paths, Some(schema), format, options, Some(wanted.clone()))
+    }
+
+    fn reading(
         mut paths: Vec<PathBuf>,
         schema: Option<SchemaRef>,
         format: &FormatOptions,
         options: &SourceOptions,
+        wanted: Option<Wanted>,
     ) -> Result<Self> {
         paths.sort();
         let mut bytes_total = Some(0);
@@ -200,11 +229,14 @@ impl FileSource {
         };
         let partitions = u32::try_from(paths.len())
             .map_err(|_| Error::new(ErrorKind::Limit, "more than 4,294,967,295 files match"))?;
-        let format = format.clone();
-        let batch = options.clone();
+        let how = How {
+            format: format.clone(),
+            options: options.clone(),
+            wanted,
+        };
         let reading = Reading::new("file", &schema, options, move |feed| {
             for (partition, path) in (0..).zip(&paths) {
-                if read_file(feed, partition, path, &format, &batch)?.is_break() {
+                if read_file(feed, partition, path, &how)?.is_break() {
                     break;
                 }
             }
@@ -216,6 +248,14 @@ impl FileSource {
             bytes_total,
         })
     }
+}
+
+/// How files are read.
+struct How {
+    format: FormatOptions,
+    options: SourceOptions,
+    /// `None`: everything.
+    wanted: Option<Wanted>,
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -236,30 +276,36 @@ fn read_file(
     feed: &RowFeed<'_>,
     partition: u32,
     path: &Path,
-    format: &FormatOptions,
-    options: &SourceOptions,
+    how: &How,
 ) -> Result<ControlFlow<()>> {
+    let (format, batch_rows) = (&how.format, how.options.batch_rows);
     let (kind, compression) = format.resolve(path)?;
-    let batch_rows = options.batch_rows;
     let given = match kind {
         // An empty file holds no rows in any format.
         _ if is_empty(path) => Continue(()),
         Format::Parquet => {
             let file = Arc::new(ParquetFile::open(path)?);
-            let adapter = Arc::new(Adapter::new(
-                &shown(path),
-                file.schema(),
-                feed.schema.clone(),
-            )?);
+            let adapter = Adapter::new(&shown(path), file.schema(), feed.schema.clone())?;
+            let wanted = how.wanted.as_ref().map(|wanted| &*wanted.columns);
+            let fitted = Fitted::new(file.clone(), adapter, file.schema(), wanted);
+            let fitted = Arc::new(fitted);
             let parts = file.parts(PART_ROWS_MIN.max(batch_rows));
             let mut given = match parts.is_empty() {
                 true => feed.bytes(partition, file.bytes()),
                 false => Continue(()),
             };
+            let passing = how
+                .wanted
+                .as_ref()
+                .and_then(|wanted| wanted.passing.as_ref());
+            let passed = passing.map(|passing| file.passed_over(fitted.whole(), passing));
+            let passed = passed.map(Arc::new);
             for part in parts {
-                let (file, adapter) = (file.clone(), adapter.clone());
-                given = feed.work(partition, 0, move |out| {
-                    file.read(part, &adapter, batch_rows, out)
+                let (file, fitted) = (file.clone(), fitted.clone());
+                let passed = passed.clone().filter(|passed| part.is_passed(passed));
+                given = feed.work(partition, 0, move |out| match passed {
+                    Some(passed) => pass_over(&passed, part, batch_rows, out),
+                    None => file.read(part, &fitted.adapter(), batch_rows, out),
                 });
                 if given.is_break() {
                     break;
@@ -268,7 +314,7 @@ fn read_file(
             given
         }
         Format::Arrow => match ArrowFile::open(path)? {
-            Some(file) => read_arrow_file(feed, partition, file, path, batch_rows)?,
+            Some(file) => read_arrow_file(feed, partition, file, path, how)?,
             None => {
                 let theirs = arrow_schema(path)?;
                 let adapter = Adapter::new(&shown(path), &theirs, feed.schema.clone())?;
@@ -287,11 +333,11 @@ fn read_file(
             let text = text_format(path, kind, format);
             let shape = feed.shape(&text, &shown(path), batch_rows);
             if compression == Compression::None {
-                let chunks = text.chunks(file, options.batch_bytes, false)?;
+                let chunks = text.chunks(file, how.options.batch_bytes, false)?;
                 feed.text(partition, TextReader::new(chunks, text, shape), &read)?
             } else {
                 let reader = decompress(Box::new(file), compression).map_err(io)?;
-                let chunks = text.chunks(reader, options.batch_bytes, false)?;
+                let chunks = text.chunks(reader, how.options.batch_bytes, false)?;
                 feed.text(partition, TextReader::new(chunks, text, shape), &read)?
             }
         }
@@ -308,19 +354,20 @@ fn read_arrow_file(
     partition: u32,
     file: ArrowFile,
     path: &Path,
-    batch_rows: usize,
+    how: &How,
 ) -> Result<ControlFlow<()>> {
-    let file = Arc::new(file);
+    let (file, batch_rows) = (Arc::new(file), how.options.batch_rows);
     let adapter = Adapter::new(&shown(path), file.schema(), feed.schema.clone())?;
-    let adapter = Arc::new(adapter);
+    let wanted = how.wanted.as_ref().map(|wanted| &*wanted.columns);
+    let fitted = Arc::new(Fitted::new(file.clone(), adapter, file.schema(), wanted));
     let parts = file.parts(batch_rows);
     if parts.is_empty() {
         return Ok(feed.bytes(partition, file.bytes()));
     }
     for part in parts {
-        let (file, adapter) = (file.clone(), adapter.clone());
+        let (file, fitted) = (file.clone(), fitted.clone());
         let given = feed.work(partition, 0, move |out| {
-            file.read(part, &adapter, batch_rows, out)
+            file.read(part, &fitted.adapter(), batch_rows, out)
         });
         if given.is_break() {
             return Ok(given);

@@ -9,14 +9,14 @@ use windrow_core::stream::{Sink, Source};
 use super::file::{FileSource, expand};
 use super::file_sink::{FileSink, FileSinkOptions};
 use super::reading::{SOURCE_OPTIONS, SourceOptions};
-use super::registry::{Connector, ConnectorKind, Pairs};
+use super::registry::{Connector, ConnectorKind, Pairs, Wanted};
 use super::stdin::StdinSource;
 use super::target::identity;
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::encode::EncodeOptions;
 use crate::format::names::{find, missing};
 use crate::format::sample::{column_names, infer_all};
-use crate::format::{FORMAT_OPTIONS, FormatOptions};
+use crate::format::{FORMAT_OPTIONS, Format, FormatOptions};
 
 /// The connector `file`.
 #[derive(Debug)]
@@ -44,9 +44,21 @@ impl Connector for Files {
     }
 
     fn open(&self) -> Result<Box<dyn Source>> {
-        let paths = self.paths.clone();
-        let schema = Some(self.schema.clone());
-        let source = FileSource::open(paths, schema, &self.format, &self.options)?;
+        let all = vec![true; self.schema.fields().len()];
+        self.open_for(&Wanted {
+            columns: all,
+            passing: None,
+        })
+    }
+
+    fn passes_over(&self) -> bool {
+        let format = |path| self.format.resolve(path).map(|(format, _)| format);
+        (self.paths.iter()).any(|path| matches!(format(path), Ok(Format::Parquet)))
+    }
+
+    fn open_for(&self, wanted: &Wanted) -> Result<Box<dyn Source>> {
+        let (paths, schema) = (self.paths.clone(), self.schema.clone());
+        let source = FileSource::open_for(paths, schema, &self.format, &self.options, wanted)?;
         Ok(Box::new(source))
     }
 }

@@ -8,9 +8,20 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::{Sink, Source};
 
 use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::format::passing::Passing;
 
 /// The options of a stream or a sink, without those that are not the connector's.
 pub type Pairs = BTreeMap<String, String>;
+
+/// What the queries over a source ask for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// `[columns]` of the source: whether anything looks at its values.
+    pub columns: Vec<bool>,
+    /// Rows that may be replaced by others, which no query takes either. `None`: all rows
+    /// are looked at.
+    pub passing: Option<Passing>,
+}
 
 /// A declared source. It is opened when a query needs its rows, and once more for
 /// each query that comes later.
@@ -28,11 +39,27 @@ pub trait Connector: Debug + Send + Sync {
         false
     }
 
+    /// Whether it passes over rows that no query takes ([`Wanted::passing`]) where what it
+    /// reads tells of them.
+    fn passes_over(&self) -> bool {
+        false
+    }
+
     /// Starts reading from the beginning.
     ///
     /// # Errors
     /// If it cannot be read.
     fn open(&self) -> Result<Box<dyn Source>>;
+
+    /// As [`Connector::open`], for queries that ask for no more than `wanted`. Columns that
+    /// are not wanted may be NULL if [`windrow_core::stream::Origin::whole`] has them.
+    ///
+    /// # Errors
+    /// As [`Connector::open`].
+    fn open_for(&self, wanted: &Wanted) -> Result<Box<dyn Source>> {
+        let _ = wanted;
+        self.open()
+    }
 }
 
 /// A kind of connector.

@@ -7,6 +7,8 @@ mod blame;
 
 mod rows;
 
+mod ranges;
+
 mod rules;
 
 mod foreign;
@@ -17,6 +19,7 @@ pub use blame::{Blame, misfit};
 pub use fault::data_fault;
 pub(crate) use fault::{is_dump, sentence};
 pub use foreign::ForeignAggregate;
+pub use ranges::RangeCondition;
 pub use rows::{ColumnExpr, Stretch};
 pub use rules::{CheckRule, ComputedColumn, StreamRules};
 pub use times::time_functions;

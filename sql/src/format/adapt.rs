@@ -20,7 +20,7 @@ use windrow_core::stream::Reject;
 use super::column::{Column, type_name};
 use super::names::find;
 use super::number::Fault;
-use super::origin::{FileRows, PlacedRows};
+use super::origin::{FileRows, PlacedRows, Whole};
 use super::rows::{REJECT_TEXT_BYTES_MAX, RULE_TYPE, RowFault, cut};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,6 +31,8 @@ pub(crate) struct Adapter {
     pub(super) file: Arc<str>,
     /// The file's column for each of ours.
     columns: Vec<Option<usize>>,
+    /// Has the columns that are left out, if some are.
+    whole: Option<Arc<dyn Whole>>,
 }
 
 impl Adapter {
@@ -75,6 +77,33 @@ impl Adapter {
             schema,
             file: file.into(),
             columns,
+            whole: None,
+        })
+    }
+
+    /// The same without columns that are not `wanted` (`[columns]`): they are NULL, and
+    /// `whole` has them. Those stay of which a value may not fit. `None`: all stay.
+    pub(super) fn narrowed(
+        &self,
+        theirs: &Schema,
+        wanted: &[bool],
+        whole: Arc<dyn Whole>,
+    ) -> Option<Self> {
+        let stays = |place: usize| {
+            let is_wanted = wanted.get(place).copied().unwrap_or(true);
+            is_wanted || self.columns[place].is_none() || self.may_refuse(theirs, place)
+        };
+        if (0..self.columns.len()).all(stays) {
+            return None;
+        }
+        let columns = self.columns.iter().enumerate();
+        Some(Self {
+            schema: self.schema.clone(),
+            file: self.file.clone(),
+            columns: columns
+                .map(|(place, column)| column.filter(|_| stays(place)))
+                .collect(),
+            whole: Some(whole),
         })
     }
 
@@ -93,6 +122,24 @@ impl Adapter {
         columns.sort_unstable();
         columns.dedup();
         columns
+    }
+
+    /// The file's column for one of ours.
+    pub(super) fn file_column(&self, place: usize) -> Option<usize> {
+        self.columns[place]
+    }
+
+    /// Whether a value of the file's column may not fit ours. `theirs`: its columns.
+    pub(super) fn may_refuse(&self, theirs: &Schema, place: usize) -> bool {
+        let to = self.schema.field(place).data_type();
+        let column = self.columns[place];
+        column.is_some_and(|index| !always_fits(theirs.field(index).data_type(), to))
+    }
+
+    /// Values of the file's column as ours; NULL where they do not fit.
+    pub(super) fn converted(&self, values: &ArrayRef, place: usize) -> Result<ArrayRef> {
+        let field = self.schema.field(place);
+        convert(values, field.name(), field.data_type(), &mut |_, _| {})
     }
 
     /// Fits rows, the first of which is row `first_row` of the file, counted from 0.
@@ -134,6 +181,11 @@ impl Adapter {
                 &mut refuse,
             )?);
         }
+        let rows = first_row..first_row + records.num_rows() as u64;
+        let origin = |refused: Vec<usize>| {
+            let whole = self.whole.clone();
+            Box::new(FileRows::new(self.file.clone(), rows, refused, whole))
+        };
         let options = RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
         let records = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .map_err(windrow_core::Error::from)?;
@@ -141,13 +193,12 @@ impl Adapter {
             return Ok(PlacedRows {
                 records,
                 rejected: Vec::new(),
-                origin: Some(Box::new(FileRows::new(self.file.clone(), first_row, []))),
+                origin: Some(origin(Vec::new())),
             });
         }
         let kept: BooleanArray = bad.iter().map(|reason| Some(reason.is_none())).collect();
         texts.sort_unstable_by_key(|(row, _)| *row);
-        let places = texts.iter().map(|(row, _)| *row);
-        let origin = FileRows::new(self.file.clone(), first_row, places);
+        let origin = origin(texts.iter().map(|(row, _)| *row).collect());
         let rejected = (texts.into_iter())
             .map(|(row, text)| Reject {
                 text,
@@ -159,7 +210,7 @@ impl Adapter {
         Ok(PlacedRows {
             records: filter_record_batch(&records, &kept).map_err(windrow_core::Error::from)?,
             rejected,
-            origin: Some(Box::new(origin)),
+            origin: Some(origin),
         })
     }
 }
@@ -196,6 +247,11 @@ fn converts(from: &DataType, to: &DataType) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether every value of `from` is one of `to`.
+fn always_fits(from: &DataType, to: &DataType) -> bool {
+    from == to || is_text(from) && is_text(to)
 }
 
 fn no_conversion(file: &str, name: &str, from: &DataType, to: &DataType) -> Error {

@@ -1,7 +1,7 @@
 //! Arrow IPC files: record batches where the footer says that they are.
 //!
 //! The bytes of a batch are read once, into memory of their own, and its columns point
-//! into them. Batches are independent of each other, so that several are read at the
+//! into them; bytes of columns that are not wanted are passed over. Batches are independent of each other, so that several are read at the
 //! same time; dictionaries are read first.
 //!
 //! A file is not mapped: were it cut short by another process while it is read, a look
@@ -12,15 +12,18 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileDecoder, FileReader, read_footer_length};
-use arrow::ipc::{Block, root_as_footer, root_as_message};
+use arrow::ipc::{Block, Message, MetadataVersion, root_as_footer, root_as_message};
 
 use super::adapt::Adapter;
 use super::columnar::{Out, Pieces, is_ipc_file, open, unreadable};
+use super::fitted::RowFile;
 use crate::error::Result;
 
 /// An Arrow IPC file whose record batches can be read at the same time.
@@ -29,6 +32,10 @@ pub(crate) struct ArrowFile {
     path: PathBuf,
     schema: SchemaRef,
     decoder: FileDecoder,
+    /// By the columns that they read: those that are asked for, and all declared ones.
+    narrow: Mutex<Vec<(Vec<usize>, Arc<FileDecoder>)>>,
+    version: MetadataVersion,
+    dictionaries: Vec<Block>,
     blocks: Vec<RowBlock>,
     bytes: u64,
 }
@@ -70,20 +77,111 @@ fn read_at(file: &mut File, offset: i64, len: i64, size: u64) -> Result<Buffer, 
     Ok(Buffer::from_vec(bytes))
 }
 
-/// How many rows a record batch has, by its metadata.
-fn rows_of(file: &mut File, block: &Block, size: u64) -> Result<u64, ArrowError> {
+/// The message that a block begins with.
+fn message_of(metadata: &[u8]) -> Option<Message<'_>> {
     const CONTINUATION: [u8; 4] = [0xFF; 4];
-    let metadata = read_at(file, block.offset(), block.metaDataLength().into(), size)?;
     let prefix = if metadata.starts_with(&CONTINUATION) {
         8
     } else {
         4
     };
-    let message = metadata.get(prefix..).unwrap_or_default();
-    let message = root_as_message(message).map_err(|error| damaged(&error.to_string()))?;
+    root_as_message(metadata.get(prefix..)?).ok()
+}
+
+/// How many rows a record batch has, by its metadata.
+fn rows_of(file: &mut File, block: &Block, size: u64) -> Result<u64, ArrowError> {
+    let metadata = read_at(file, block.offset(), block.metaDataLength().into(), size)?;
+    let message = message_of(&metadata).ok_or_else(|| damaged("a block holds no message"))?;
     let batch = message.header_as_record_batch();
     let rows = batch.and_then(|batch| u64::try_from(batch.length()).ok());
     rows.ok_or_else(|| damaged("a block of rows holds none"))
+}
+
+fn with_dictionaries(
+    mut decoder: FileDecoder,
+    file: &mut File,
+    blocks: &[Block],
+    size: u64,
+) -> Result<FileDecoder, ArrowError> {
+    for block in blocks {
+        decoder.read_dictionary(block, &read_block(file, block, size)?)?;
+    }
+    Ok(decoder)
+}
+
+/// How many buffers a column has; `None` where that is not told by its type alone.
+fn buffers_of(data_type: &DataType) -> Option<usize> {
+    match data_type {
+        DataType::Null => Some(0),
+        DataType::Utf8 | DataType::Binary | DataType::LargeUtf8 | DataType::LargeBinary => Some(3),
+        DataType::Dictionary(..) | DataType::FixedSizeBinary(_) => Some(2),
+        _ if data_type.is_primitive() || *data_type == DataType::Boolean => Some(2),
+        _ => None,
+    }
+}
+
+/// The bytes of a block of which those of some columns are there; the others are zero.
+/// `None`: where they stand cannot be told.
+fn read_columns(
+    file: &mut File,
+    block: &Block,
+    size: u64,
+    schema: &Schema,
+    columns: &[usize],
+) -> Result<Option<Buffer>, ArrowError> {
+    let metadata = read_at(file, block.offset(), block.metaDataLength().into(), size)?;
+    let Some(message) = message_of(&metadata) else {
+        return Ok(None);
+    };
+    let Some(buffers) = message
+        .header_as_record_batch()
+        .and_then(|batch| batch.buffers())
+    else {
+        return Ok(None);
+    };
+    let counts = schema
+        .fields()
+        .iter()
+        .map(|field| buffers_of(field.data_type()));
+    let Some(counts) = counts.collect::<Option<Vec<usize>>>() else {
+        return Ok(None);
+    };
+    if counts.iter().sum::<usize>() != buffers.len() {
+        return Ok(None);
+    }
+    let body = block.bodyLength();
+    let Some(len) = usize::try_from(body).ok().map(|body| metadata.len() + body) else {
+        return Ok(None);
+    };
+    // It lies inside of the file, so that no memory is asked for that it does not fill.
+    let end = block.offset().checked_add(len as i64);
+    if end
+        .and_then(|end| u64::try_from(end).ok())
+        .is_none_or(|end| end > size)
+    {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; len];
+    bytes[..metadata.len()].copy_from_slice(&metadata);
+    let mut first = 0;
+    for (place, count) in counts.iter().enumerate() {
+        let own = first..first + count;
+        first += count;
+        if columns.binary_search(&place).is_err() {
+            continue;
+        }
+        for buffer in own.map(|place| buffers.get(place)) {
+            let (start, len) = (buffer.offset(), buffer.length());
+            let end = start.checked_add(len);
+            if start < 0 || len < 0 || end.is_none_or(|end| end > body) {
+                return Ok(None);
+            }
+            let start = metadata.len() + start as usize;
+            file.seek(SeekFrom::Start(block.offset() as u64 + start as u64))?;
+            file.read_exact(&mut bytes[start..start + len as usize])?;
+        }
+    }
+    Ok(Some(Buffer::from_vec(bytes)))
 }
 
 impl ArrowFile {
@@ -115,10 +213,9 @@ impl ArrowFile {
         let len = read_footer_length(*trailer)? as i64;
         let footer = read_at(file, trailer_start as i64 - len, len, size)?;
         let footer = root_as_footer(&footer).map_err(|error| damaged(&error.to_string()))?;
-        let mut decoder = FileDecoder::new(schema.clone(), footer.version());
-        for block in footer.dictionaries().iter().flatten() {
-            decoder.read_dictionary(block, &read_block(file, block, size)?)?;
-        }
+        let dictionaries: Vec<Block> = footer.dictionaries().iter().flatten().copied().collect();
+        let decoder = FileDecoder::new(schema.clone(), footer.version());
+        let decoder = with_dictionaries(decoder, file, &dictionaries, size)?;
         let mut blocks = Vec::new();
         let mut first_row = 0;
         for block in footer.recordBatches().iter().flatten() {
@@ -135,6 +232,9 @@ impl ArrowFile {
             path: path.to_owned(),
             schema,
             decoder,
+            narrow: Mutex::default(),
+            version: footer.version(),
+            dictionaries,
             blocks,
             bytes: size,
         })
@@ -171,6 +271,38 @@ impl ArrowFile {
         (u128::from(self.bytes) * block as u128 / blocks) as u64
     }
 
+    /// The columns of a record batch that stand at the places `columns`, ascending.
+    fn records(
+        &self,
+        file: &mut File,
+        block: &Block,
+        columns: &[usize],
+    ) -> Result<Option<RecordBatch>, ArrowError> {
+        if columns.len() < self.schema.fields().len()
+            && let Some(bytes) = read_columns(file, block, self.bytes, &self.schema, columns)?
+        {
+            return self.narrow(file, columns)?.read_record_batch(block, &bytes);
+        }
+        let buffer = read_block(file, block, self.bytes)?;
+        let records = self.decoder.read_record_batch(block, &buffer)?;
+        records.map(|records| records.project(columns)).transpose()
+    }
+
+    /// What reads these columns alone.
+    fn narrow(&self, file: &mut File, columns: &[usize]) -> Result<Arc<FileDecoder>, ArrowError> {
+        // A list stays whole when a thread that holds it panics.
+        let mut narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, decoder)) = narrow.iter().find(|(read, _)| read == columns) {
+            return Ok(decoder.clone());
+        }
+        let decoder = FileDecoder::new(self.schema.clone(), self.version);
+        let decoder = decoder.with_projection(columns.to_vec());
+        let decoder = with_dictionaries(decoder, file, &self.dictionaries, self.bytes)?;
+        let decoder = Arc::new(decoder);
+        narrow.push((columns.to_vec(), decoder.clone()));
+        Ok(decoder)
+    }
+
     /// Reads a part in pieces of at most `batch_rows` rows.
     ///
     /// # Errors
@@ -184,17 +316,17 @@ impl ArrowFile {
     ) -> Result<()> {
         let damaged = |error| unreadable(&self.path, "Arrow IPC", error);
         let mut file = open(&self.path)?;
+        let columns = adapter.file_columns();
         for index in part {
             let RowBlock {
                 block, first_row, ..
             } = &self.blocks[index];
-            let buffer = read_block(&mut file, block, self.bytes).map_err(damaged)?;
-            let records = self.decoder.read_record_batch(block, &buffer);
+            let records = self.records(&mut file, block, &columns);
             let Some(records) = records.map_err(damaged)? else {
                 continue;
             };
             let bytes = self.share(index + 1) - self.share(index);
-            let mut pieces = Pieces::new(adapter, batch_rows, *first_row);
+            let mut pieces = Pieces::new(adapter, batch_rows, *first_row, true);
             if pieces.give(&records, bytes, out)?.is_break() {
                 break;
             }
@@ -203,11 +335,29 @@ impl ArrowFile {
     }
 }
 
+impl RowFile for ArrowFile {
+    fn read_again(&self, adapter: &Adapter, first_row: u64, rows: usize) -> Result<RecordBatch> {
+        let damaged = |error| unreadable(&self.path, "Arrow IPC", error);
+        let after = (self.blocks).partition_point(|block| block.first_row <= first_row);
+        let holds = |block: &&RowBlock| first_row - block.first_row + rows as u64 <= block.rows;
+        let before = after.checked_sub(1).map(|before| &self.blocks[before]);
+        let Some(held) = before.filter(holds) else {
+            return Ok(RecordBatch::new_empty(adapter.schema.clone()));
+        };
+        let mut file = open(&self.path)?;
+        let records = self.records(&mut file, &held.block, &adapter.file_columns());
+        let Some(records) = records.map_err(damaged)? else {
+            return Ok(RecordBatch::new_empty(adapter.schema.clone()));
+        };
+        let start = (first_row - held.first_row) as usize;
+        Ok((adapter.adapt(&records.slice(start, rows), true, first_row)?).records)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ops::ControlFlow;
-    use std::sync::Arc;
 
     use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
     use arrow::compute::concat;

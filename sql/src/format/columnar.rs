@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
@@ -22,7 +23,9 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::adapt::Adapter;
+use super::fitted::RowFile;
 use super::origin::PlacedRows;
+use super::passing::{PassedOver, Passing};
 use super::reader::Counted;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -191,6 +194,72 @@ impl ParquetFile {
     }
 }
 
+impl ParquetFile {
+    /// The row groups of which no query takes a row.
+    pub(crate) fn passed_over(&self, adapter: &Adapter, passing: &Passing) -> PassedOver {
+        PassedOver::new(&self.metadata, adapter, passing)
+    }
+}
+
+/// Gives rows in place of those of a part that is passed over.
+///
+/// # Errors
+/// If there is no memory for them.
+pub(crate) fn pass_over(
+    passed: &PassedOver,
+    part: Part,
+    batch_rows: usize,
+    out: &mut Out<'_>,
+) -> Result<()> {
+    let batch = passed.rows(part.row_group, batch_rows.min(part.rows))?;
+    let mut bytes = part.bytes;
+    for start in (0..part.rows).step_by(batch_rows) {
+        let rows = PlacedRows {
+            records: batch.slice(0, batch_rows.min(part.rows - start)),
+            rejected: Vec::new(),
+            origin: None,
+        };
+        if out(rows, std::mem::take(&mut bytes)).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Part {
+    pub(crate) fn is_passed(self, passed: &PassedOver) -> bool {
+        self.rows > 0 && passed.holds(self.row_group)
+    }
+}
+
+impl RowFile for ParquetFile {
+    fn read_again(&self, adapter: &Adapter, first_row: u64, rows: usize) -> Result<RecordBatch> {
+        let mut before = 0;
+        for row_group in 0..self.row_groups() {
+            let metadata = self.metadata.metadata().row_group(row_group);
+            let held = u64::try_from(metadata.num_rows()).unwrap_or(0);
+            if first_row < before + held {
+                let part = Part {
+                    row_group,
+                    start: (first_row - before) as usize,
+                    rows,
+                    first_row,
+                    bytes: 0,
+                };
+                let mut records = Vec::new();
+                self.read(part, adapter, rows, &mut |piece, _| {
+                    records.push(piece.records);
+                    ControlFlow::Continue(())
+                })?;
+                let joined = concat_batches(&adapter.schema, &records);
+                return Ok(joined.map_err(windrow_core::Error::from)?);
+            }
+            before += held;
+        }
+        Ok(RecordBatch::new_empty(adapter.schema.clone()))
+    }
+}
+
 /// The columns of an Arrow IPC file or stream.
 ///
 /// # Errors
@@ -263,7 +332,7 @@ pub(crate) fn read_arrow_stream(
     let counter = Arc::new(AtomicU64::new(0));
     let counted = Counted::new(reader, counter.clone());
     let reader = StreamReader::try_new(BufReader::new(counted), None).map_err(damaged)?;
-    let mut pieces = Pieces::new(adapter, batch_rows, 0);
+    let mut pieces = Pieces::new(adapter, batch_rows, 0, false);
     for records in reader {
         let records = records.map_err(damaged)?;
         if pieces
@@ -285,16 +354,18 @@ pub(super) struct Pieces<'a> {
     adapter: &'a Adapter,
     batch_rows: usize,
     row: u64,
+    projected: bool,
 }
 
 impl<'a> Pieces<'a> {
     /// Gives rows on in pieces of at most `batch_rows`, the first of them row `row` of
-    /// the file.
-    pub(super) fn new(adapter: &'a Adapter, batch_rows: usize, row: u64) -> Self {
+    /// the file. `projected`: as [`Adapter::adapt`] has it.
+    pub(super) fn new(adapter: &'a Adapter, batch_rows: usize, row: u64, projected: bool) -> Self {
         Self {
             adapter,
             batch_rows,
             row,
+            projected,
         }
     }
 
@@ -306,9 +377,9 @@ impl<'a> Pieces<'a> {
     ) -> Result<ControlFlow<()>> {
         for start in (0..records.num_rows().max(1)).step_by(self.batch_rows) {
             let rows = self.batch_rows.min(records.num_rows() - start);
-            let piece = self
-                .adapter
-                .adapt(&records.slice(start, rows), false, self.row)?;
+            let piece =
+                self.adapter
+                    .adapt(&records.slice(start, rows), self.projected, self.row)?;
             self.row += rows as u64;
             if out(piece, std::mem::take(&mut bytes)).is_break() {
                 return Ok(ControlFlow::Break(()));

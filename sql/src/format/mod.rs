@@ -7,6 +7,7 @@
 //!  bytes ─▶ reader: chunks ─▶ csv, json, line: rows ─▶ record batches, rejected rows
 //!           options · infer: columns
 //!  Arrow, Parquet ─▶ columnar ─▶ record batches
+//!                    fitted · passing: what of a file is not read
 //! ```
 //!
 //! What does not fit is rejected row by row, with its text, its place and a reason; the
@@ -55,6 +56,10 @@ pub(crate) mod reader;
 pub(crate) mod text;
 
 pub(crate) mod adapt;
+
+pub(crate) mod fitted;
+
+pub mod passing;
 
 pub(crate) mod columnar;
 

@@ -4,6 +4,8 @@
 //! counted, and records are delimited again, only for the rows that are asked for.
 //! Columnar files have no text; a row is told by its number.
 
+use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,6 +14,7 @@ use windrow_core::stream::{Origin, Place, Reject};
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::line_feeds;
 use super::rows::{Marks, REJECT_TEXT_BYTES_MAX, cut};
+use crate::error::Result;
 
 /// Rows, those that were rejected among them, and where they were read.
 #[derive(Debug)]
@@ -62,27 +65,39 @@ impl Origin for TextRows {
     }
 }
 
+/// Gives rows of a columnar file with all their columns.
+pub(crate) trait Whole: Debug + Send + Sync {
+    /// The rows from `first_row` on, counted from 0, without those that do not fit.
+    ///
+    /// # Errors
+    /// If they cannot be read any more.
+    fn rows(&self, first_row: u64, rows: usize) -> Result<RecordBatch>;
+}
+
 /// Rows of a columnar file, some of which did not fit.
 #[derive(Debug)]
 pub(crate) struct FileRows {
     file: Arc<str>,
-    first_row: u64,
+    rows: Range<u64>,
     before: Vec<usize>,
+    whole: Option<Arc<dyn Whole>>,
 }
 
 impl FileRows {
-    /// Rows of `file` from `first_row` on, counted from 0, without those at the places
-    /// `refused`, which ascend.
+    /// The rows of `file` with these numbers, counted from 0, without those at the places
+    /// `refused`, which ascend. `whole`: has the columns that were left out.
     pub(crate) fn new(
         file: Arc<str>,
-        first_row: u64,
+        rows: Range<u64>,
         refused: impl IntoIterator<Item = usize>,
+        whole: Option<Arc<dyn Whole>>,
     ) -> Self {
         let refused = refused.into_iter().enumerate();
         Self {
             file,
-            first_row,
+            rows,
             before: refused.map(|(count, place)| place - count).collect(),
+            whole,
         }
     }
 }
@@ -96,7 +111,7 @@ impl Origin for FileRows {
                     position: format!(
                         "{}:{}",
                         self.file,
-                        self.first_row + (row + refused) as u64 + 1
+                        self.rows.start + (row + refused) as u64 + 1
                     ),
                     text: None,
                 }
@@ -107,6 +122,14 @@ impl Origin for FileRows {
     fn rows_before(&self) -> &[usize] {
         &self.before
     }
+
+    fn whole(&self) -> windrow_core::Result<Option<RecordBatch>> {
+        let Some(whole) = &self.whole else {
+            return Ok(None);
+        };
+        let rows = (self.rows.end - self.rows.start) as usize;
+        Ok(Some(whole.rows(self.rows.start, rows)?))
+    }
 }
 
 #[cfg(test)]
@@ -116,7 +139,7 @@ mod tests {
     #[test]
     fn rows_of_a_file_are_numbered_as_they_stand_there() {
         // Of rows 100 to 106, the places 0, 3 and 4 are refused.
-        let rows = FileRows::new("f".into(), 100, [0, 3, 4]);
+        let rows = FileRows::new("f".into(), 100..107, [0, 3, 4], None);
         let positions: Vec<String> = (rows.places(&[0, 1, 2, 3]).into_iter())
             .map(|place| place.position)
             .collect();

@@ -54,7 +54,9 @@ use crate::exec::Blame;
 pub use crate::words::sql_type;
 pub use fault::Context;
 pub use leaf::{Leaf, LeafSource};
-pub use lower::{BatchPlan, Graph, Mode, PlannedInput, PlannedStep, PlannedTable, TableRows};
+pub use lower::{
+    BatchPlan, Graph, Mode, PlannedInput, PlannedScan, PlannedStep, PlannedTable, TableRows,
+};
 pub use operators::OperatorPlanner;
 pub use refuse::{clock_function, not_of_one_row};
 pub use relations::{Origin, Relation, RowsNow, TimeColumn, Timing, relations};
@@ -312,23 +314,27 @@ fn optimise(state: &SessionState, plan: &LogicalPlan) -> datafusion::common::Res
     state.optimize(plan)
 }
 
-/// The steps of a planned query as `EXPLAIN` prints them, results first.
-pub fn explain(planned: &Planned) -> Vec<String> {
+/// Says how a stream is read.
+pub type ReadHow<'a> = &'a dyn Fn(&PlannedScan) -> &'static str;
+
+/// The steps of a planned query as `EXPLAIN` prints them, results first. `how`: what follows
+/// the name of a stream.
+pub fn explain(planned: &Planned, how: ReadHow<'_>) -> Vec<String> {
     match planned {
         Planned::Graph(graph) => {
             let mut lines = Vec::new();
-            explain_step(graph, graph.steps.len() - 1, 0, &mut lines);
+            explain_step(graph, graph.steps.len() - 1, how, 0, &mut lines);
             lines
         }
         Planned::Batch(batch) => {
             let mut lines = Vec::new();
-            explain_batch(batch, 0, &mut lines);
+            explain_batch(batch, how, 0, &mut lines);
             lines
         }
     }
 }
 
-fn explain_batch(batch: &BatchPlan, depth: usize, lines: &mut Vec<String>) {
+fn explain_batch(batch: &BatchPlan, how: ReadHow<'_>, depth: usize, lines: &mut Vec<String>) {
     let over = match batch.leaves.is_empty() {
         true => "over rows that are there",
         false => "over the results of:",
@@ -341,7 +347,7 @@ fn explain_batch(batch: &BatchPlan, depth: usize, lines: &mut Vec<String>) {
     };
     lines.push(format!("{}{text}", "  ".repeat(depth)));
     for (_, graph) in &batch.leaves {
-        explain_step(graph, graph.steps.len() - 1, depth + 1, lines);
+        explain_step(graph, graph.steps.len() - 1, how, depth + 1, lines);
     }
 }
 
@@ -374,7 +380,13 @@ fn batch_steps(plan: &LogicalPlan, steps: &mut Vec<String>) {
     }
 }
 
-fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String>) {
+fn explain_step(
+    graph: &Graph,
+    step: usize,
+    how: ReadHow<'_>,
+    depth: usize,
+    lines: &mut Vec<String>,
+) {
     let planned = &graph.steps[step];
     let is_own = !planned.text.is_empty();
     if is_own {
@@ -383,9 +395,10 @@ fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String
     let below = depth + usize::from(is_own);
     for input in &planned.inputs {
         match input {
-            PlannedInput::Step(step) => explain_step(graph, *step, below, lines),
-            PlannedInput::Stream(name) => {
-                lines.push(format!("{}Stream: {name}", "  ".repeat(below)));
+            PlannedInput::Step(step) => explain_step(graph, *step, how, below, lines),
+            PlannedInput::Stream(scan) => {
+                let (stream, how) = (&scan.stream, how(scan));
+                lines.push(format!("{}Stream: {stream}{how}", "  ".repeat(below)));
             }
             PlannedInput::View(name) => {
                 lines.push(format!("{}View: {name}", "  ".repeat(below)));
@@ -396,7 +409,7 @@ fn explain_step(graph: &Graph, step: usize, depth: usize, lines: &mut Vec<String
                     TableRows::Now(_) => {
                         lines.push(format!("{}Table: {}", "  ".repeat(below), table.name));
                     }
-                    TableRows::Computed(batch) => explain_batch(batch, below, lines),
+                    TableRows::Computed(batch) => explain_batch(batch, how, below, lines),
                 }
             }
         }

@@ -5,14 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use windrow_core::pipeline::{EventTime, LiveRules, OnError, QueryId, StreamId, StreamSpec, View};
 
 use super::stream_rules::Rules;
-use crate::connector::registry::{Connector, ConnectorKind, Pairs};
+use crate::connector::registry::{Connector, ConnectorKind, Pairs, Wanted};
 use crate::error::{Error, Result};
-use crate::plan::{RowsNow, Timing};
+use crate::exec::RangeCondition;
+use crate::format::passing::{Excludes, Passing};
+use crate::plan::{PlannedScan, RowsNow, Timing};
 
 /// Everything that has a name.
 #[derive(Debug, Default)]
@@ -115,12 +117,14 @@ pub(super) struct Readings {
 }
 
 /// One run through a source, shared by the queries that were there when it started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) id: StreamId,
     pub(super) started: bool,
     /// How many queries and views have joined it.
     pub(super) users: usize,
+    /// What those take of it that were there when it started.
+    pub(super) scans: Vec<PlannedScan>,
 }
 
 impl StreamEntry {
@@ -142,6 +146,45 @@ impl StreamEntry {
 
     pub(super) fn schema(&self) -> SchemaRef {
         self.rules.schema.clone()
+    }
+
+    /// What queries that take `scans` want of the source.
+    pub(super) fn wanted(&self, scans: &[PlannedScan]) -> Wanted {
+        let time = self.event_time.map(|time| time.column);
+        let asked = scans.iter().flat_map(|scan| scan.columns.iter().copied());
+        Wanted {
+            columns: self.rules.source_columns(asked.chain(time)),
+            passing: self.passing(scans),
+        }
+    }
+
+    /// Rows of which no query takes any, as far as that can be told without reading them.
+    pub(super) fn passing(&self, scans: &[PlannedScan]) -> Option<Passing> {
+        let condition = |scan: &PlannedScan| -> Option<Arc<dyn Excludes>> {
+            let fields = scan
+                .columns
+                .iter()
+                .map(|place| self.rules.schema.field(*place).clone());
+            let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let places: Vec<usize> = (scan.columns.iter())
+                .map(|place| self.rules.places[*place])
+                .collect();
+            let condition = RangeCondition::new(scan.condition.as_ref()?, &schema, &places)?;
+            Some(Arc::new(condition))
+        };
+        let valid = (self.event_time.map(|time| time.column).into_iter())
+            .chain(self.rules.not_null.iter().copied());
+        let valid = valid.map(|place| self.rules.places[place]).collect();
+        let conditions = scans.iter().map(condition).collect::<Option<Vec<_>>>()?;
+        (self.rules.take_each_alike() && !conditions.is_empty())
+            .then_some(Passing { conditions, valid })
+    }
+
+    /// Whether a query that reads it alone may have parts of it passed over.
+    pub(super) fn may_pass_over(&self, scan: &PlannedScan) -> bool {
+        let scans = std::slice::from_ref(scan);
+        let connector = self.connector.as_ref();
+        connector.is_some_and(|connector| connector.passes_over()) && self.passing(scans).is_some()
     }
 
     pub(super) fn timing(&self) -> Timing {

@@ -74,6 +74,12 @@ mod script;
 mod cancel_tests;
 
 #[cfg(test)]
+mod columnar_tests;
+
+#[cfg(test)]
+mod passing_tests;
+
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -622,7 +622,13 @@ impl<'a> Preparing<'a> {
         if planned.how.has_window() {
             lines.push(plan::emission(&query.emit).to_string());
         }
-        lines.extend(plan::explain(&planned.how));
+        let how = |scan: &plan::PlannedScan| match self.shared.catalog().entries.get(&scan.stream) {
+            Some(Entry::Stream(stream)) if stream.may_pass_over(scan) => {
+                ", parts without such rows passed over"
+            }
+            _ => "",
+        };
+        lines.extend(plan::explain(&planned.how, &how));
         let plan: ArrayRef = Arc::new(StringArray::from(lines));
         let rows = RecordBatch::try_from_iter([("plan", plan)])
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;

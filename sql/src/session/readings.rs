@@ -10,6 +10,7 @@ use super::catalog::{Entry, Reading, Readings, StreamEntry, Work};
 use super::fit::fitted;
 use super::shared::{Shared, now_ns};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::PlannedScan;
 
 impl Shared {
     /// Starts the sources of streams that queries have been attached to.
@@ -24,7 +25,7 @@ impl Shared {
             let unstarted = readings.list.iter_mut().filter(|reading| !reading.started);
             for reading in unstarted {
                 reading.started = true;
-                match connector.open() {
+                match connector.open_for(&stream.wanted(&reading.scans)) {
                     Ok(source) => self.driver().start(reading.id, source),
                     Err(error) => {
                         let error = Arc::new(windrow_core::Error::from(error));
@@ -42,9 +43,18 @@ impl Shared {
     }
 
     /// Joins the reading of a stream that has not begun, or that goes on for ever.
-    pub(super) fn join(&self, stream: &Arc<StreamEntry>, work: &mut Work) -> Result<StreamId> {
+    /// `scan`: what is taken of it.
+    pub(super) fn join(
+        &self,
+        stream: &Arc<StreamEntry>,
+        scan: &PlannedScan,
+        work: &mut Work,
+    ) -> Result<StreamId> {
         let mut readings = stream.readings();
         let id = self.newest(stream, &mut readings)?;
+        if let Some(reading) = readings.list.last_mut().filter(|reading| !reading.started) {
+            reading.scans.push(scan.clone());
+        }
         let joined = (work.readings.iter()).any(|(_, joined)| *joined == id);
         if !joined && let Some(reading) = readings.list.last_mut() {
             reading.users += 1;
@@ -54,9 +64,8 @@ impl Shared {
     }
 
     fn newest(&self, stream: &StreamEntry, readings: &mut Readings) -> Result<StreamId> {
-        let joins = (readings.list.last())
-            .filter(|reading| !reading.started || stream.live.is_some())
-            .copied();
+        let joins =
+            (readings.list.last()).filter(|reading| !reading.started || stream.live.is_some());
         if let Some(reading) = joins {
             return Ok(reading.id);
         }
@@ -68,6 +77,7 @@ impl Shared {
             // Nothing has to be started where rows are pushed.
             started: stream.connector.is_none(),
             users: 0,
+            scans: Vec::new(),
         });
         self.prune(readings);
         Ok(id)

@@ -284,12 +284,12 @@ impl Shared {
                 inputs.push(match input {
                     PlannedInput::Step(step) => Input::Operator(step),
                     PlannedInput::Table(table) => Input::Stream(tables[table].0),
-                    PlannedInput::Stream(stream) => {
-                        let entry = self.catalog().entries.get(&stream).cloned();
+                    PlannedInput::Stream(scan) => {
+                        let entry = self.catalog().entries.get(&scan.stream).cloned();
                         let Some(Entry::Stream(entry)) = entry else {
-                            return Err(gone(&stream));
+                            return Err(gone(&scan.stream));
                         };
-                        Input::Stream(self.join(&entry, work)?)
+                        Input::Stream(self.join(&entry, &scan, work)?)
                     }
                     PlannedInput::View(view) => {
                         let entry = self.catalog().entries.get(&view).cloned();

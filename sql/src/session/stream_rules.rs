@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::physical_expr::utils::collect_columns;
 
-use crate::exec::{CheckRule, ComputedColumn, StreamRules};
+use crate::exec::{CheckRule, ColumnExpr, ComputedColumn, StreamRules};
 
 /// What a stream makes of its source's rows; each reading gets a copy.
 #[derive(Debug, Clone)]
@@ -38,6 +39,36 @@ impl Rules {
         let fields = self.working.fields();
         let source = fields.len() - self.computed.len();
         Arc::new(Schema::new(fields[..source].to_vec()))
+    }
+
+    /// Whether a row is taken as it is, if it has a value wherever one is demanded.
+    pub(super) fn take_each_alike(&self) -> bool {
+        self.computed.is_empty() && self.checks.is_empty()
+    }
+
+    /// Which columns of the source are needed (`[columns]`) for the declared ones at the
+    /// places `asked` and for the rules: what is rejected does not depend on what is asked
+    /// for.
+    pub(super) fn source_columns(&self, asked: impl IntoIterator<Item = usize>) -> Vec<bool> {
+        let used = |expr: &ColumnExpr| {
+            let columns = collect_columns(expr).into_iter();
+            columns.map(|column| column.index()).collect::<Vec<_>>()
+        };
+        let mut needed = vec![false; self.working.fields().len()];
+        let checked = self.checks.iter().flat_map(|check| used(&check.expr));
+        let declared = (asked.into_iter()).chain(self.not_null.iter().copied());
+        for place in declared.chain(checked) {
+            needed[self.places[place]] = true;
+        }
+        for place in self
+            .computed
+            .iter()
+            .flat_map(|computed| used(&computed.expr))
+        {
+            needed[place] = true;
+        }
+        needed.truncate(self.working.fields().len() - self.computed.len());
+        needed
     }
 
     pub(super) fn prepare(&self) -> Box<StreamRules> {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_expr::expressions::Column;
 
@@ -73,6 +73,46 @@ pub(super) fn is_row_wise(expr: &Expr) -> bool {
         })
     });
     row_wise && visited.is_ok()
+}
+
+/// Whether a condition has a value for every row: comparisons of columns with constants,
+/// and what is made of them.
+pub(super) fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
+    let mut safe = true;
+    let visited = expr.apply(|expr| {
+        safe &= match expr {
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::Between(_)
+            | Expr::InList(_) => true,
+            Expr::BinaryExpr(binary) => matches!(
+                binary.op,
+                Operator::And
+                    | Operator::Or
+                    | Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
+            ),
+            // A time in another unit may be out of range, but then its bounds are, too.
+            Expr::Cast(cast) => {
+                let from = cast.expr.get_type(schema);
+                let is_time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..));
+                is_time(cast.field.data_type()) && from.is_ok_and(|from| is_time(&from))
+            }
+            _ => false,
+        };
+        Ok(match safe {
+            true => TreeNodeRecursion::Continue,
+            false => TreeNodeRecursion::Stop,
+        })
+    });
+    safe && visited.is_ok()
 }
 
 /// The place of the column that an expression passes on unchanged.

@@ -35,15 +35,27 @@ use super::node::WindowNode;
 use super::refuse;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::{Blame, Stretch};
+use crate::exec::{Blame, ColumnExpr, Stretch};
 use expr::{Compiler, plan_fault};
 pub use parts::{BatchPlan, parts};
+
+/// What a query takes of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedScan {
+    /// The stream's name.
+    pub stream: String,
+    /// The places of the columns that it looks at.
+    pub columns: Vec<usize>,
+    /// What is true for every row that it goes on with, over these columns; `None` if that
+    /// is none, or one that may fail.
+    pub condition: Option<ColumnExpr>,
+}
 
 /// Where a step's rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedInput {
-    /// A stream, by name.
-    Stream(String),
+    /// A stream.
+    Stream(PlannedScan),
     /// A materialized view's further results, by name.
     View(String),
     /// Rows that are there when the query starts, by their place in
@@ -274,6 +286,9 @@ impl Lowering<'_> {
                 let condition =
                     (self.compiler).compile(&filter.predicate, filter.input.schema())?;
                 let columns = Compiler::places(&input.schema, 0..input.schema.fields().len());
+                if expr::cannot_fail(&filter.predicate, filter.input.schema()) {
+                    self.bound(&input, &condition);
+                }
                 let text = format!("Filter: {}", texts(std::slice::from_ref(&filter.predicate)));
                 let stretch =
                     Stretch::new("Filter", vec![condition], columns, input.schema.clone())
@@ -323,8 +338,17 @@ impl Lowering<'_> {
         let Some(relation) = Relation::of(scan) else {
             return Ok(None);
         };
+        let width = relation.schema.fields().len();
+        let places: Vec<usize> = match &scan.projection {
+            Some(places) => places.clone(),
+            None => (0..width).collect(),
+        };
         let input = match (&relation.origin, self.mode) {
-            (Origin::Stream, _) => PlannedInput::Stream(relation.name.clone()),
+            (Origin::Stream, _) => PlannedInput::Stream(PlannedScan {
+                stream: relation.name.clone(),
+                columns: places.clone(),
+                condition: None,
+            }),
             (Origin::View(_), Mode::Continuous) => PlannedInput::View(relation.name.clone()),
             (Origin::View(rows), Mode::Once) | (Origin::Rows(rows), _) => {
                 self.tables.push(PlannedTable {
@@ -347,14 +371,16 @@ impl Lowering<'_> {
             schema: relation.schema.clone(),
             timing,
         };
-        let places: Vec<usize> = match &scan.projection {
-            Some(places) => places.clone(),
-            None => (0..relation.schema.fields().len()).collect(),
-        };
         let schema = arrow_schema(&scan.projected_schema);
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let names: Vec<&str> = names.collect();
+        let text = match names.len() {
+            read if read == width => format!("Read {}", relation.name),
+            0 => format!("Read {}: no columns", relation.name),
+            _ => format!("Read {}: {}", relation.name, names.join(", ")),
+        };
         let columns = Compiler::places(&lowered.schema, places.iter().copied());
         let timing = carried(&lowered.timing, places.into_iter().map(Some));
-        let text = format!("Read {}", relation.name);
         let stretch = Stretch::new("Read", Vec::new(), columns, schema);
         let operator = Box::new(Stateless::new(Box::new(stretch)));
         Ok(Some(self.step(
@@ -364,6 +390,15 @@ impl Lowering<'_> {
             text,
             timing,
         )))
+    }
+
+    /// Notes the condition that stands over the rows of `input`, if it is a stream.
+    fn bound(&mut self, input: &Lowered, condition: &ColumnExpr) {
+        if let PlannedInput::Step(step) = input.input
+            && let [PlannedInput::Stream(scan)] = self.steps[step].inputs.as_mut_slice()
+        {
+            scan.condition = Some(condition.clone());
+        }
     }
 
     fn limit(&mut self, limit: &LimitPlan) -> Result<Option<Lowered>> {
