@@ -6,7 +6,6 @@
 pub(crate) mod calendar;
 
 pub(crate) mod frames;
-pub(crate) mod gathered;
 pub(crate) mod grid;
 pub(crate) mod held;
 pub(crate) mod in_time;
@@ -22,6 +21,8 @@ pub(crate) mod store;
 pub(crate) mod rollover;
 
 pub(crate) mod route;
+
+pub(crate) mod gathered;
 
 pub(crate) mod lift;
 
