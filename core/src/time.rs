@@ -108,7 +108,7 @@ pub fn ticks(array: &dyn Array) -> Result<(&ScalarBuffer<i64>, Option<&NullBuffe
 ///
 /// Many times are shared among the threads of rayon's current pool.
 pub fn span(times: &[i64]) -> (i64, i64) {
-    const MORSEL_TIMES: usize = 16 * 1024;
+    const MORSEL_TIMES: usize = 128 * 1024;
     if times.len() >= 2 * MORSEL_TIMES && rayon::current_num_threads() > 1 {
         let spans = times.par_chunks(MORSEL_TIMES).map(span_of);
         return spans.reduce(|| (MAX_TIME, MIN_TIME), |a, b| (a.0.min(b.0), a.1.max(b.1)));
