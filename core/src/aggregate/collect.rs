@@ -3,11 +3,12 @@
 //! A [`Collect`] says what a slot holds; [`CollectState`] is the column of slots. It
 //! keeps account of the bytes and of the values held, and stops at a named limit.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, StructArray};
+use arrow::datatypes::{DataType, Field, Fields};
 
 use super::fold::Column;
 use super::saved::Saved;
@@ -70,6 +71,13 @@ pub(super) trait Collect: Debug + Send + Sync + 'static {
 
     /// The states of saved columns.
     fn load(&self, saved: Saved<'_>) -> Result<Vec<Self::Slot>>;
+
+    /// Whether a state of this one is a state of the other: only what is made of it
+    /// differs.
+    fn is_alike(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
 
     /// Its states over frames that slide; `None` if it has none: a sketch for each row of a
     /// frame would be most of its memory, and its time.
@@ -188,18 +196,22 @@ impl<C: Collect> AggregateState for CollectState<C> {
     }
 }
 
+fn create<C: Collect>(collect: &Arc<C>) -> Box<dyn AggregateState> {
+    Box::new(CollectState {
+        collect: collect.clone(),
+        slots: vec![],
+        heap_bytes: 0,
+        held: 0,
+    })
+}
+
 /// Makes the states of an aggregate.
 #[derive(Debug)]
 struct CollectFactory<C>(Arc<C>);
 
 impl<C: Collect> AggregateFactory for CollectFactory<C> {
     fn create(&self) -> Result<Box<dyn AggregateState>> {
-        Ok(Box::new(CollectState {
-            collect: self.0.clone(),
-            slots: vec![],
-            heap_bytes: 0,
-            held: 0,
-        }))
+        Ok(create(&self.0))
     }
 
     fn return_type(&self) -> DataType {
@@ -213,9 +225,108 @@ impl<C: Collect> AggregateFactory for CollectFactory<C> {
     fn sliding(&self) -> Option<Box<dyn SlidingState>> {
         self.0.sliding()
     }
+
+    fn join(&self, others: &[Arc<dyn AggregateFactory>]) -> Option<Arc<dyn AggregateFactory>> {
+        let mut all = vec![self.0.clone()];
+        for other in others {
+            let other: &dyn Any = other.as_ref();
+            let other = other.downcast_ref::<Self>()?;
+            if !self.0.is_alike(&other.0) {
+                return None;
+            }
+            all.push(other.0.clone());
+        }
+        Some(Arc::new(SeveralFactory(Arc::new(Several(all)))))
+    }
 }
 
 /// A factory of states of `collect`.
 pub(super) fn factory<C: Collect>(collect: C) -> Arc<dyn AggregateFactory> {
     Arc::new(CollectFactory(Arc::new(collect)))
+}
+
+/// Aggregates that are alike, with one state: what is made of it is a struct.
+#[derive(Debug)]
+struct Several<C>(Vec<Arc<C>>);
+
+impl<C: Collect> Collect for Several<C> {
+    type Slot = C::Slot;
+    type Value<'a> = C::Value<'a>;
+    type Columns<'a> = C::Columns<'a>;
+
+    const SAVED: usize = C::SAVED;
+
+    fn name(&self) -> &str {
+        self.0[0].name()
+    }
+
+    fn columns<'a>(&self, values: &'a ArrayRef) -> C::Columns<'a> {
+        self.0[0].columns(values)
+    }
+
+    #[inline(always)]
+    fn add(slot: &mut C::Slot, value: C::Value<'_>) {
+        C::add(slot, value);
+    }
+
+    fn merge(into: &mut C::Slot, from: &C::Slot) {
+        C::merge(into, from);
+    }
+
+    #[inline(always)]
+    fn heap_bytes(slot: &C::Slot) -> usize {
+        C::heap_bytes(slot)
+    }
+
+    #[inline(always)]
+    fn held(slot: &C::Slot) -> usize {
+        C::held(slot)
+    }
+
+    fn held_max(&self) -> Option<HeldMax> {
+        self.0[0].held_max()
+    }
+
+    fn return_type(&self) -> DataType {
+        let types = self.0.iter().map(|one| one.return_type());
+        let fields = types.enumerate();
+        let fields: Fields = fields
+            .map(|(place, data_type)| Field::new(place.to_string(), data_type, true))
+            .collect();
+        DataType::Struct(fields)
+    }
+
+    fn evaluate(&self, slots: &[&C::Slot]) -> ArrayRef {
+        let DataType::Struct(fields) = self.return_type() else {
+            unreachable!("it is one");
+        };
+        let columns = self.0.iter().map(|one| one.evaluate(slots)).collect();
+        Arc::new(StructArray::new(fields, columns, None))
+    }
+
+    fn save(&self, slots: &[&C::Slot]) -> Vec<ArrayRef> {
+        self.0[0].save(slots)
+    }
+
+    fn load(&self, saved: Saved<'_>) -> Result<Vec<C::Slot>> {
+        self.0[0].load(saved)
+    }
+}
+
+/// Makes the states of aggregates that are alike.
+#[derive(Debug)]
+struct SeveralFactory<C>(Arc<Several<C>>);
+
+impl<C: Collect> AggregateFactory for SeveralFactory<C> {
+    fn create(&self) -> Result<Box<dyn AggregateState>> {
+        Ok(create(&self.0))
+    }
+
+    fn return_type(&self) -> DataType {
+        self.0.return_type()
+    }
+
+    fn holds_values(&self) -> bool {
+        self.0.held_max().is_some()
+    }
 }

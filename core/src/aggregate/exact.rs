@@ -40,6 +40,10 @@ impl<T: Quantile> Collect for Exact<T> {
 
     const SAVED: usize = 1;
 
+    fn is_alike(&self, other: &Self) -> bool {
+        self.max == other.max
+    }
+
     fn name(&self) -> &str {
         match self.which {
             Which::Median => "median",

@@ -12,6 +12,8 @@
 //!   evaluate    a struct of three columns             a column
 //! ```
 //!
+//! Percentiles of one column have one state, too: the values, or their sketch.
+//!
 //! Sums are added in the same order as alone: every value has the same bits. Where there is
 //! no key, a sum alone is such a record, too, for its lanes.
 
@@ -103,15 +105,8 @@ pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
     };
     shared.retain(|(_, _, places)| places.len() >= calls_min);
     let alone = (0..calls.len())
-        .filter(|place| !shared.iter().any(|(_, _, places)| places.contains(place)))
-        .map(|place| FusedCall {
-            factory: calls[place].factory.clone(),
-            args: calls[place].args.clone(),
-            filter: calls[place].filter,
-            outputs: vec![place],
-            is_fused: false,
-        });
-    let alone: Vec<FusedCall> = alone.collect();
+        .filter(|place| !shared.iter().any(|(_, _, places)| places.contains(place)));
+    let alone = join_alike(calls, alone);
     (shared.into_iter())
         .map(|(column, filter, mut outputs)| {
             outputs.sort_unstable();
@@ -129,6 +124,39 @@ pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
         })
         .chain(alone)
         .collect()
+}
+
+/// Joins calls that make different things of one state, such as two percentiles.
+fn join_alike(calls: &[AggregateCall], places: impl Iterator<Item = usize>) -> Vec<FusedCall> {
+    let mut joined: Vec<FusedCall> = Vec::new();
+    for place in places {
+        let call = &calls[place];
+        let with = |fused: &FusedCall| {
+            let first = &calls[fused.outputs[0]];
+            let same_rows = first.args.first() == call.args.first() && first.filter == call.filter;
+            let others = fused.outputs[1..].iter().chain([&place]);
+            let others: Vec<_> = others.map(|place| calls[*place].factory.clone()).collect();
+            (same_rows).then(|| first.factory.join(&others)).flatten()
+        };
+        let found = (joined.iter().enumerate())
+            .find_map(|(number, fused)| with(fused).map(|factory| (number, factory)));
+        match found {
+            Some((number, factory)) => {
+                let fused = &mut joined[number];
+                fused.factory = factory;
+                fused.outputs.push(place);
+                fused.is_fused = true;
+            }
+            None => joined.push(FusedCall {
+                factory: call.factory.clone(),
+                args: call.args.clone(),
+                filter: call.filter,
+                outputs: vec![place],
+                is_fused: false,
+            }),
+        }
+    }
+    joined
 }
 
 /// A column of a fused result.

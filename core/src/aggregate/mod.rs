@@ -66,7 +66,9 @@ pub mod registry;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
@@ -172,7 +174,7 @@ pub trait AggregateState: Send + Debug {
 }
 
 /// Makes the states of one aggregate call.
-pub trait AggregateFactory: Send + Sync + Debug {
+pub trait AggregateFactory: Any + Send + Sync + Debug {
     /// A state without slots.
     ///
     /// # Errors
@@ -200,6 +202,14 @@ pub trait AggregateFactory: Send + Sync + Debug {
             return None;
         }
         self.create().ok().map(slots::sliding)
+    }
+
+    /// Makes states that serve this aggregate and others over the same values, whose
+    /// values are a struct with a field for each; `None` if they differ in more than in
+    /// what is made of a state.
+    fn join(&self, others: &[Arc<dyn AggregateFactory>]) -> Option<Arc<dyn AggregateFactory>> {
+        let _ = others;
+        None
     }
 
     /// What it gives where it shares a record with others over one `Float64` column;

@@ -320,6 +320,10 @@ impl<T: Quantile> Collect for Approximate<T> {
 
     const SAVED: usize = 3;
 
+    fn is_alike(&self, _: &Self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         self.name
     }

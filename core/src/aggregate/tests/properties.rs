@@ -461,3 +461,58 @@ fn without_a_key_a_sum_is_the_same_alone_and_beside_others() {
     let by_hand = ((1e16 + 3.0) + -1e16) + (1.0 + 1.0);
     assert_eq!((sum(&alone), sum(&others)), (by_hand, by_hand));
 }
+
+#[test]
+fn percentiles_of_one_column_have_one_state() {
+    let percentile = |name: &'static str, fraction: f64, column: usize, filter: Option<usize>| {
+        let types = [DataType::Float64, DataType::Float64];
+        let literals = [None, Some(ScalarArg::Float(fraction))];
+        let factory = factory(NativeCall {
+            literals: &literals,
+            ..call(name, &types)
+        });
+        AggregateCall {
+            field: Arc::new(Field::new(name, factory.return_type(), true)),
+            factory,
+            args: vec![column, 9],
+            filter,
+        }
+    };
+    let (exact, sketch) = ("percentile_cont", "approx_percentile_cont");
+    let calls = [
+        percentile(sketch, 0.5, 0, None),
+        percentile(exact, 0.25, 0, None),
+        summary("sum", &[0], None),
+        percentile(sketch, 0.95, 0, None),
+        summary("median", &[0], None),
+        percentile(sketch, 0.5, 1, None),
+        percentile(sketch, 0.5, 0, Some(2)),
+        percentile(sketch, 0.99, 0, None),
+    ];
+    let fused = fuse(&calls, Groups::Many);
+    let mut outputs: Vec<&[usize]> = fused.iter().map(|call| &call.outputs[..]).collect();
+    outputs.sort_unstable();
+    assert_eq!(outputs, [&[0, 3, 7][..], &[1, 4], &[2], &[5], &[6]]);
+    // Enough values for a sketch, in two slots that are combined.
+    let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0..500).map(f64::from)));
+    let slots: Vec<u32> = (0..500).map(|row| row % 2).collect();
+    let evaluated = |factory: &dyn AggregateFactory| {
+        let mut state = factory.create().expect("its types fit");
+        state.resize(3);
+        update(&mut *state, &slots, std::slice::from_ref(&values));
+        state.merge(&[2, 2], &[0, 1]).expect("both are there");
+        let saved = state.save(&[2]).expect("it can be saved");
+        let mut loaded = factory.create().expect("its types fit");
+        loaded.resize(1);
+        loaded.load(&[0], &saved).expect("it was saved");
+        let evaluated = state.evaluate(&[2]).expect("values");
+        assert_eq!(*loaded.evaluate(&[0]).expect("values"), *evaluated);
+        evaluated
+    };
+    for fused in &fused {
+        let columns = fused.columns(evaluated(&*fused.factory));
+        for (place, column) in fused.outputs.iter().zip(columns) {
+            assert_eq!(*column, *evaluated(&*calls[*place].factory), "call {place}");
+        }
+    }
+}
