@@ -71,6 +71,8 @@ pub enum SourceEvent {
         /// Bytes read for them.
         bytes: u64,
     },
+    /// So many rows were dropped, unread: a bounded buffer could not take them.
+    Dropped(u64),
     /// A partition has ended; it no longer holds back the watermark.
     PartitionEnd(u32),
     /// Nothing came within the time to wait.

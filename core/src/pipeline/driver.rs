@@ -139,6 +139,10 @@ impl Driver {
                     // An error here has failed the stream's queries already.
                     is_over = engine.take(stream, arrival, now).is_err();
                 }
+                Ok(SourceEvent::Dropped(rows)) => {
+                    stepped = Stepped::Progress;
+                    engine.note_dropped(stream, rows);
+                }
                 Ok(SourceEvent::PartitionEnd(partition)) => {
                     stepped = Stepped::Progress;
                     is_over = engine.end_partition(stream, partition).is_err();

@@ -541,6 +541,15 @@ impl Engine {
         }
     }
 
+    /// Counts rows that were dropped before they could be read. They move nothing; a stream
+    /// that is not there has nothing to count.
+    pub fn note_dropped(&mut self, stream: StreamId, rows: u64) {
+        if let Ok(ingress) = self.ingress_mut(stream) {
+            ingress.counters.received += rows;
+            ingress.counters.dropped += rows;
+        }
+    }
+
     /// Says that a partition has ended: the watermark no longer waits for it.
     ///
     /// # Errors

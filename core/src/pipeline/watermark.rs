@@ -20,12 +20,18 @@ use crate::error::Result;
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, span};
 
+/// The name of those that have ended in a snapshot.
+const ENDED: &str = "ended";
+
 /// The watermark of one stream.
 #[derive(Debug)]
 pub(super) struct WatermarkTracker {
     /// The bound on disorder, in ticks.
     bound: i64,
     partitions: BTreeMap<u32, Partition>,
+    /// What those that have ended gave: a stream that all have left is as idle as one in
+    /// which all are silent.
+    ended: Option<Partition>,
     /// The watermark in force.
     current: i64,
 }
@@ -88,6 +94,7 @@ impl WatermarkTracker {
         Self {
             bound,
             partitions: (0..partitions).map(|p| (p, Partition::new(now))).collect(),
+            ended: None,
             current: MIN_TIME,
         }
     }
@@ -141,7 +148,13 @@ impl WatermarkTracker {
 
     /// Says that a partition has ended: it is no longer waited for.
     pub(super) fn end_partition(&mut self, partition: u32) {
-        self.partitions.remove(&partition);
+        let Some(state) = self.partitions.remove(&partition) else {
+            return;
+        };
+        let ended = self.ended.get_or_insert(Partition::new(state.heard_at));
+        ended.max = ended.max.max(state.max);
+        ended.heard_at = ended.heard_at.max(state.heard_at);
+        ended.idle = false;
         self.refresh();
     }
 
@@ -153,23 +166,162 @@ impl WatermarkTracker {
     /// Lets the clock tell which partitions are idle, and move a wholly idle stream
     /// on.
     pub(super) fn tick(&mut self, now: i64, idle_timeout_ns: i64, nanos_per_tick: i64) {
-        if idle_timeout_ns <= 0 || self.partitions.is_empty() {
+        if idle_timeout_ns <= 0 {
             return;
         }
-        for state in self.partitions.values_mut() {
+        for state in self.partitions.values_mut().chain(&mut self.ended) {
             state.idle |= now.saturating_sub(state.heard_at) >= idle_timeout_ns;
         }
-        if self.partitions.values().all(|state| state.idle) {
-            let max = self.partitions.values().map(|state| state.max).max();
-            let heard = self.partitions.values().map(|state| state.heard_at).max();
+        let is_left = self.partitions.is_empty();
+        if self.partitions.values().any(|state| !state.idle) {
+            self.refresh();
+        } else if !is_left || self.ended.as_ref().is_some_and(|ended| ended.idle) {
+            let all = || self.partitions.values().chain(&self.ended);
+            let max = all().map(|state| state.max).max();
+            let heard = all().map(|state| state.heard_at).max();
             if let (Some(max), Some(heard)) = (max, heard)
                 && max != MIN_TIME
             {
                 let idle = now.saturating_sub(heard) / nanos_per_tick;
                 self.force(minus(max.saturating_add(idle), self.bound));
             }
-        } else {
+        }
+    }
+
+    /// Takes the least of the active partitions into account.
+    fn refresh(&mut self) {
+        let least = (self.partitions.values())
+            .filter(|state| !state.idle)
+            .map(|state| minus(state.max, self.bound))
+            .min();
+        if let Some(least) = least {
+            self.force(least);
+        }
+    }
+
+    pub(super) fn save(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.numbers.insert("current".into(), self.current);
+        let partitions = (self.partitions.iter())
+            .map(|(partition, state)| (partition.to_string(), state))
+            .chain(self.ended.iter().map(|state| (ENDED.to_string(), state)));
+        for (name, state) in partitions {
+            let numbers = BTreeMap::from([
+                ("max".to_string(), state.max),
+                ("idle".to_string(), i64::from(state.idle)),
+            ]);
+            let part = Snapshot {
+                numbers,
+                ..Snapshot::default()
+            };
+            snapshot.parts.insert(name, part);
+        }
+        snapshot
+    }
+
+    pub(super) fn load(&mut self, snapshot: &Snapshot, now: i64) -> Result<()> {
+        self.current = snapshot.number("current")?;
+        self.partitions.clear();
+        self.ended = None;
+        for (name, part) in &snapshot.parts {
+            let state = Partition {
+                max: part.number("max")?,
+                idle: part.number("idle")? != 0,
+                heard_at: now,
+            };
+            if name == ENDED {
+                self.ended = Some(state);
+                continue;
+            }
+            let partition = (name.parse())
+                .map_err(|_| crate::Error::Snapshot("a partition has no number".into()))?;
+            self.partitions.insert(partition, state);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+    fn advance(&mut self, partition: u32, times: &[i64], now: i64) -> Option<ScalarBuffer<i64>> {
+        self.advance_telling(partition, times, now, false)
+    }
+
+    /// Takes accepted rows of a partition in order of arrival. Gives the watermark in
+    /// force at each row if any of them lies behind its own, or if `always`.
+    pub(super) fn advance_telling(
+        &mut self,
+        partition: u32,
+        times: &[i64],
+        now: i64,
+        always: bool,
+    ) -> Option<ScalarBuffer<i64>> {
+        let others = (self.partitions.iter())
+            .filter(|(other, state)| **other != partition && !state.idle)
+            .map(|(_, state)| minus(state.max, self.bound))
+            .min()
+            .unwrap_or(MAX_TIME);
+        let bound = self.bound;
+        let before = self.current;
+        let in_force = |max: i64| before.max(others.min(minus(max, bound)));
+
+        let state = (self.partitions.entry(partition)).or_insert_with(|| Partition::new(now));
+        state.idle = false;
+        state.heard_at = now;
+        let start = state.max;
+        let (greatest, any_behind) = look_back(times, start, bound, in_force);
+        state.max = greatest;
+        self.current = in_force(greatest);
+        if !any_behind && !always {
+            return None;
+        }
+        let mut max = start;
+        let watermarks = times.iter().map(|&time| {
+            let watermark = in_force(max);
+            max = max.max(time);
+            watermark
+        });
+        Some(watermarks.collect())
+    }
+
+    /// Says that a partition has ended: it is no longer waited for.
+    pub(super) fn end_partition(&mut self, partition: u32) {
+        let Some(state) = self.partitions.remove(&partition) else {
+            return;
+        };
+        let ended = self.ended.get_or_insert(Partition::new(state.heard_at));
+        ended.max = ended.max.max(state.max);
+        ended.heard_at = ended.heard_at.max(state.heard_at);
+        ended.idle = false;
+        self.refresh();
+    }
+
+    /// Says by hand that rows before `time` are no longer waited for.
+    pub(super) fn force(&mut self, time: i64) {
+        self.current = self.current.max(time);
+    }
+
+    /// Lets the clock tell which partitions are idle, and move a wholly idle stream
+    /// on.
+    pub(super) fn tick(&mut self, now: i64, idle_timeout_ns: i64, nanos_per_tick: i64) {
+        if idle_timeout_ns <= 0 {
+            return;
+        }
+        for state in self.partitions.values_mut().chain(&mut self.ended) {
+            state.idle |= now.saturating_sub(state.heard_at) >= idle_timeout_ns;
+        }
+        let is_left = self.partitions.is_empty();
+        if self.partitions.values().any(|state| !state.idle) {
             self.refresh();
+        } else if !is_left || self.ended.as_ref().is_some_and(|ended| ended.idle) {
+            let all = || self.partitions.values().chain(&self.ended);
+            let max = all().map(|state| state.max).max();
+            let heard = all().map(|state| state.heard_at).max();
+            if let (Some(max), Some(heard)) = (max, heard)
+                && max != MIN_TIME
+            {
+                let idle = now.saturating_sub(heard) / nanos_per_tick;
+                self.force(minus(max.saturating_add(idle), self.bound));
+            }
         }
     }
 
@@ -306,6 +458,29 @@ mod tests {
         assert_eq!(tracker.current(), 128, "a watermark never falls");
         tracker.advance(1, &[140], 32 * SECOND_NS);
         assert_eq!(tracker.current(), 138, "partition 0 is idle");
+    }
+
+    #[test]
+    fn a_stream_that_all_have_left_follows_the_clock() {
+        let mut tracker = WatermarkTracker::new(2, 0, 0);
+        tracker.tick(60 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+        assert_eq!(tracker.current(), MIN_TIME, "nobody has come yet");
+        tracker.advance(0, &[100], 60 * SECOND_NS);
+        tracker.advance(1, &[90], 61 * SECOND_NS);
+        tracker.end_partition(0);
+        tracker.end_partition(1);
+        assert_eq!(tracker.current(), 88, "it stays where the last one left it");
+        tracker.tick(90 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+        assert_eq!(tracker.current(), 88, "29 s");
+        let mut restored = WatermarkTracker::new(2, 0, 0);
+        (restored.load(&tracker.save(), 61 * SECOND_NS)).expect("it was saved");
+        for tracker in [&mut tracker, &mut restored] {
+            tracker.tick(91 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+            assert_eq!(tracker.current(), 128, "idle for 30 s: 100 + 30 - 2");
+            tracker.advance(2, &[110], 92 * SECOND_NS);
+            tracker.tick(93 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+            assert_eq!(tracker.current(), 128, "one is there again");
+        }
     }
 
     #[test]

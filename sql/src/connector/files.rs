@@ -75,7 +75,7 @@ fn read_options(pairs: &Pairs) -> Result<(FormatOptions, SourceOptions, Vec<Stri
 }
 
 /// Refuses `path.COLUMN` for a column that is not declared.
-fn check_paths(format: &FormatOptions, declared: &SchemaRef) -> Result<()> {
+pub(super) fn check_paths(format: &FormatOptions, declared: &SchemaRef) -> Result<()> {
     let unknown = (format.paths.keys()).find(|column| declared.index_of(column).is_err());
     let Some(column) = unknown else {
         return Ok(());

@@ -8,8 +8,10 @@ use windrow_core::stream::{Sink, Source};
 use super::blackhole::BlackholeSink;
 use super::files::{FileKind, StdinKind};
 use super::generator::{self, GeneratorOptions, GeneratorSource};
-use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_source};
+use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_sink, no_source};
 use super::stdout::StdoutKind;
+use super::tcp::TcpKind;
+use super::udp::UdpKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::column::type_name;
 use crate::format::encode::OutputFormat;
@@ -19,17 +21,11 @@ pub fn register_all(connectors: &mut Connectors) {
     connectors.register("file", Arc::new(FileKind));
     connectors.register("stdin", Arc::new(StdinKind));
     connectors.register("generator", Arc::new(GeneratorKind));
+    connectors.register("tcp", Arc::new(TcpKind));
+    connectors.register("udp", Arc::new(UdpKind));
     let stdout = StdoutKind::new(OutputFormat::Csv, None, |_| Ok(Box::new(std::io::stdout())));
     connectors.register("stdout", Arc::new(stdout));
     connectors.register("blackhole", Arc::new(BlackholeKind));
-}
-
-fn no_sink<T>(name: &str) -> Result<T> {
-    Err(Error::new(
-        ErrorKind::Option,
-        format!("connector '{name}' takes no rows"),
-    )
-    .help("it is for streams: CREATE STREAM … WITH (connector = …)"))
 }
 
 #[derive(Debug)]

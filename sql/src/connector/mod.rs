@@ -1,4 +1,4 @@
-//! Sources and sinks: files, pipes, the generator.
+//! Sources and sinks: files, pipes, sockets, the generator.
 
 // In the order in which they may name each other.
 mod ordered;
@@ -25,10 +25,26 @@ pub mod stdout;
 
 mod files;
 
+mod address;
+
+mod client;
+
+mod tcp;
+
+mod drops;
+
+mod udp;
+
 mod kinds;
 
 pub use kinds::register_all;
 pub use reading::{SOURCE_OPTIONS, SourceOptions};
+
+#[cfg(test)]
+mod tcp_tests;
+
+#[cfg(test)]
+mod udp_tests;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use windrow_core::stream::SourceEvent;
+use windrow_core::stream::{Reject, SourceEvent};
 
 use super::ordered::{Emit, Feed, Job, Next, Ordered};
 use crate::error::Result;
@@ -250,6 +250,15 @@ impl RowFeed<'_> {
             return ControlFlow::Continue(());
         }
         self.feed.item(Ok(no_rows(partition, &self.schema, bytes)))
+    }
+
+    /// Gives a row that could not be read, or what else is wrong with a partition.
+    pub(super) fn reject(&self, partition: u32, reject: Reject) -> ControlFlow<()> {
+        let mut event = no_rows(partition, &self.schema, 0);
+        if let SourceEvent::Batch { rejected, .. } = &mut event {
+            rejected.push(reject);
+        }
+        self.feed.item(Ok(event))
     }
 
     /// Says that a partition has ended.

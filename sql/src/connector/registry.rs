@@ -155,3 +155,12 @@ pub(super) fn no_source<T>(name: &str) -> Result<T> {
     )
     .help("it is for sinks: CREATE SINK … WITH (connector = …)"))
 }
+
+/// The answer of a connector that is for streams only.
+pub(super) fn no_sink<T>(name: &str) -> Result<T> {
+    Err(Error::new(
+        ErrorKind::Option,
+        format!("connector '{name}' takes no rows"),
+    )
+    .help("it is for streams: CREATE STREAM … WITH (connector = …)"))
+}

@@ -1,0 +1,409 @@
+//! Rows over TCP.
+//!
+//! ```text
+//!  client ─▶ thread: whole lines ─┐
+//!  client ─▶ thread: whole lines ─┼─▶ │ bounded queue │ ─▶ parsers ─▶ rows, in order
+//!  client ─▶ thread: whole lines ─┘
+//! ```
+//!
+//! Each client is a partition, from its first row until it leaves. While the queue is full
+//! nobody reads, so that clients feel it at their own sockets. What a client does wrong is
+//! rejected or ends its connection, with a reason; the others go on.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use windrow_core::stream::{Reject, Sink, Source, SourceEvent};
+
+use super::address::{addresses, own_address};
+use super::client::{Client, Closed};
+use super::reading::{Reading, RowFeed, SOURCE_OPTIONS, SourceOptions};
+use super::files::check_paths;
+use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::column::nullable;
+use crate::format::encode::setting::{Settings, unfit};
+use crate::format::options::parse_count;
+use crate::format::reader::Counted;
+use crate::format::rows::{REJECT_TEXT_BYTES_MAX, cut};
+use crate::format::text::{TextFormat, TextReader};
+use crate::format::{Compression, FORMAT_OPTIONS, Format, FormatOptions};
+
+/// How many clients are served at a time; others wait to be accepted
+/// (`connections_max`).
+const CONNECTIONS_MAX_DEFAULT: usize = 1_024;
+
+/// A client that says nothing for so long is sent away (`client_timeout`).
+const CLIENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+
+/// The default of `line_bytes_max`: as much as each client may make us hold.
+const LINE_BYTES_MAX_DEFAULT: usize = 1 << 20;
+
+/// A client's thread calls nothing deep.
+const CLIENT_STACK_BYTES: usize = 512 << 10;
+
+/// So often it is seen whether a client has come.
+const ACCEPT_WAIT: Duration = Duration::from_millis(5);
+
+/// What lies between two attempts to connect: twice as much after each, up to the second.
+const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+const NAMES: [&str; 4] = ["address", "mode", "connections_max", "client_timeout"];
+
+/// The connector `tcp`.
+#[derive(Debug)]
+pub(super) struct TcpKind;
+
+/// Who calls whom.
+#[derive(Debug, Clone)]
+enum Mode {
+    Listen(SocketAddr),
+    Connect(Vec<SocketAddr>),
+}
+
+#[derive(Debug, Clone)]
+struct TcpOptions {
+    mode: Mode,
+    connections_max: usize,
+    client_timeout: Option<Duration>,
+    format: FormatOptions,
+    kind: Format,
+}
+
+impl TcpOptions {
+    /// Reads these options out of all options of a stream; gives back the others.
+    fn from_pairs(pairs: &Pairs) -> Result<(Self, Pairs)> {
+        let (mut format, rest) = FormatOptions::from_pairs(pairs)?;
+        let Some(kind) = format.format else {
+            return Err(Error::new(ErrorKind::Option, "connector 'tcp' needs the option format")
+                .help("format = 'ndjson', 'csv', 'line' or 'json'"));
+        };
+        FormatOptions::check_use(&[kind], pairs)?;
+        if !kind.is_text() {
+            return Err(unfit("format", &kind.to_string(), "ndjson, csv, line or json")
+                .help("connections are read as text"));
+        }
+        if format.compression.is_some_and(|compression| compression != Compression::None) {
+            return Err(Error::new(ErrorKind::Option, "connector 'tcp' reads no compressed bytes")
+                .help("leave the option compression out"));
+        }
+        if !pairs.contains_key("line_bytes_max") {
+            format.line_bytes_max = LINE_BYTES_MAX_DEFAULT;
+        }
+        let mode = match pairs.get("mode").map(String::as_str) {
+            None | Some("listen") => Mode::Listen(own_address("tcp", pairs)?),
+            Some("connect") => Mode::Connect(addresses("tcp", pairs)?),
+            Some(other) => return Err(unfit("mode", other, "listen or connect")),
+        };
+        let connections_max = match pairs.get("connections_max") {
+            Some(value) => parse_count("connections_max", value, 1, 1 << 16)?,
+            None => CONNECTIONS_MAX_DEFAULT,
+        };
+        let client_timeout = Settings::new(pairs).duration("client_timeout")?;
+        let client_timeout = client_timeout.unwrap_or(CLIENT_TIMEOUT_DEFAULT);
+        let rest = (rest.into_iter())
+            .filter(|name| !NAMES.contains(&name.as_str()))
+            .map(|name| (name.clone(), pairs[&name].clone()))
+            .collect();
+        let options = Self {
+            mode,
+            connections_max,
+            client_timeout: (!client_timeout.is_zero()).then_some(client_timeout),
+            format,
+            kind,
+        };
+        Ok((options, rest))
+    }
+
+    fn text(&self) -> TextFormat {
+        TextFormat {
+            format: self.kind,
+            delimiter: self.format.delimiter.unwrap_or(b','),
+            options: Arc::new(self.format.clone()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Tcp {
+    schema: SchemaRef,
+    tcp: TcpOptions,
+    options: SourceOptions,
+}
+
+impl Connector for Tcp {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn partitions(&self) -> u32 {
+        // Who has not come yet is not waited for.
+        0
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn open(&self) -> Result<Box<dyn Source>> {
+        Ok(Box::new(TcpSource::open(&self.schema, &self.tcp, &self.options)?))
+    }
+}
+
+/// Rows of connections.
+struct TcpSource {
+    reading: Reading,
+    stop: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for TcpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpSource").field("reading", &self.reading).finish_non_exhaustive()
+    }
+}
+
+impl Drop for TcpSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+impl TcpSource {
+    fn open(schema: &SchemaRef, tcp: &TcpOptions, options: &SourceOptions) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let door = Door {
+            tcp: tcp.clone(),
+            batch_rows: options.batch_rows,
+            batch_bytes: options.batch_bytes,
+            stop: stop.clone(),
+            connected: AtomicUsize::new(0),
+        };
+        let reading = match &tcp.mode {
+            Mode::Listen(address) => {
+                let listener = TcpListener::bind(address).map_err(|error| in_use(*address, error))?;
+                (listener.set_nonblocking(true))
+                    .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+                Reading::new("tcp", schema, options, move |feed| door.listen(&listener, feed))
+            }
+            Mode::Connect(addresses) => {
+                let addresses = addresses.clone();
+                Reading::new("tcp", schema, options, move |feed| door.connect(&addresses, feed))
+            }
+        };
+        Ok(Self { reading, stop })
+    }
+}
+
+/// The error of an address that cannot be listened on.
+pub(super) fn in_use(address: SocketAddr, error: io::Error) -> Error {
+    let message = format!("listening on {address}: {error}");
+    let what = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program, or another stream, listens there: choose another port",
+        io::ErrorKind::PermissionDenied => "choose a port above 1023",
+        _ => "check the option address",
+    };
+    Error::new(ErrorKind::Io, message).caused_by(error).help(what)
+}
+
+impl Source for TcpSource {
+    fn schema(&self) -> SchemaRef {
+        self.reading.schema()
+    }
+
+    fn partitions(&self) -> u32 {
+        0
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
+        self.reading.poll(wait)
+    }
+}
+
+/// What serves clients.
+struct Door {
+    tcp: TcpOptions,
+    batch_rows: usize,
+    batch_bytes: usize,
+    stop: Arc<AtomicBool>,
+    connected: AtomicUsize,
+}
+
+impl Door {
+    fn is_open(&self) -> bool {
+        !self.stop.load(Relaxed)
+    }
+
+    /// Serves all that come.
+    fn listen(&self, listener: &TcpListener, feed: &RowFeed<'_>) -> Result<()> {
+        thread::scope(|scope| {
+            let mut partition = 0;
+            while self.is_open() {
+                let full = self.connected.load(Relaxed) >= self.tcp.connections_max;
+                let accepted = match full {
+                    true => Err(io::ErrorKind::WouldBlock.into()),
+                    false => listener.accept(),
+                };
+                let Ok((stream, peer)) = accepted else {
+                    // None has come, or it has gone before it was accepted, or there are no
+                    // more files to open: the next one may be luckier.
+                    thread::sleep(ACCEPT_WAIT);
+                    continue;
+                };
+                self.connected.fetch_add(1, Relaxed);
+                let serve = move || {
+                    self.serve(stream, peer, partition, feed);
+                    self.connected.fetch_sub(1, Relaxed);
+                };
+                let thread = thread::Builder::new().name("tcp-client".into());
+                if thread.stack_size(CLIENT_STACK_BYTES).spawn_scoped(scope, serve).is_err() {
+                    self.connected.fetch_sub(1, Relaxed);
+                    let reason = "no thread can be started for one more client";
+                    let _open = feed.reject(partition, turned_away(peer, reason));
+                }
+                partition += 1;
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads from one server; when it cannot be reached or ends, it is tried again.
+    fn connect(&self, addresses: &[SocketAddr], feed: &RowFeed<'_>) -> Result<()> {
+        let (mut wait, longest) = RETRY_WAITS;
+        let mut partition = 0;
+        while self.is_open() {
+            let connected = addresses.iter().find_map(|address| {
+                let stream = TcpStream::connect_timeout(address, longest).ok()?;
+                Some((stream, *address))
+            });
+            if let Some((stream, peer)) = connected {
+                wait = RETRY_WAITS.0;
+                self.serve(stream, peer, partition, feed);
+                partition += 1;
+            }
+            let mut left = wait;
+            while self.is_open() && !left.is_zero() {
+                let nap = left.min(ACCEPT_WAIT);
+                thread::sleep(nap);
+                left -= nap;
+            }
+            wait = (wait * 2).min(longest);
+        }
+        Ok(())
+    }
+
+    /// Reads what a client sends, to its end.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, partition: u32, feed: &RowFeed<'_>) {
+        let line_bytes_max = match self.tcp.kind {
+            // An object needs no line end.
+            Format::Json => 0,
+            _ => self.tcp.format.line_bytes_max,
+        };
+        let client = Client::new(stream, line_bytes_max, self.tcp.client_timeout, &self.stop);
+        let mut client = match client {
+            Ok(client) => client,
+            Err(error) => {
+                let _open = feed.reject(partition, turned_away(peer, &error.to_string()));
+                return;
+            }
+        };
+        let name = format!("tcp {peer}");
+        let mut rejects = Vec::new();
+        if let Err(error) = self.lines(&mut client, &name, partition, feed) {
+            rejects.push(turned_away(peer, error.message()));
+        }
+        let (closed, tail) = client.closed();
+        match closed {
+            Closed::Ended | Closed::Stopped => {}
+            Closed::Silent(max) => {
+                let reason = format!("the client has sent nothing for {} s", max.as_secs_f64());
+                rejects.push(turned_away(peer, &reason));
+            }
+            Closed::Broken(error) => {
+                rejects.push(turned_away(peer, &format!("the connection broke: {error}")));
+            }
+        }
+        if !tail.is_empty() {
+            rejects.push(Reject {
+                text: cut(&tail, REJECT_TEXT_BYTES_MAX),
+                position: name,
+                reason: "the connection ended in the middle of a line".into(),
+                rule: "parse".into(),
+            });
+        }
+        for reject in rejects {
+            let _open = feed.reject(partition, reject);
+        }
+        let _open = feed.end(partition);
+    }
+
+    fn lines(
+        &self,
+        client: &mut Client<'_>,
+        name: &str,
+        partition: u32,
+        feed: &RowFeed<'_>,
+    ) -> Result<()> {
+        let read = Arc::new(AtomicU64::new(0));
+        let text = self.tcp.text();
+        let shape = feed.shape(&text, name, self.batch_rows);
+        let counted = Counted::new(client, read.clone());
+        let chunks = text.chunks(counted, self.batch_bytes, true)?;
+        let rows = TextReader::new(chunks, text, shape).all_named();
+        let _open = feed.text(partition, rows, &read)?;
+        Ok(())
+    }
+}
+
+/// That a connection was ended.
+fn turned_away(peer: SocketAddr, reason: &str) -> Reject {
+    Reject {
+        text: String::new(),
+        position: format!("tcp {peer}"),
+        reason: format!("the connection was ended: {reason}"),
+        rule: "connection".into(),
+    }
+}
+
+impl ConnectorKind for TcpKind {
+    fn source(
+        &self,
+        options: &Pairs,
+        declared: Option<SchemaRef>,
+    ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        let (tcp, rest) = TcpOptions::from_pairs(options)?;
+        let (options, unknown) = SourceOptions::from_pairs(&rest)?;
+        let Some(declared) = declared else {
+            return Err(Error::new(
+                ErrorKind::Plan,
+                "the columns of connector 'tcp' cannot be inferred: nothing has come yet",
+            )
+            .help("declare them: CREATE STREAM name (ts TIMESTAMP, value DOUBLE, …) WITH (…)"));
+        };
+        check_paths(&tcp.format, &declared)?;
+        let tcp = Tcp {
+            schema: nullable(&declared),
+            tcp,
+            options,
+        };
+        Ok((Arc::new(tcp), unknown))
+    }
+
+    fn sink(&self, _: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        no_sink("tcp")
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        let names = NAMES.iter().chain(&FORMAT_OPTIONS).chain(&SOURCE_OPTIONS);
+        names.copied().collect()
+    }
+}

@@ -1,0 +1,205 @@
+//! Clients of a TCP source: good ones, bad ones, many.
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use windrow_core::stream::{Reject, Source, SourceEvent};
+
+use super::registry::{Connectors, Pairs};
+use crate::format::testing::{schema, shown};
+use arrow::datatypes::DataType;
+
+/// Long enough for anything that happens on one machine.
+const LONG: Duration = Duration::from_secs(20);
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it has one")
+}
+
+fn source(options: &[(&str, &str)]) -> Box<dyn Source> {
+    let pairs: Pairs = (options.iter())
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let mut connectors = Connectors::none();
+    super::register_all(&mut connectors);
+    let columns = schema(&[("n", DataType::Int64), ("s", DataType::Utf8)]);
+    let kind = connectors.get("tcp").expect("it is there");
+    let (connector, unknown) = kind.source(&pairs, Some(columns)).expect("it fits");
+    assert_eq!(unknown, Vec::<String>::new());
+    connector.open().expect("it listens")
+}
+
+fn listening(address: SocketAddr, options: &[(&str, &str)]) -> Box<dyn Source> {
+    let address = address.to_string();
+    let mut all = vec![("address", address.as_str())];
+    all.extend_from_slice(options);
+    source(&all)
+}
+
+/// What came until `done`.
+#[derive(Debug, Default)]
+struct Came {
+    rows: Vec<String>,
+    rejects: Vec<Reject>,
+    ended: Vec<u32>,
+}
+
+fn until(source: &mut dyn Source, done: impl Fn(&Came) -> bool) -> Came {
+    let (mut came, start) = (Came::default(), Instant::now());
+    while !done(&came) {
+        assert!(start.elapsed() < LONG, "{came:?}");
+        match source.poll(Duration::from_millis(50)).expect("it can be read") {
+            SourceEvent::Batch { records, rejected, .. } => {
+                came.rows.extend(shown(&records));
+                came.rejects.extend(rejected);
+            }
+            SourceEvent::PartitionEnd(partition) => came.ended.push(partition),
+            SourceEvent::Pending => {}
+            SourceEvent::End => panic!("it never ends"),
+        }
+    }
+    came
+}
+
+/// Connects once somebody listens.
+fn client(source: &mut dyn Source, address: SocketAddr) -> TcpStream {
+    // The first poll starts it.
+    until(source, |_| true);
+    let _ = source.poll(Duration::ZERO).expect("nothing has come");
+    TcpStream::connect(address).expect("it listens")
+}
+
+#[test]
+fn rows_come_as_they_are_sent_and_a_client_is_a_partition() {
+    let address = free_address();
+    let mut source = listening(address, &[("format", "ndjson")]);
+    assert!(source.is_live());
+    assert_eq!(source.partitions(), 0);
+    let mut first = client(&mut *source, address);
+    first.write_all(b"{\"n\":1,\"s\":\"a\"}\n{\"n\":2,").expect("sent");
+    let came = until(&mut *source, |came| !came.rows.is_empty());
+    assert_eq!(came.rows, ["1 a"]);
+    let mut second = client(&mut *source, address);
+    second.write_all(b"{\"n\":7}\n").expect("sent");
+    let came = until(&mut *source, |came| !came.rows.is_empty());
+    assert_eq!(came.rows, ["7 NULL"]);
+    first.write_all(b"\"s\":\"b\"}\n").expect("sent");
+    drop(first);
+    let came = until(&mut *source, |came| !came.ended.is_empty());
+    assert_eq!((came.rows, came.ended), (vec!["2 b".to_owned()], vec![0]));
+    drop(second);
+    let came = until(&mut *source, |came| !came.ended.is_empty());
+    assert_eq!((came.rejects, came.ended), (vec![], vec![1]));
+}
+
+#[test]
+fn each_client_of_csv_sends_its_own_header() {
+    let address = free_address();
+    let mut source = listening(address, &[("format", "csv")]);
+    for (text, row) in [("n,s\n1,x\n", "1 x"), ("s,n\ny,2\n", "2 y")] {
+        let mut client = client(&mut *source, address);
+        client.write_all(text.as_bytes()).expect("sent");
+        let came = until(&mut *source, |came| !came.rows.is_empty());
+        assert_eq!(came.rows, [row]);
+    }
+    let mut wrong = client(&mut *source, address);
+    wrong.write_all(b"a,b\n1,2\n").expect("sent");
+    let came = until(&mut *source, |came| !came.rejects.is_empty());
+    assert_eq!(came.rejects[0].rule, "connection");
+    assert!(came.rejects[0].position.starts_with("tcp 127.0.0.1:"));
+    assert!(came.rejects[0].reason.contains("the connection was ended"));
+}
+
+#[test]
+fn a_bad_client_harms_no_other() {
+    let address = free_address();
+    let mut source = listening(
+        address,
+        &[("format", "ndjson"), ("line_bytes_max", "1000"), ("client_timeout", "1 second")],
+    );
+    let mut good = client(&mut *source, address);
+    good.write_all(b"{\"n\":1,\"s\":\"good\"}\n").expect("sent");
+    let bad: [(&[u8], &str); 5] = [
+        (b"{\"n\":1,\"s\":\"cut", "the connection ended in the middle of a line"),
+        (b"\xFF\xFE\x00garbage\n", "UTF-16"),
+        (b"{\"n\":\"x\"}\n", "n"),
+        (b"not json\n", "JSON"),
+        (b"{\"n\":1,\"s\":\"\xC3\x28\"}\n", "UTF-8"),
+    ];
+    let mut rows = Vec::new();
+    for (bytes, reason) in bad {
+        let mut bad = client(&mut *source, address);
+        bad.write_all(bytes).expect("sent");
+        bad.shutdown(Shutdown::Write).expect("open");
+        let came = until(&mut *source, |came| !came.rejects.is_empty());
+        let found = &came.rejects[0].reason;
+        assert!(found.contains(reason), "{found} for {reason}");
+        rows.extend(came.rows);
+    }
+    // A line of a megabyte.
+    let mut long = client(&mut *source, address);
+    long.write_all(&vec![b'x'; 1 << 20]).expect("sent");
+    long.write_all(b"\n{\"n\":3,\"s\":\"after\"}\n").expect("sent");
+    let came = until(&mut *source, |came| came.rows.iter().any(|row| row == "3 after"));
+    assert_eq!(came.rejects.len(), 1);
+    assert!(came.rejects[0].reason.contains("1000"), "{:?}", came.rejects);
+    rows.extend(came.rows);
+    // One that connects and says nothing is sent away, and so are all others by then.
+    let came = until(&mut *source, |came| came.ended.len() >= 2);
+    assert!(came.rejects.iter().any(|reject| reject.reason.contains("nothing for 1 s")));
+    assert_eq!(rows, ["1 good", "3 after"]);
+}
+
+#[test]
+fn a_thousand_clients_are_all_heard() {
+    let address = free_address();
+    let mut source = listening(address, &[("format", "line"), ("time_column", "n"), ("connections_max", "200")]);
+    until(&mut *source, |_| true);
+    let _ = source.poll(Duration::ZERO).expect("it starts");
+    let senders: Vec<_> = (0..10)
+        .map(|sender| {
+            thread::spawn(move || {
+                for number in 0..100 {
+                    let mut client = TcpStream::connect(address).expect("it listens");
+                    let line = format!("m s=\"{sender}\" {number}\n");
+                    client.write_all(line.as_bytes()).expect("sent");
+                }
+            })
+        })
+        .collect();
+    let came = until(&mut *source, |came| came.ended.len() == 1_000);
+    assert_eq!((came.rows.len(), came.rejects.len()), (1_000, 0));
+    senders.into_iter().for_each(|sender| sender.join().expect("all was sent"));
+}
+
+#[test]
+fn it_connects_again_when_the_server_comes_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    let mut source = listening(address, &[("format", "ndjson"), ("mode", "connect")]);
+    let _ = source.poll(Duration::ZERO).expect("it starts");
+    for number in 0..3 {
+        let (mut server, _) = listener.accept().expect("it connects");
+        writeln!(server, "{{\"n\":{number},\"s\":\"x\"}}").expect("sent");
+        drop(server);
+        let came = until(&mut *source, |came| !came.ended.is_empty());
+        assert_eq!(came.rows, [format!("{number} x")]);
+    }
+}
+
+#[test]
+fn dropping_it_frees_the_port_and_ends_its_clients() {
+    let address = free_address();
+    let mut source = listening(address, &[("format", "ndjson")]);
+    let client = client(&mut *source, address);
+    drop(source);
+    let start = Instant::now();
+    while TcpListener::bind(address).is_err() {
+        assert!(start.elapsed() < LONG, "the port is still taken");
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(client);
+}

@@ -1,0 +1,356 @@
+//! Rows over UDP.
+//!
+//! ```text
+//!  socket ─▶ receiver ─▶ │ bounded queue │ ─▶ parsers ─▶ rows, in order
+//!    │                      │
+//!    ▼ what the kernel      ▼ what the queue
+//!      could not hold         could not take        both are counted as dropped
+//! ```
+//!
+//! A datagram holds one line or more; none reaches from one into the next. The receiver
+//! does nothing but receive, so that the kernel's buffer is emptied as fast as can be.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use socket2::SockRef;
+use windrow_core::stream::{Sink, Source, SourceEvent};
+
+use super::address::own_address;
+use super::drops::KernelDrops;
+use super::files::check_paths;
+use super::reading::{Reading, SOURCE_OPTIONS, SourceOptions};
+use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
+use super::tcp::in_use;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::column::nullable;
+use crate::format::csv::line_feeds;
+use crate::format::encode::setting::unfit;
+use crate::format::options::parse_count;
+use crate::format::reader::{Counted, Fill};
+use crate::format::text::{TextFormat, TextReader};
+use crate::format::{Compression, FORMAT_OPTIONS, Format, FormatOptions};
+
+/// So many bytes wait between the socket and the parsers at most (`queue_bytes`).
+const QUEUE_BYTES_DEFAULT: usize = 64 << 20;
+
+/// What the kernel is asked to hold until it is received (`receive_buffer`); it may allow
+/// less.
+const RECEIVE_BUFFER_DEFAULT: usize = 8 << 20;
+
+/// The longest datagram.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// Datagrams are handed on together, up to so many bytes.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// So often a thread that waits sees whether it is to stop.
+const WAKE: Duration = Duration::from_millis(50);
+
+/// So often the kernel is asked what it has dropped.
+const DROPS_ASKED: Duration = Duration::from_millis(100);
+
+const NAMES: [&str; 3] = ["address", "queue_bytes", "receive_buffer"];
+
+/// The connector `udp`.
+#[derive(Debug)]
+pub(super) struct UdpKind;
+
+#[derive(Debug)]
+struct Udp {
+    schema: SchemaRef,
+    udp: UdpOptions,
+    options: SourceOptions,
+}
+
+#[derive(Debug, Clone)]
+struct UdpOptions {
+    address: SocketAddr,
+    queue_bytes: usize,
+    receive_buffer: usize,
+    text: TextFormat,
+}
+
+impl UdpOptions {
+    /// Reads these options out of all options of a stream; gives back the others.
+    fn from_pairs(pairs: &Pairs) -> Result<(Self, Pairs)> {
+        let (mut format, rest) = FormatOptions::from_pairs(pairs)?;
+        let kind = match format.format {
+            Some(kind @ (Format::Csv | Format::Ndjson | Format::Line)) => kind,
+            Some(other) => return Err(unfit("format", &other.to_string(), "ndjson, csv or line")),
+            None => {
+                let message = "connector 'udp' needs the option format";
+                return Err(Error::new(ErrorKind::Option, message)
+                    .help("format = 'ndjson', 'csv' or 'line'"));
+            }
+        };
+        FormatOptions::check_use(&[kind], pairs)?;
+        if format.compression.is_some_and(|compression| compression != Compression::None) {
+            let message = "connector 'udp' reads no compressed bytes";
+            return Err(Error::new(ErrorKind::Option, message)
+                .help("leave the option compression out"));
+        }
+        if kind == Format::Csv {
+            if pairs.get("header").is_some_and(|_| format.header) {
+                let message = "datagrams of CSV have no header: any may be the first";
+                return Err(Error::new(ErrorKind::Option, message)
+                    .help("leave the option header out, and declare the columns in their order"));
+            }
+            format.header = false;
+        }
+        let count = |name: &str, default: usize, least: usize| match pairs.get(name) {
+            Some(value) => parse_count(name, value, least, 1 << 32),
+            None => Ok(default),
+        };
+        let options = Self {
+            address: own_address("udp", pairs)?,
+            queue_bytes: count("queue_bytes", QUEUE_BYTES_DEFAULT, DATAGRAM_BYTES_MAX + 1)?,
+            receive_buffer: count("receive_buffer", RECEIVE_BUFFER_DEFAULT, 1)?,
+            text: TextFormat {
+                format: kind,
+                delimiter: format.delimiter.unwrap_or(b','),
+                options: Arc::new(format),
+            },
+        };
+        let rest = (rest.into_iter())
+            .filter(|name| !NAMES.contains(&name.as_str()))
+            .map(|name| (name.clone(), pairs[&name].clone()))
+            .collect();
+        Ok((options, rest))
+    }
+}
+
+impl Connector for Udp {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn open(&self) -> Result<Box<dyn Source>> {
+        Ok(Box::new(UdpSource::open(&self.schema, &self.udp, &self.options)?))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    blocks: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// How much of the first block has been read.
+    read: usize,
+}
+
+/// What lies between the socket and the parsers.
+#[derive(Debug)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+    bytes_max: usize,
+    stop: AtomicBool,
+    /// Rows that were dropped and not told yet.
+    dropped: AtomicU64,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a block of whole lines if there is room for it; else they are counted.
+    fn push(&self, block: Vec<u8>) {
+        if block.is_empty() {
+            return;
+        }
+        let mut waiting = self.lock();
+        if waiting.bytes + block.len() > self.bytes_max {
+            self.dropped.fetch_add(line_feeds(&block), Relaxed);
+            return;
+        }
+        waiting.bytes += block.len();
+        waiting.blocks.push_back(block);
+        drop(waiting);
+        self.came.notify_one();
+    }
+
+    fn is_open(&self) -> bool {
+        !self.stop.load(Relaxed)
+    }
+}
+
+/// The end of the queue that the parsers read from.
+struct Lines(Arc<Queue>);
+
+impl Read for Lines {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let queue = &*self.0;
+        let mut waiting = queue.lock();
+        while waiting.blocks.is_empty() {
+            if !queue.is_open() {
+                return Ok(0);
+            }
+            waiting = (queue.came.wait_timeout(waiting, WAKE))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let mut len = 0;
+        while let Some(block) = waiting.blocks.front()
+            && len < buffer.len()
+        {
+            let rest = &block[waiting.read..];
+            let part = rest.len().min(buffer.len() - len);
+            buffer[len..len + part].copy_from_slice(&rest[..part]);
+            let is_read = part == rest.len();
+            len += part;
+            waiting.read += part;
+            if is_read {
+                waiting.read = 0;
+                let block = waiting.blocks.pop_front();
+                waiting.bytes -= block.map_or(0, |block| block.len());
+            }
+        }
+        Ok(len)
+    }
+}
+
+impl Fill for Lines {}
+
+/// Rows of datagrams.
+struct UdpSource {
+    reading: Reading,
+    queue: Arc<Queue>,
+}
+
+impl fmt::Debug for UdpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSource").field("reading", &self.reading).finish_non_exhaustive()
+    }
+}
+
+impl Drop for UdpSource {
+    fn drop(&mut self) {
+        self.queue.stop.store(true, Relaxed);
+    }
+}
+
+impl UdpSource {
+    /// Receives from now on: what comes before the first poll waits in the queue.
+    fn open(schema: &SchemaRef, udp: &UdpOptions, options: &SourceOptions) -> Result<Self> {
+        let failed = |error: io::Error| in_use(udp.address, error);
+        let socket = UdpSocket::bind(udp.address).map_err(failed)?;
+        // The kernel gives less if it is asked for more than it allows.
+        SockRef::from(&socket).set_recv_buffer_size(udp.receive_buffer).map_err(failed)?;
+        socket.set_read_timeout(Some(WAKE)).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            came: Condvar::new(),
+            bytes_max: udp.queue_bytes,
+            stop: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+        });
+        let receiver = queue.clone();
+        (thread::Builder::new().name("udp-receive".into()))
+            .spawn(move || receive(&socket, address, &receiver))
+            .map_err(|error| Error::new(ErrorKind::Io, format!("starting a thread: {error}")))?;
+        let lines = Lines(queue.clone());
+        let (text, batch) = (udp.text.clone(), (options.batch_rows, options.batch_bytes));
+        let reading = Reading::new("udp", schema, options, move |feed| {
+            let read = Arc::new(AtomicU64::new(0));
+            let shape = feed.shape(&text, &format!("udp {address}"), batch.0);
+            let chunks = text.chunks(Counted::new(lines, read.clone()), batch.1, true)?;
+            let _open = feed.text(0, TextReader::new(chunks, text, shape), &read)?;
+            Ok(())
+        });
+        Ok(Self { reading, queue })
+    }
+}
+
+/// Receives until the queue is closed.
+fn receive(socket: &UdpSocket, address: SocketAddr, queue: &Queue) {
+    let mut drops = KernelDrops::of(address);
+    let mut asked_at = Instant::now();
+    let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
+    let mut block = Vec::new();
+    let mut waits = true;
+    while queue.is_open() {
+        let received = socket.recv(&mut datagram);
+        if let Ok(len) = received {
+            let lines = &datagram[..len];
+            block.extend_from_slice(lines);
+            if lines.last().is_some_and(|last| *last != b'\n') {
+                block.push(b'\n');
+            }
+        }
+        if received.is_err() || block.len() >= BLOCK_BYTES {
+            queue.push(std::mem::take(&mut block));
+        }
+        // After one that was waited for, all that have come are taken without waiting.
+        if waits == received.is_ok() && socket.set_nonblocking(waits).is_ok() {
+            waits = !waits;
+        }
+        if asked_at.elapsed() >= DROPS_ASKED {
+            asked_at = Instant::now();
+            queue.dropped.fetch_add(drops.since(), Relaxed);
+        }
+    }
+}
+
+impl Source for UdpSource {
+    fn schema(&self) -> SchemaRef {
+        self.reading.schema()
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
+        match self.queue.dropped.swap(0, Relaxed) {
+            0 => self.reading.poll(wait),
+            rows => Ok(SourceEvent::Dropped(rows)),
+        }
+    }
+}
+
+impl ConnectorKind for UdpKind {
+    fn source(
+        &self,
+        options: &Pairs,
+        declared: Option<SchemaRef>,
+    ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        let (udp, rest) = UdpOptions::from_pairs(options)?;
+        let (options, unknown) = SourceOptions::from_pairs(&rest)?;
+        let Some(declared) = declared else {
+            return Err(Error::new(
+                ErrorKind::Plan,
+                "the columns of connector 'udp' cannot be inferred: nothing has come yet",
+            )
+            .help("declare them: CREATE STREAM name (ts TIMESTAMP, value DOUBLE, …) WITH (…)"));
+        };
+        check_paths(&udp.text.options, &declared)?;
+        let udp = Udp {
+            schema: nullable(&declared),
+            udp,
+            options,
+        };
+        Ok((Arc::new(udp), unknown))
+    }
+
+    fn sink(&self, _: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        no_sink("udp")
+    }
+
+    fn option_names(&self) -> Vec<&'static str> {
+        let names = NAMES.iter().chain(&FORMAT_OPTIONS).chain(&SOURCE_OPTIONS);
+        names.copied().collect()
+    }
+}

@@ -1,0 +1,112 @@
+//! Datagrams: whole ones, broken ones, more than there is room for.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::DataType;
+use windrow_core::stream::{Source, SourceEvent};
+
+use super::registry::{Connectors, Pairs};
+use crate::format::testing::{schema, shown};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn open(options: &[(&str, &str)]) -> (Box<dyn Source>, UdpSocket) {
+    let free = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address: SocketAddr = free.local_addr().expect("it has one");
+    drop(free);
+    let mut pairs: Pairs = (options.iter())
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    pairs.insert("address".into(), address.to_string());
+    let mut connectors = Connectors::none();
+    super::register_all(&mut connectors);
+    let columns = schema(&[("n", DataType::Int64), ("s", DataType::Utf8)]);
+    let kind = connectors.get("udp").expect("it is there");
+    let (connector, unknown) = kind.source(&pairs, Some(columns)).expect("it fits");
+    assert_eq!(unknown, Vec::<String>::new());
+    let source = connector.open().expect("it listens");
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    sender.connect(address).expect("it is there");
+    (source, sender)
+}
+
+#[derive(Debug, Default)]
+struct Came {
+    rows: Vec<String>,
+    count: u64,
+    rejected: Vec<String>,
+    dropped: u64,
+}
+
+fn until(source: &mut dyn Source, done: impl Fn(&Came) -> bool) -> Came {
+    let (mut came, start) = (Came::default(), Instant::now());
+    while !done(&came) {
+        assert!(start.elapsed() < LONG, "{} rows, {} dropped", came.count, came.dropped);
+        match source.poll(Duration::from_millis(20)).expect("it can be read") {
+            SourceEvent::Batch { records, rejected, .. } => {
+                came.count += records.num_rows() as u64;
+                if came.count < 1_000 {
+                    came.rows.extend(shown(&records));
+                }
+                came.rejected.extend(rejected.into_iter().map(|reject| reject.reason));
+            }
+            SourceEvent::Dropped(rows) => came.dropped += rows,
+            SourceEvent::Pending => {}
+            event => panic!("{event:?}"),
+        }
+    }
+    came
+}
+
+#[test]
+fn a_datagram_holds_one_line_or_more() {
+    let (mut source, sender) = open(&[("format", "csv")]);
+    assert!(source.is_live());
+    for datagram in ["1,a", "2,b\n", "3,c\n4,d", "", "5,e\r\n6,f\r\n"] {
+        sender.send(datagram.as_bytes()).expect("sent");
+    }
+    let came = until(&mut *source, |came| came.count == 6);
+    assert_eq!(came.rows, ["1 a", "2 b", "3 c", "4 d", "5 e", "6 f"]);
+    assert_eq!((came.rejected.len(), came.dropped), (0, 0));
+}
+
+#[test]
+fn what_is_broken_is_rejected_and_harms_no_other() {
+    let (mut source, sender) = open(&[("format", "ndjson")]);
+    sender.send(b"{\"n\":1,").expect("sent");
+    sender.send(b"{\"n\":2,\"s\":\"x\"}").expect("sent");
+    // The longest datagram that there is.
+    let mut long = vec![b'y'; 65_507];
+    long[..11].copy_from_slice(b"{\"n\":3,\"s\":");
+    sender.send(&long).expect("sent");
+    sender.send(b"\xFF\x00\n{\"n\":4}").expect("sent");
+    let came = until(&mut *source, |came| came.count == 2 && came.rejected.len() == 3);
+    assert_eq!(came.rows, ["2 x", "4 NULL"]);
+}
+
+#[test]
+fn what_is_sent_is_received_or_dropped() {
+    // The kernel's buffer is small, and nobody takes rows for a while.
+    let options = [
+        ("format", "csv"),
+        ("queue_bytes", "100000"),
+        ("queue_rows", "1000"),
+        ("receive_buffer", "20000"),
+    ];
+    let (mut source, sender) = open(&options);
+    let _ = source.poll(Duration::ZERO).expect("it starts");
+    let sent = 100_000;
+    for number in 0..sent {
+        sender.send(format!("{number},some text that fills the buffers").as_bytes()).expect("sent");
+    }
+    thread::sleep(Duration::from_millis(300));
+    let came = until(&mut *source, |came| came.count + came.dropped >= sent);
+    assert_eq!(came.count + came.dropped, sent);
+    assert!(came.dropped > 0 && came.count > 0, "{} dropped", came.dropped);
+    // It has recovered.
+    sender.send(b"7,after").expect("sent");
+    let came = until(&mut *source, |came| came.count > 0);
+    assert_eq!((came.rows, came.dropped), (vec!["7 after".to_owned()], 0));
+}
