@@ -26,10 +26,12 @@ pub(super) fn addresses(connector: &str, pairs: &Pairs) -> Result<Vec<SocketAddr
         )
         .help("write a host and a port, such as '127.0.0.1:7000' or 'localhost:7000'")
     };
-    let found = written.to_socket_addrs().map_err(|error| match written.contains(':') {
-        true => unfit(&error.to_string()),
-        false => unfit("it has no port"),
-    })?;
+    let found = written
+        .to_socket_addrs()
+        .map_err(|error| match written.contains(':') {
+            true => unfit(&error.to_string()),
+            false => unfit("it has no port"),
+        })?;
     let found: Vec<SocketAddr> = found.collect();
     match found.is_empty() {
         true => Err(unfit("no such host is known")),
@@ -53,7 +55,9 @@ pub(super) fn own_address(connector: &str, pairs: &Pairs) -> Result<SocketAddr> 
                 found[0]
             ),
         )
-        .help("use '127.0.0.1:PORT', and bring readings of other machines there by ssh or a proxy")),
+        .help(
+            "use '127.0.0.1:PORT', and bring readings of other machines there by ssh or a proxy",
+        )),
     }
 }
 
@@ -77,7 +81,11 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_write() {
-        let message = |pairs: &Pairs| own_address("tcp", pairs).expect_err("no address").to_string();
+        let message = |pairs: &Pairs| {
+            own_address("tcp", pairs)
+                .expect_err("no address")
+                .to_string()
+        };
         assert!(message(&Pairs::new()).contains("needs the option address"));
         assert!(message(&pairs("localhost")).contains("it has no port"));
         assert!(message(&pairs("127.0.0.1:70000")).contains("127.0.0.1:70000"));

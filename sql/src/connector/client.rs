@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use memchr::memrchr;
 
-use crate::format::reader::Fill;
+use crate::format::reader::{Counted, Fill};
 
 /// So often a reader that waits for bytes sees whether it is to stop.
 const WAKE: Duration = Duration::from_millis(100);
@@ -99,7 +99,9 @@ impl<'a> Client<'a> {
                 _ => self.closed = Some(Closed::Broken(error)),
             },
         }
-        let silent = self.silence_max.filter(|max| self.heard_at.elapsed() > *max);
+        let silent = self
+            .silence_max
+            .filter(|max| self.heard_at.elapsed() > *max);
         if let (None, Some(max)) = (&self.closed, silent) {
             self.closed = Some(Closed::Silent(max));
         }
@@ -126,5 +128,4 @@ impl Read for Client<'_> {
     }
 }
 
-impl Fill for Client<'_> {}
-impl Fill for &mut Client<'_> {}
+impl Fill for Counted<&mut Client<'_>> {}

@@ -17,7 +17,7 @@ pub(super) struct KernelDrops {
 }
 
 impl KernelDrops {
-    /// Those of the socket with a local address, which no other has.
+    /// Those of the socket with a local address, which no other has, from its first on.
     pub(super) fn of(address: SocketAddr) -> Self {
         let port = address.port();
         // Words of 32 bits, each as this machine would print it.
@@ -30,16 +30,15 @@ impl KernelDrops {
                 ("/proc/net/udp6", words.collect())
             }
         };
-        let mut drops = Self {
+        Self {
             file,
             local: format!("{ip}:{port:04X}"),
             told: 0,
-        };
-        drops.since();
-        drops
+        }
     }
 
-    /// How many datagrams were dropped since it was last asked.
+    /// How many datagrams were dropped since it was last asked, or since the socket was
+    /// opened.
     pub(super) fn since(&mut self) -> u64 {
         let Ok(table) = fs::read_to_string(self.file) else {
             return 0;
@@ -71,7 +70,10 @@ mod tests {
         let line = " 1023: 0100007F:1B58 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 91877 2 0000000000000000 42";
         assert_eq!(drops_of(line, "0100007F:1B58"), Some(42));
         assert_eq!(drops_of(line, "0100007F:1B59"), None);
-        assert_eq!(drops_of("  sl  local_address rem_address   st", "local"), None);
+        assert_eq!(
+            drops_of("  sl  local_address rem_address   st", "local"),
+            None
+        );
     }
 
     #[test]

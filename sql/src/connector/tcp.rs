@@ -23,8 +23,8 @@ use windrow_core::stream::{Reject, Sink, Source, SourceEvent};
 
 use super::address::{addresses, own_address};
 use super::client::{Client, Closed};
-use super::reading::{Reading, RowFeed, SOURCE_OPTIONS, SourceOptions};
 use super::files::check_paths;
+use super::reading::{Reading, RowFeed, SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::column::nullable;
@@ -81,17 +81,27 @@ impl TcpOptions {
     fn from_pairs(pairs: &Pairs) -> Result<(Self, Pairs)> {
         let (mut format, rest) = FormatOptions::from_pairs(pairs)?;
         let Some(kind) = format.format else {
-            return Err(Error::new(ErrorKind::Option, "connector 'tcp' needs the option format")
-                .help("format = 'ndjson', 'csv', 'line' or 'json'"));
+            return Err(
+                Error::new(ErrorKind::Option, "connector 'tcp' needs the option format")
+                    .help("format = 'ndjson', 'csv', 'line' or 'json'"),
+            );
         };
         FormatOptions::check_use(&[kind], pairs)?;
         if !kind.is_text() {
-            return Err(unfit("format", &kind.to_string(), "ndjson, csv, line or json")
-                .help("connections are read as text"));
+            return Err(
+                unfit("format", &kind.to_string(), "ndjson, csv, line or json")
+                    .help("connections are read as text"),
+            );
         }
-        if format.compression.is_some_and(|compression| compression != Compression::None) {
-            return Err(Error::new(ErrorKind::Option, "connector 'tcp' reads no compressed bytes")
-                .help("leave the option compression out"));
+        if format
+            .compression
+            .is_some_and(|compression| compression != Compression::None)
+        {
+            return Err(Error::new(
+                ErrorKind::Option,
+                "connector 'tcp' reads no compressed bytes",
+            )
+            .help("leave the option compression out"));
         }
         if !pairs.contains_key("line_bytes_max") {
             format.line_bytes_max = LINE_BYTES_MAX_DEFAULT;
@@ -152,7 +162,11 @@ impl Connector for Tcp {
     }
 
     fn open(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(TcpSource::open(&self.schema, &self.tcp, &self.options)?))
+        Ok(Box::new(TcpSource::open(
+            &self.schema,
+            &self.tcp,
+            &self.options,
+        )?))
     }
 }
 
@@ -164,7 +178,9 @@ struct TcpSource {
 
 impl fmt::Debug for TcpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpSource").field("reading", &self.reading).finish_non_exhaustive()
+        f.debug_struct("TcpSource")
+            .field("reading", &self.reading)
+            .finish_non_exhaustive()
     }
 }
 
@@ -186,14 +202,19 @@ impl TcpSource {
         };
         let reading = match &tcp.mode {
             Mode::Listen(address) => {
-                let listener = TcpListener::bind(address).map_err(|error| in_use(*address, error))?;
+                let listener =
+                    TcpListener::bind(address).map_err(|error| in_use(*address, error))?;
                 (listener.set_nonblocking(true))
                     .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
-                Reading::new("tcp", schema, options, move |feed| door.listen(&listener, feed))
+                Reading::new("tcp", schema, options, move |feed| {
+                    door.listen(&listener, feed)
+                })
             }
             Mode::Connect(addresses) => {
                 let addresses = addresses.clone();
-                Reading::new("tcp", schema, options, move |feed| door.connect(&addresses, feed))
+                Reading::new("tcp", schema, options, move |feed| {
+                    door.connect(&addresses, feed)
+                })
             }
         };
         Ok(Self { reading, stop })
@@ -204,11 +225,15 @@ impl TcpSource {
 pub(super) fn in_use(address: SocketAddr, error: io::Error) -> Error {
     let message = format!("listening on {address}: {error}");
     let what = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program, or another stream, listens there: choose another port",
+        io::ErrorKind::AddrInUse => {
+            "another program, or another stream, listens there: choose another port"
+        }
         io::ErrorKind::PermissionDenied => "choose a port above 1023",
         _ => "check the option address",
     };
-    Error::new(ErrorKind::Io, message).caused_by(error).help(what)
+    Error::new(ErrorKind::Io, message)
+        .caused_by(error)
+        .help(what)
 }
 
 impl Source for TcpSource {
@@ -265,7 +290,11 @@ impl Door {
                     self.connected.fetch_sub(1, Relaxed);
                 };
                 let thread = thread::Builder::new().name("tcp-client".into());
-                if thread.stack_size(CLIENT_STACK_BYTES).spawn_scoped(scope, serve).is_err() {
+                if thread
+                    .stack_size(CLIENT_STACK_BYTES)
+                    .spawn_scoped(scope, serve)
+                    .is_err()
+                {
                     self.connected.fetch_sub(1, Relaxed);
                     let reason = "no thread can be started for one more client";
                     let _open = feed.reject(partition, turned_away(peer, reason));

@@ -92,10 +92,14 @@ impl UdpOptions {
             }
         };
         FormatOptions::check_use(&[kind], pairs)?;
-        if format.compression.is_some_and(|compression| compression != Compression::None) {
+        if format
+            .compression
+            .is_some_and(|compression| compression != Compression::None)
+        {
             let message = "connector 'udp' reads no compressed bytes";
-            return Err(Error::new(ErrorKind::Option, message)
-                .help("leave the option compression out"));
+            return Err(
+                Error::new(ErrorKind::Option, message).help("leave the option compression out")
+            );
         }
         if kind == Format::Csv {
             if pairs.get("header").is_some_and(|_| format.header) {
@@ -137,7 +141,11 @@ impl Connector for Udp {
     }
 
     fn open(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(UdpSource::open(&self.schema, &self.udp, &self.options)?))
+        Ok(Box::new(UdpSource::open(
+            &self.schema,
+            &self.udp,
+            &self.options,
+        )?))
     }
 }
 
@@ -221,7 +229,7 @@ impl Read for Lines {
     }
 }
 
-impl Fill for Lines {}
+impl Fill for Counted<Lines> {}
 
 /// Rows of datagrams.
 struct UdpSource {
@@ -231,7 +239,9 @@ struct UdpSource {
 
 impl fmt::Debug for UdpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpSource").field("reading", &self.reading).finish_non_exhaustive()
+        f.debug_struct("UdpSource")
+            .field("reading", &self.reading)
+            .finish_non_exhaustive()
     }
 }
 
@@ -247,7 +257,9 @@ impl UdpSource {
         let failed = |error: io::Error| in_use(udp.address, error);
         let socket = UdpSocket::bind(udp.address).map_err(failed)?;
         // The kernel gives less if it is asked for more than it allows.
-        SockRef::from(&socket).set_recv_buffer_size(udp.receive_buffer).map_err(failed)?;
+        SockRef::from(&socket)
+            .set_recv_buffer_size(udp.receive_buffer)
+            .map_err(failed)?;
         socket.set_read_timeout(Some(WAKE)).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let queue = Arc::new(Queue {

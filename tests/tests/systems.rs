@@ -1,0 +1,207 @@
+//! Whole systems, each from the one file under `systems/` that a newcomer runs.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use serde_json::Value;
+use windrow_sql::{ErrorKind, Session};
+use windrow_tests::command::windrow;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The text of a system, with another port than the one it names.
+fn system(name: &str, port: u16, with: u16) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../systems")
+        .join(name);
+    let text = std::fs::read_to_string(path).expect("it is there");
+    let named = format!("'127.0.0.1:{port}'");
+    assert!(text.contains(&named), "{name} names {named}");
+    text.replace(&named, &format!("'127.0.0.1:{with}'"))
+}
+
+fn json(path: PathBuf) -> Vec<Value> {
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Connects as soon as somebody listens.
+fn connected(port: u16) -> TcpStream {
+    let start = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn traffic_of_a_network_goes_into_files() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    drop(listener);
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("network.sql");
+    std::fs::write(&script, system("network.sql", 7101, port)).expect("written");
+    let mut child = windrow(&["run", "network.sql", "--progress", "plain"])
+        .current_dir(folder.path())
+        .spawn()
+        .expect("the binary starts");
+
+    // 200 flows of four hosts, ten a second; and two by another client that are none.
+    let (mut client, mut other) = (connected(port), connected(port));
+    for flow in 0..200 {
+        let line = format!(
+            "{{\"ts\":\"2026-01-01T10:00:{:06.3}Z\",\"host\":\"h{}\",\"bytes\":{},\"packets\":1}}\n",
+            f64::from(flow) * 0.1,
+            flow % 4,
+            100 * (flow % 7)
+        );
+        client.write_all(line.as_bytes()).expect("sent");
+    }
+    let broken = "{\"ts\":\"2026-01-01T10:00:01Z\",\"host\":\"h1\",\"bytes\":-5}\n{\"ts\":\n";
+    other.write_all(broken.as_bytes()).expect("sent");
+    drop((client, other));
+    // After two seconds of silence the clock moves on and closes all windows: the sessions
+    // end five seconds after their last flows, and the watermark is two behind.
+    thread::sleep(Duration::from_secs(8));
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    assert!(child.wait().expect("it ends").success());
+
+    let number = |row: &Value, column: &str| row[column].as_f64().expect("a number");
+    // By hand: windows of 10 s at every 5 s hold 50, 100, 100, 100 and 50 flows.
+    let traffic = json(folder.path().join("result.json"));
+    let flows: Vec<f64> = traffic.iter().map(|row| number(row, "flows")).collect();
+    assert_eq!(flows, [50.0, 100.0, 100.0, 100.0, 50.0]);
+    let bytes = |flows: std::ops::Range<i32>| -> f64 {
+        flows.map(|flow| f64::from(100 * (flow % 7))).sum()
+    };
+    for (row, flows) in traffic
+        .iter()
+        .zip([0..50, 0..100, 50..150, 100..200, 150..200])
+    {
+        let count = f64::from(flows.end - flows.start);
+        let total = bytes(flows);
+        assert_eq!(number(row, "bytes"), total);
+        assert!((number(row, "mean_bytes") - total / count).abs() < 1e-9);
+        assert_eq!(number(row, "largest"), 600.0);
+    }
+    // Each host sends every 0.4 s: one session each, from its first flow to 5 s after its
+    // last.
+    let mut sessions = json(folder.path().join("sessions.json"));
+    sessions.sort_by_key(|row| row["host"].to_string());
+    let found: Vec<(&str, f64)> = (sessions.iter())
+        .map(|row| (row["host"].as_str().expect("a text"), number(row, "flows")))
+        .collect();
+    assert_eq!(
+        found,
+        [("h0", 50.0), ("h1", 50.0), ("h2", 50.0), ("h3", 50.0)]
+    );
+    assert_eq!(sessions[3]["window_end"], "2026-01-01T10:00:24.900");
+    let hosts = json(folder.path().join("hosts.json"));
+    let packets: f64 = hosts.iter().map(|row| number(row, "packets")).sum();
+    assert_eq!((hosts.len(), packets), (80, 200.0));
+}
+
+fn rows(session: &Session, query: &str) -> Vec<RecordBatch> {
+    let rows = session.sql(query).expect("it is planned");
+    rows.collect().expect("it runs")
+}
+
+/// Counters of the one row that a query gives.
+fn counters<const N: usize>(session: &Session, query: &str) -> [i64; N] {
+    let batch = &rows(session, query)[0];
+    std::array::from_fn(|column| batch.column(column).as_primitive::<Int64Type>().value(0))
+}
+
+#[test]
+fn every_datagram_is_accounted_for() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = socket.local_addr().expect("it has one").port();
+    drop(socket);
+    let folder = tempfile::tempdir().expect("a folder");
+    let stored = folder.path().join("readings.parquet");
+    let text = system("datagrams.sql", 7102, port)
+        .replace("readings.parquet", &stored.display().to_string());
+    let session = Session::new().expect("it starts");
+    rows(&session, &text);
+    let sent = 100_000;
+    let (streams, queries) = thread::scope(|scope| {
+        let running = scope.spawn(|| session.run());
+        // Also where something is not as it is expected.
+        let stop = Cancels(&session);
+        send(port, sent);
+        let received = "SELECT received, accepted, rejected, dropped FROM windrow.streams";
+        let start = Instant::now();
+        let streams = loop {
+            let found = counters::<4>(&session, received);
+            if found[0] >= sent || start.elapsed() > PATIENCE {
+                break found;
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
+        let accepted = "SELECT accepted, in_window, filtered, late FROM windrow.queries \
+                        WHERE name = 'seconds'";
+        let queries = counters::<4>(&session, accepted);
+        drop(stop);
+        let ended = running.join().expect("it does not panic");
+        assert!(ended.is_err_and(|error| error.kind() == ErrorKind::Cancelled));
+        (streams, queries)
+    });
+    let [received, accepted, rejected, dropped] = streams;
+    assert_eq!(received, sent, "{dropped} dropped");
+    assert_eq!(received, accepted + rejected + dropped);
+    let [accepted_by_view, in_window, filtered, late] = queries;
+    assert_eq!(accepted_by_view, accepted);
+    assert_eq!(accepted, in_window + filtered + late);
+    assert_eq!(filtered, 0);
+    // What was dropped is anybody's guess, but some of each kind came through.
+    assert!(
+        rejected > 0 && late > 0 && in_window > 0,
+        "{rejected} {late} {in_window}"
+    );
+    println!(
+        "{sent} sent: {in_window} in windows, {late} late, {rejected} rejected, {dropped} dropped"
+    );
+}
+
+struct Cancels<'a>(&'a Session);
+
+impl Drop for Cancels<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Sends datagrams as fast as can be, which may be more than a small machine can take. A
+/// thousandth is broken, and a thousandth late.
+fn send(port: u16, count: i64) {
+    let start = Instant::now();
+    while UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "nobody listens");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    sender.connect(("127.0.0.1", port)).expect("it is there");
+    for number in 0..count {
+        let second = number / 5_000;
+        let line = match number % 1_000 {
+            17 => "no reading".to_string(),
+            500 if second > 2 => format!("2026-01-01T10:00:00Z,s{},1.5", number % 10),
+            _ => format!("2026-01-01T10:00:{second:02}Z,s{},2.5", number % 10),
+        };
+        sender.send(line.as_bytes()).expect("sent");
+    }
+}
