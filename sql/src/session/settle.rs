@@ -221,7 +221,10 @@ impl Shared {
             return Ok(false);
         };
         match job.run(self) {
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                self.note_cut(failure);
+                Err(error)
+            }
             Err(error) => {
                 // It belongs to who asks for these rows; the first error stays.
                 let _ = failure.set(error);
