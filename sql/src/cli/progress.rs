@@ -101,7 +101,7 @@ impl Display {
         if matches!(self, Self::Off) {
             return;
         }
-        for warning in warnings(&session.losses(), late) {
+        for warning in warnings(&session.losses(), late, ", in the same script") {
             // A closed stderr is no reason to fail.
             let _ = writeln!(lines, "{warning}");
         }
@@ -129,8 +129,8 @@ impl Display {
 }
 
 /// What was not taken into the results, a warning for each stream. `late`: how many rows
-/// were late in all.
-pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
+/// were late in all; `asked`: what is said of where they can be asked for.
+pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for Losses {
         stream,
@@ -147,7 +147,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
             format!(", such as {}: {}", reject.position, reject.reason)
         });
         warnings.push(format!(
-            "warning: {rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them, in the same script"
+            "warning: {rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them{asked}"
         ));
     }
     if late > 0 {
@@ -158,7 +158,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
         let help = match streams.is_empty() {
             true => String::new(),
             false => format!(
-                "\n   = help: SELECT * FROM {} has them, in the same script",
+                "\n   = help: SELECT * FROM {} has them{asked}",
                 streams.join(", ")
             ),
         };
@@ -245,7 +245,7 @@ fn short(number: f64) -> String {
 }
 
 /// `0.42 s`, `3.2 s`, `5 min 10 s`, `2 h 5 min`, `3 d 4 h`.
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     let whole = duration.as_secs();
     match whole {
         0 => format!("{:.2} s", duration.as_secs_f64()),
