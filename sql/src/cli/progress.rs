@@ -54,6 +54,13 @@ impl Display {
         }
     }
 
+    /// Shows no moving line until something is watched.
+    pub(super) fn clear(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Shows a session's progress until `work` is done.
     pub(super) fn watch<T>(
         &self,
@@ -68,6 +75,7 @@ impl Display {
         };
         if let Self::Bar(bar) = self {
             // The run before may have finished it.
+            bar.set_message("");
             bar.reset();
         }
         std::thread::scope(|scope| {
@@ -88,9 +96,7 @@ impl Display {
                         _ => drop(writeln!(lines, "{line}")),
                     }
                 }
-                if let Self::Bar(bar) = self {
-                    bar.finish_and_clear();
-                }
+                self.clear();
             });
             work()
         })

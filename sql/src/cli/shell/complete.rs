@@ -185,7 +185,10 @@ fn in_text(begun: &str, before: &Before<'_>, line: &str, known: &Known) -> (usiz
 fn dot_words(line: &str, known: &Known) -> (usize, Vec<String>) {
     let indent = line.len() - line.trim_start().len();
     let Some((name, argument)) = line[indent..].split_once(char::is_whitespace) else {
-        let names = dot::COMMANDS.iter().map(|(name, ..)| (*name).to_owned());
+        let names = dot::COMMANDS.iter().map(|(name, takes, _)| match *takes {
+            "" => (*name).to_owned(),
+            _ => format!("{name} "),
+        });
         return (indent, matching(&line[indent..], names));
     };
     let argument = argument.trim_start();

@@ -132,6 +132,7 @@ impl<'a> Shell<'a> {
         let cancel = session.cancel_flag();
         (io.on_start)(&cancel);
         let display = Display::new(running.progress.unwrap_or_default(), io.stderr_is_terminal);
+        display.clear();
         let pipe = io.pipe(&cancel, &display)?;
         let keyboard = Keyboard(session.connector("stdin")?);
         session.register_connector("stdin", Arc::new(keyboard));
@@ -346,7 +347,7 @@ impl<'a> Shell<'a> {
             }
             _ => Then::GoOn,
         };
-        if self.timer && !is_stopped {
+        if self.timer && then == Then::GoOn {
             self.remark(&match rows {
                 None => format!("done in {elapsed}"),
                 Some(1) => format!("1 row in {elapsed}"),

@@ -375,7 +375,8 @@ fn paths_in_quotation_marks() {
 
 #[test]
 fn words_of_commands() {
-    assert_completed(".m", &[".mode"]);
+    assert_completed(".m", &[".mode "]);
+    assert_completed(".q", &[".quit"]);
     assert_completed(".mode nd", &["ndjson"]);
     assert_completed(".timer o", &["off", "on"]);
     assert_completed(".schema per", &["per_minute"]);
