@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Float64Array, RecordBatch, StringArray};
@@ -393,6 +393,46 @@ fn a_pipe_writes_in_order_and_no_more_than_is_taken() {
     }
     assert_eq!(taken, 4);
     asleep.wake();
+}
+
+/// A stream that tells of each write and keeps it when it is awake.
+struct Told {
+    begun: mpsc::Sender<()>,
+    asleep: Stuck,
+    kept: Kept,
+}
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The test may have heard enough.
+        let _ = self.begun.send(());
+        self.asleep.write(bytes)?;
+        self.kept.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_waits_in_a_pipe_can_be_given_up() {
+    let (begun, begins) = mpsc::channel();
+    let (asleep, kept) = (Stuck::default(), Kept::default());
+    let (pipe, _) = pipe(Told {
+        begun,
+        asleep: asleep.clone(),
+        kept: kept.clone(),
+    });
+    pipe.send(b"written ".to_vec()).unwrap();
+    begins.recv().unwrap();
+    pipe.send(b"given up ".to_vec()).unwrap();
+    pipe.clear();
+    asleep.wake();
+    pipe.drain().unwrap();
+    pipe.send(b"after it".to_vec()).unwrap();
+    pipe.drain().unwrap();
+    assert_eq!(kept.text(), "written after it");
 }
 
 #[test]

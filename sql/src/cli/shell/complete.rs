@@ -81,8 +81,7 @@ fn words(word: &str, before: &Before<'_>, known: &Known) -> Vec<String> {
         .relations
         .iter()
         .map(|relation| quoted(&relation.name));
-    let is_last = |word: &&str| last.eq_ignore_ascii_case(word);
-    if BEFORE_RELATION.iter().any(|word| is_last(&word)) {
+    if (BEFORE_RELATION.iter()).any(|word| last.eq_ignore_ascii_case(word)) {
         return matching(word, relations.chain(calls(known)));
     }
     if last.eq_ignore_ascii_case("SET") {

@@ -180,8 +180,8 @@ impl<'a> Shell<'a> {
             } else {
                 PROMPT_AGAIN
             };
-            let line = match self.ask(lines, prompt, &text)? {
-                Line::Typed(line) => line,
+            let typed = match self.ask(lines, prompt, &text)? {
+                Line::Typed(typed) => typed,
                 Line::Cleared => {
                     text.clear();
                     continue;
@@ -189,8 +189,19 @@ impl<'a> Shell<'a> {
                 Line::End => break,
             };
             self.width = lines.width().or(self.width);
+            if self.take(&mut text, &typed, lines)? == Then::Leave {
+                break;
+            }
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// Takes what is typed or pasted, line by line. `text`: what a statement has so far.
+    fn take(&mut self, text: &mut String, typed: &str, lines: &mut dyn Lines) -> Result<Then> {
+        for line in typed.split('\n') {
             let command = match text.is_empty() {
-                true => dot::command(&line),
+                true => dot::command(line),
                 false => None,
             };
             let then = match command {
@@ -198,14 +209,14 @@ impl<'a> Shell<'a> {
                     lines.remember(line.trim());
                     self.obey(command)?
                 }
-                None => self.gather(&mut text, &line, lines)?,
+                None => self.gather(text, line, lines)?,
             };
-            if then == Then::Leave {
-                break;
+            if then != Then::GoOn {
+                text.clear();
+                return Ok(then);
             }
         }
-        self.leave();
-        Ok(())
+        Ok(Then::GoOn)
     }
 
     /// Asks for a line, and lets the session go on meanwhile.
@@ -236,7 +247,6 @@ impl<'a> Shell<'a> {
     /// Adds a line to what is typed, and runs the statements that it ends.
     fn gather(&mut self, text: &mut String, line: &str, lines: &mut dyn Lines) -> Result<Then> {
         if text.len() + line.len() > TYPED_BYTES_MAX {
-            text.clear();
             let message = format!("a statement may have {} MiB here", TYPED_BYTES_MAX >> 20);
             let error =
                 Error::new(ErrorKind::Limit, message).help("run it as a script: .read FILE");
@@ -257,10 +267,7 @@ impl<'a> Shell<'a> {
             });
             match self.statement(&script)? {
                 Then::GoOn => {}
-                then => {
-                    text.clear();
-                    return Ok(then);
-                }
+                then => return Ok(then),
             }
         }
         *text = rest;
@@ -274,7 +281,10 @@ impl<'a> Shell<'a> {
             Arc::new(Script { name, text })
         };
         match command {
-            Err(error) => self.io.report(&error),
+            Err(error) => {
+                self.io.report(&error);
+                return Ok(Then::Ask);
+            }
             Ok(Dot::Help) => self.say(&dot::help())?,
             Ok(Dot::Tables) => return self.statement(&told(".tables", "SHOW TABLES".into())),
             Ok(Dot::Schema(name)) => {
@@ -333,6 +343,8 @@ impl<'a> Shell<'a> {
             self.pipe.clear();
             let unwritten = self.session.resume();
             self.io.report_unwritten(unwritten);
+            // What is being written comes before the prompt; an error is told later.
+            let _ = self.pipe.drain();
         }
         let elapsed = duration(started.elapsed());
         let then = match done {

@@ -135,6 +135,25 @@ fn a_line_may_end_one_statement_and_begin_another() {
 }
 
 #[test]
+fn what_is_pasted_is_taken_line_by_line() {
+    let talk = talk(&[
+        ".mode ndjson\nSELECT 1\n AS a;\n\nSELECT 2 AS b;\nSELECT",
+        "3 AS c;",
+    ]);
+    assert_eq!(talk.stdout, "{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n");
+    assert_eq!(talk.prompts, ["windrow>", "...>", "windrow>"]);
+    assert_eq!(
+        talk.remembered,
+        [
+            ".mode ndjson",
+            "SELECT 1\n AS a;",
+            "SELECT 2 AS b;",
+            "SELECT\n3 AS c;"
+        ]
+    );
+}
+
+#[test]
 fn ctrl_c_clears_what_is_typed() {
     let lines = [
         Line::Typed("SELECT 'never".into()),
@@ -340,10 +359,7 @@ fn relations_and_their_columns() {
 #[test]
 fn options_are_those_of_the_connector() {
     let create = "CREATE STREAM s WITH (";
-    assert_completed(
-        &format!("{create}"),
-        &["connector", "format", "path", "rate", "realtime"],
-    );
+    assert_completed(create, &["connector", "format", "path", "rate", "realtime"]);
     assert_completed(&format!("{create}connector = 'ge"), &["generator'"]);
     assert_completed(
         &format!("{create}connector = 'generator', "),
