@@ -196,17 +196,35 @@ fn a_live_query_that_is_stopped_leaves_the_views_as_they_are() {
     assert!(session.failures().is_empty());
 }
 
+/// A session with a function that gives back its argument, and stops the session when it
+/// is called for the first time.
+fn with_a_stop(session: Session) -> Session {
+    let stopping = session.clone();
+    let is_first = AtomicBool::new(true);
+    session.register_function(create_udf(
+        "stopping",
+        vec![DataType::Int64],
+        DataType::Int64,
+        Volatility::Immutable,
+        Arc::new(move |values| {
+            if is_first.swap(false, Ordering::Relaxed) {
+                stopping.cancel();
+            }
+            Ok(values[0].clone())
+        }),
+    ));
+    session
+}
+
 #[test]
-fn windows_that_waited_for_a_stop_to_end_are_given_out() {
-    let session = Session::new().expect("threads start");
+fn windows_that_are_being_given_out_are_given_out_later() {
+    let session = with_a_stop(Session::new().expect("threads start"));
     // More results than an operator gives at once; each of the 60,000 rows is in one window.
-    let windows = "SELECT sensor, window_start, count(*) AS n \
+    let script = "CREATE STREAM g WITH (connector = 'generator', rows = '60000', \
+         sensors = '1000', rate = '1000'); \
+         CREATE MATERIALIZED VIEW w AS SELECT sensor, window_start, stopping(count(*)) AS n \
          FROM TUMBLE(g, ts, INTERVAL '1' SECOND) GROUP BY sensor, window_start";
-    let script = format!(
-        "CREATE STREAM g WITH (connector = 'generator', rows = '60000', sensors = '1000', \
-         rate = '1000'); CREATE MATERIALIZED VIEW w AS {windows}; {windows}"
-    );
-    let error = run(&session, &script, true).expect_err("it is stopped");
+    let error = run(&session, script, false).expect_err("it is stopped");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     session.resume();
     assert_eq!(one(&session, "SELECT sum(n) FROM w"), 60_000);
@@ -233,22 +251,11 @@ fn what_was_being_read_for_a_view_is_read_on() {
 
 #[test]
 fn rows_that_come_at_once_do_not_pass_for_the_whole_when_they_are_cut_short() {
-    let session = session(Numbers {
+    let session = with_a_stop(session(Numbers {
         count: 100,
         is_live: false,
         cancels: None,
-    });
-    let stopping = session.clone();
-    session.register_function(create_udf(
-        "stopping",
-        vec![DataType::Int64],
-        DataType::Int64,
-        Volatility::Volatile,
-        Arc::new(move |values| {
-            stopping.cancel();
-            Ok(values[0].clone())
-        }),
-    ));
+    }));
     let view = "CREATE MATERIALIZED VIEW m AS SELECT stopping(count(*)) AS c FROM numbers";
     let error = run(&session, view, false).expect_err("it is stopped");
     assert_eq!(error.kind(), ErrorKind::Cancelled);

@@ -65,6 +65,8 @@ pub(super) fn run_beside_live(
     let gone = run_statements(session, statements, handler)?;
     if !only_asks {
         session.shared.settle(&Settles::all())?;
+        // What has been read may still be on its way.
+        session.shared.check_cancelled()?;
     }
     gone.map_or(Ok(()), Err)
 }
