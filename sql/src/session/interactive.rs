@@ -30,7 +30,9 @@ impl Session {
     /// # Errors
     /// If the session is cancelled.
     pub fn go_on(&self, wait: Duration) -> Result<bool> {
-        Ok(self.shared.go_on(wait)? != Stepped::NoSource)
+        let stepped = self.shared.go_on(wait)?;
+        self.shared.run_ready_jobs()?;
+        Ok(stepped != Stepped::NoSource)
     }
 
     /// Goes on after [`Session::cancel`], when all calls have returned: streams, views and
@@ -38,6 +40,7 @@ impl Session {
     /// rows were to come all at once has failed if it was cut short. Gives the names of
     /// the outputs that are missing therefore.
     pub fn resume(&self) -> Vec<String> {
+        self.shared.stop_unjoined();
         self.shared.resume();
         self.shared.take_unwritten()
     }

@@ -271,6 +271,50 @@ fn rows_that_come_at_once_do_not_pass_for_the_whole_when_they_are_cut_short() {
 }
 
 #[test]
+fn what_nobody_asks_for_any_more_is_not_read_on() {
+    let endless = Numbers {
+        count: i64::MAX,
+        is_live: false,
+        cancels: None,
+    };
+    let session = session(endless);
+    let error = run(&session, "SELECT n FROM numbers", true).expect_err("it is stopped");
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    session.resume();
+    assert!(!session.go_on(Duration::ZERO).expect("it runs"));
+    // Nor for a query that has seen enough.
+    assert_eq!(
+        run(&session, "SELECT n FROM numbers LIMIT 3", false).ok(),
+        Some(3)
+    );
+    assert!(!session.go_on(Duration::ZERO).expect("it runs"));
+}
+
+#[test]
+fn what_was_stopped_does_not_hold_up_other_statements() {
+    let mut endless = Numbers {
+        count: i64::MAX,
+        is_live: false,
+        cancels: None,
+    };
+    let session = Session::new().expect("threads start");
+    endless.cancels = Some(session.cancel_flag());
+    (session.add_stream("numbers", Arc::new(endless), None)).expect("the name is free");
+    for view in [
+        "CREATE MATERIALIZED VIEW m AS SELECT n FROM numbers WHERE n % 1000000 = 0",
+        "CREATE MATERIALIZED VIEW m AS SELECT count(*) AS c FROM numbers",
+    ] {
+        let error = run(&session, view, false).expect_err("it is stopped");
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        session.resume();
+        assert!(session.go_on(Duration::ZERO).expect("it runs"));
+        run(&session, "CREATE VIEW other AS SELECT 1 AS a", false).expect("it fits");
+        run(&session, "DROP VIEW other; DROP VIEW m", false).expect("it fits");
+        assert!(!session.go_on(Duration::ZERO).expect("it runs"));
+    }
+}
+
+#[test]
 fn what_is_known_can_be_named() {
     let session = session(Numbers {
         count: 0,

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use super::job::Found;
 use super::prepare::prepare;
-use super::settle::Settles;
 use super::shared::Shared;
 use super::statement::{Prepared, Running, execute};
 use super::{Answer, ResultHandler, Session};
@@ -53,21 +52,21 @@ pub(super) fn run(
     }
 }
 
-/// As [`run`], but what live streams feed is left to go on later: bounded inputs alone are
-/// read to their ends, for what the script has created or inserted.
+/// As [`run`], but what live streams feed is left to go on later, and what was being read
+/// before: bounded inputs are read to their ends for what the script has created.
 pub(super) fn run_beside_live(
     session: &Session,
     script: &Arc<Script>,
     handler: &mut dyn ResultHandler,
 ) -> Result<()> {
-    let statements = prepare(session, script)?;
-    let only_asks = statements.iter().all(has_rows);
-    let gone = run_statements(session, statements, handler)?;
-    if !only_asks {
-        session.shared.settle(&Settles::all())?;
-        // What has been read may still be on its way.
-        session.shared.check_cancelled()?;
-    }
+    let shared = &session.shared;
+    let left = shared.being_read();
+    let gone = run_statements(session, prepare(session, script)?, handler);
+    shared.stop_unjoined();
+    let gone = gone?;
+    shared.settle_without(&left)?;
+    // What has been read may still be on its way.
+    shared.check_cancelled()?;
     gone.map_or(Ok(()), Err)
 }
 

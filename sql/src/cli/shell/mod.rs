@@ -349,15 +349,16 @@ impl<'a> Shell<'a> {
         let elapsed = duration(started.elapsed());
         let then = match done {
             Err(error) if is_closed_pipe(&error) => return Ok(Then::Leave),
-            Err(error) if !(is_stopped && is_given_up(&error)) => {
-                self.io.report(&error);
-                Then::Ask
-            }
+            // What fails then fails because of it.
             _ if is_stopped => {
                 self.remark(&format!("stopped after {elapsed}"));
                 Then::Ask
             }
-            _ => Then::GoOn,
+            Err(error) => {
+                self.io.report(&error);
+                Then::Ask
+            }
+            Ok(()) => Then::GoOn,
         };
         if self.timer && then == Then::GoOn {
             self.remark(&match rows {
