@@ -12,7 +12,7 @@ use rexpect::session::{PtySession, spawn_with_options};
 use windrow_tests::command::{binary, output, root, text, windrow};
 
 /// Longer than anything here takes on a slow machine.
-const PATIENCE_MS: u64 = 60_000;
+const PATIENCE_MS: u64 = 20_000;
 
 /// A shell whose history is kept under `state`.
 fn shell(state: &Path) -> PtySession {
@@ -126,6 +126,50 @@ fn ctrl_c_clears_and_ctrl_d_leaves() {
     see(&mut shell, "windrow> ");
     shell.send_control('d').expect("typed");
     see_the_end(shell);
+}
+
+#[test]
+fn what_is_typed_ahead_is_not_lost() {
+    let state = tempfile::tempdir().expect("a folder");
+    let mut shell = shell(state.path());
+    enter(
+        &mut shell,
+        "SELECT 'fi' || 'rst' AS a;\rSELECT 'se' ||\r 'cond' AS b;\rSELECT 'th' || 'ird' AS c;",
+    );
+    for word in [" first ", " second ", " third "] {
+        see(&mut shell, word);
+    }
+    enter(&mut shell, ".quit");
+    see_the_end(shell);
+}
+
+#[test]
+fn what_live_sinks_were_given_is_published_at_the_end() {
+    let state = tempfile::tempdir().expect("a folder");
+    let path = state.path().join("out.csv");
+    let mut shell = shell(state.path());
+    enter(
+        &mut shell,
+        "CREATE STREAM r WITH (connector = 'generator', rate = '50', realtime = 'true');",
+    );
+    see(&mut shell, "windrow> ");
+    let sink = format!(
+        "CREATE SINK s WITH (connector = 'file', path = '{}') AS SELECT sensor FROM r;",
+        path.display()
+    );
+    enter(&mut shell, &sink);
+    see(&mut shell, "windrow> ");
+    // It goes on while rows are looked at, and until the end.
+    enter(&mut shell, "SELECT 'row of ' || sensor AS name FROM r;");
+    see(&mut shell, "row of air-");
+    see(&mut shell, "row of air-");
+    shell.send_control('c').expect("typed");
+    see(&mut shell, "windrow> ");
+    assert!(!path.exists(), "a file appears when it is whole");
+    enter(&mut shell, ".quit");
+    see_the_end(shell);
+    let written = fs::read_to_string(&path).expect("it is published");
+    assert!(written.starts_with("sensor\nair-"), "{written}");
 }
 
 #[test]
