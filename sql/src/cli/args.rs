@@ -14,8 +14,7 @@ use crate::format::encode::OutputFormat;
 #[command(
     name = "windrow",
     version = version(),
-    arg_required_else_help = true,
-    override_usage = "windrow [OPTIONS] -c <SQL>\n       windrow <COMMAND> …",
+    override_usage = "windrow [OPTIONS] [-c <SQL>]\n       windrow <COMMAND> …",
     after_help = EXAMPLES
 )]
 pub(super) struct Command {
@@ -39,6 +38,9 @@ fn version() -> &'static str {
 }
 
 const EXAMPLES: &str = "\
+Without -c and a command, windrow is a shell on a terminal, and runs what it is given on
+stdin elsewhere.
+
 Examples:
   windrow -c \"SELECT origin, avg(temp) FROM 'data/weather.csv' GROUP BY origin\"
   windrow generate | windrow -c \"SELECT sensor, window_start, avg(value)
@@ -67,6 +69,12 @@ const CHECK_HELP: &str = "\
 Nothing is run, written or connected to; files are looked into for their columns.
 A file may stand alone or build on those before it. The exit code is 1 if one is
 wrong.";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  windrow completions bash > ~/.local/share/bash-completion/completions/windrow
+  windrow completions zsh > ~/.zfunc/_windrow
+  windrow completions fish > ~/.config/fish/completions/windrow.fish";
 
 #[derive(Debug, Args)]
 pub(super) struct Sql {
@@ -125,6 +133,13 @@ pub(super) enum Action {
         /// The scripts; `-` is stdin
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+    },
+    /// Print what completes the command in a shell, such as bash, zsh or fish
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
     },
     /// Make readings of sensors, the same for the same options
     Generate(Box<Generate>),

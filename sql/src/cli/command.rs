@@ -1,8 +1,7 @@
 //! What each command does.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +18,13 @@ use windrow_core::stream::Sink;
 use super::args::{Action, Command, Running};
 use super::generate::Generate;
 use super::output::{Output, Sharing};
-use super::pipe::{Pipe, is_given_up};
+use super::pipe::is_given_up;
 use super::progress::Display;
+use super::shell::{self, Shell};
+use super::world::{Io, STACK_BYTES, no_thread, read_scripts};
 use crate::connector::registry::{Connector, ConnectorKind, Pairs};
-use crate::connector::stdout::{StdoutKind, is_closed_pipe};
-use crate::error::{Error, ErrorKind, Result, Script, reason};
+use crate::connector::stdout::is_closed_pipe;
+use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
 use crate::session::{Session, SessionConfig};
 
@@ -33,72 +34,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long the work has to follow when it is to stop.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// The stack of the thread that plans: plans are as deep as queries are nested.
-const STACK_BYTES: usize = 16 << 20;
-
 const EXIT_DONE: u8 = 0;
 pub(super) const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
-
-/// Takes the flag that cancels a session, when one starts.
-pub type OnStart = Box<dyn Fn(&Arc<AtomicBool>)>;
-
-/// The streams and the signals of the process.
-pub struct Io {
-    /// Rows, help and the version.
-    pub stdout: Box<dyn Write + Send>,
-    /// The columns of the terminal that a person reads `stdout` on, if it is one.
-    pub stdout_width: Option<u16>,
-    /// Everything else.
-    pub stderr: Box<dyn Write + Send>,
-    /// Whether a person reads `stderr`.
-    pub stderr_is_terminal: bool,
-    /// Where `-` reads a script from.
-    pub stdin: Box<dyn Read>,
-    /// Whether a person writes `stdin`.
-    pub stdin_is_terminal: bool,
-    /// Called once when long work starts, with the flag that stops it cleanly.
-    pub on_start: OnStart,
-}
-
-impl fmt::Debug for Io {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Io")
-            .field("stdout_width", &self.stdout_width)
-            .field("stderr_is_terminal", &self.stderr_is_terminal)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Io {
-    /// Stdout as a pipe, out of the way of the progress line.
-    fn pipe(&mut self, cancel: &Arc<AtomicBool>, display: &Display) -> Result<Pipe> {
-        let out = std::mem::replace(&mut self.stdout, Box::new(io::sink()));
-        let display = display.clone();
-        let around = move |write: &mut dyn FnMut()| display.suspend(write);
-        Pipe::new(out, cancel.clone(), around).map_err(|error| no_thread(&error))
-    }
-
-    fn report(&mut self, error: &Error) {
-        // A closed stderr must not hide the exit code.
-        let _ = writeln!(self.stderr, "error: {error}");
-    }
-
-    fn report_unwritten(&mut self, names: impl IntoIterator<Item = String>) {
-        for name in names {
-            // As above.
-            let _ = writeln!(
-                self.stderr,
-                "not written: {name}: stopped before its last row"
-            );
-        }
-    }
-}
-
-fn no_thread(error: &io::Error) -> Error {
-    let message = format!("a thread cannot be started: {}", reason(error));
-    Error::new(ErrorKind::Io, message)
-}
 
 /// How a command ended, other than well.
 enum Failure {
@@ -154,11 +92,7 @@ fn obey(command: Command, io: &mut Io) -> Result<(), Failure> {
     };
     let is_plain = sql.commands.is_empty() && sql.running == Running::default();
     match command.action {
-        None if sql.commands.is_empty() => {
-            let message = "there is nothing to run: give -c SQL or a command";
-            let error = Command::command().error(UsageKind::MissingRequiredArgument, message);
-            Err(Failure::Usage(error))
-        }
+        None if sql.commands.is_empty() => converse(sql.running, io),
         None => {
             let is_one = sql.commands.len() == 1;
             let scripts = (sql.commands.into_iter().enumerate())
@@ -182,9 +116,38 @@ fn obey(command: Command, io: &mut Io) -> Result<(), Failure> {
             let scripts = read_scripts(&files, io)?;
             check_scripts(&scripts, io)
         }
+        Some(Action::Completions { .. }) if !is_plain => Err(unused("completions")),
+        Some(Action::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Command::command(), "windrow", &mut script);
+            // Nobody may be left to read it.
+            let _ = io.stdout.write_all(&script);
+            Ok(())
+        }
         Some(Action::Generate(_)) if !is_plain => Err(unused("generate")),
         Some(Action::Generate(arguments)) => generate(*arguments, io),
     }
+}
+
+/// The shell where somebody sits at a terminal; elsewhere the script that stdin is, or help
+/// if it is none.
+fn converse(running: Running, io: &mut Io) -> Result<(), Failure> {
+    if io.stdin_is_terminal && io.stdout_width.is_some() {
+        let format = running.format.unwrap_or(OutputFormat::Table);
+        refuse_binary(format, io)?;
+        let mut shell = Shell::new(format, running, io)?;
+        let mut editor = shell::Editor::new(shell.session())?;
+        return Ok(shell.run(&mut editor)?);
+    }
+    if !io.stdin_is_terminal {
+        let scripts = read_scripts(&[PathBuf::from("-")], io)?;
+        if scripts.iter().any(|script| !script.text.trim().is_empty()) {
+            return run_scripts(scripts, running, io);
+        }
+    }
+    let help = Command::command().render_help();
+    let kind = UsageKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    Err(Failure::Usage(Command::command().error(kind, help)))
 }
 
 /// The complaint with what was probably meant: a script or SQL without `run` or `-c`.
@@ -224,34 +187,6 @@ fn explain(error: &clap::Error, io: &mut Io) -> u8 {
     }
 }
 
-fn read_scripts(files: &[PathBuf], io: &mut Io) -> Result<Vec<Arc<Script>>> {
-    (files.iter())
-        .map(|path| {
-            let (name, text) = if path.as_os_str() == "-" {
-                let mut text = String::new();
-                let result = io.stdin.read_to_string(&mut text);
-                ("stdin".to_owned(), result.map(|_| text))
-            } else {
-                (path.display().to_string(), std::fs::read_to_string(path))
-            };
-            let text = text.map_err(|error| {
-                let message = match error.kind() {
-                    io::ErrorKind::NotFound => format!("there is no file {name}"),
-                    io::ErrorKind::InvalidData => format!("{name} is no text in UTF-8"),
-                    _ => format!("{name} cannot be read: {}", reason(&error)),
-                };
-                Error::new(ErrorKind::Io, message).caused_by(error)
-            })?;
-            // Some editors begin a file with a mark that is no SQL.
-            let text = match text.strip_prefix('\u{feff}') {
-                Some(rest) => rest.to_owned(),
-                None => text,
-            };
-            Ok(Arc::new(Script { name, text }))
-        })
-        .collect()
-}
-
 fn refuse_binary(format: OutputFormat, io: &Io) -> Result<(), Failure> {
     if format.is_binary() && io.stdout_width.is_some() {
         let error = Error::new(ErrorKind::Option, format!("{format} is not for a terminal"));
@@ -277,11 +212,7 @@ fn run_scripts(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Resu
     let display = Display::new(running.progress.unwrap_or_default(), io.stderr_is_terminal);
     let pipe = io.pipe(&cancel, &display)?;
     let sharing = Sharing::default();
-    let stdout = {
-        let (pipe, sharing) = (pipe.clone(), sharing.clone());
-        let open = move |format| sharing.sink(format, pipe.clone());
-        StdoutKind::new(format, io.stdout_width, open)
-    };
+    let stdout = sharing.connector(format, io.stdout_width, &pipe);
     session.register_connector("stdout", Arc::new(stdout));
     let work = Work {
         session: session.clone(),

@@ -19,8 +19,13 @@ pub(super) fn catch(cancel: &Arc<AtomicBool>) {
         if cancel.swap(true, Ordering::SeqCst) {
             std::process::exit(EXIT_INTERRUPTED);
         }
-        thread::spawn(|| {
+        let cancel = cancel.clone();
+        thread::spawn(move || {
             thread::sleep(PATIENCE);
+            if !cancel.load(Ordering::SeqCst) {
+                // It has stopped, and goes on with something else.
+                return;
+            }
             // Nobody may be left to read it.
             let _ = say("stopping: sinks are publishing what they were given; Ctrl-C gives it up");
         });

@@ -12,7 +12,7 @@
 //!
 //! | exit code | meaning |
 //! |---|---|
-//! | 0 | done; stopped by the first Ctrl-C; the reader of stdout has gone |
+//! | 0 | done; the shell was left; stopped by the first Ctrl-C; the reader of stdout has gone |
 //! | 1 | failed |
 //! | 2 | the arguments are wrong |
 //! | 130 | stopped at once by the second Ctrl-C |
@@ -29,13 +29,18 @@ mod args;
 
 mod progress;
 
+mod world;
+
+mod shell;
+
 mod command;
 
 #[cfg(test)]
 mod tests;
 
 pub use args::ProgressMode;
-pub use command::{Io, run};
+pub use command::run;
+pub use world::Io;
 
 use std::io::IsTerminal;
 use std::panic::{self, AssertUnwindSafe};

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::pipe::Pipe;
+use crate::connector::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result, reason};
 use crate::format::Encoder;
 use crate::format::encode::{EncodeOptions, OutputFormat, encoder};
@@ -33,6 +34,20 @@ impl Sharing {
         let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         sinks.push(Arc::downgrade(&held));
         Ok(Box::new(SinkPipe { pipe, _held: held }))
+    }
+
+    /// The connector `stdout` for sinks that share `pipe` with the rows of queries.
+    /// `format`: that of sinks which name none; `width`: as in [`Output::new`].
+    pub(super) fn connector(
+        &self,
+        format: OutputFormat,
+        width: Option<u16>,
+        pipe: &Pipe,
+    ) -> StdoutKind {
+        let (pipe, sharing) = (pipe.clone(), self.clone());
+        StdoutKind::new(format, width, move |format| {
+            sharing.sink(format, pipe.clone())
+        })
     }
 
     /// Refuses rows in `format` where a sink writes in one that cannot be shared.
@@ -87,6 +102,8 @@ pub(super) struct Output {
     encoder: Option<Box<dyn Encoder>>,
     /// Statements that have begun.
     statements: u64,
+    /// Rows of all of them.
+    rows: u64,
 }
 
 impl Output {
@@ -111,7 +128,13 @@ impl Output {
             out: BufWriter::with_capacity(BUFFER_BYTES, pipe),
             encoder: None,
             statements: 0,
+            rows: 0,
         }
+    }
+
+    /// How many rows there were; `None` if no statement has rows.
+    pub(super) fn row_count(&self) -> Option<u64> {
+        (self.statements > 0).then_some(self.rows)
     }
 
     /// Closes what is open and waits until it is written.
@@ -148,7 +171,10 @@ impl ResultHandler for Output {
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<()> {
         match &mut self.encoder {
-            Some(encoder) => encoder.encode(rows, &mut self.out),
+            Some(encoder) => {
+                self.rows += rows.num_rows() as u64;
+                encoder.encode(rows, &mut self.out)
+            }
             None => Err(Error::new(
                 ErrorKind::Internal,
                 "rows came before their statement has begun",

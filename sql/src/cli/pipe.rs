@@ -101,6 +101,14 @@ impl Pipe {
         Ok(())
     }
 
+    /// Gives up what waits to be written. What is being written, is.
+    pub(super) fn clear(&self) {
+        let mut state = self.shared.state();
+        let waiting: usize = state.chunks.drain(..).map(|chunk| chunk.len()).sum();
+        state.bytes -= waiting;
+        self.shared.changed.notify_all();
+    }
+
     /// Waits until everything is written.
     pub(super) fn drain(&self) -> io::Result<()> {
         self.shared.wait(|state| state.bytes == 0).map(|_| ())
@@ -151,6 +159,8 @@ impl Shared {
                     let words = "stopped before everything was written";
                     return Err(io::Error::new(io::ErrorKind::TimedOut, words));
                 }
+            } else {
+                state.deadline = None;
             }
             let waited = self.changed.wait_timeout(state, LOOK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;

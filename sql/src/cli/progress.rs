@@ -54,6 +54,13 @@ impl Display {
         }
     }
 
+    /// Shows no moving line until something is watched.
+    pub(super) fn clear(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Shows a session's progress until `work` is done.
     pub(super) fn watch<T>(
         &self,
@@ -68,6 +75,7 @@ impl Display {
         };
         if let Self::Bar(bar) = self {
             // The run before may have finished it.
+            bar.set_message("");
             bar.reset();
         }
         std::thread::scope(|scope| {
@@ -88,9 +96,7 @@ impl Display {
                         _ => drop(writeln!(lines, "{line}")),
                     }
                 }
-                if let Self::Bar(bar) = self {
-                    bar.finish_and_clear();
-                }
+                self.clear();
             });
             work()
         })
@@ -101,7 +107,7 @@ impl Display {
         if matches!(self, Self::Off) {
             return;
         }
-        for warning in warnings(&session.losses(), late) {
+        for warning in warnings(&session.losses(), late, ", in the same script") {
             // A closed stderr is no reason to fail.
             let _ = writeln!(lines, "{warning}");
         }
@@ -129,8 +135,8 @@ impl Display {
 }
 
 /// What was not taken into the results, a warning for each stream. `late`: how many rows
-/// were late in all.
-pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
+/// were late in all; `asked`: what is said of where they can be asked for.
+pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for Losses {
         stream,
@@ -147,7 +153,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
             format!(", such as {}: {}", reject.position, reject.reason)
         });
         warnings.push(format!(
-            "warning: {rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them, in the same script"
+            "warning: {rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them{asked}"
         ));
     }
     if late > 0 {
@@ -158,7 +164,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64) -> Vec<String> {
         let help = match streams.is_empty() {
             true => String::new(),
             false => format!(
-                "\n   = help: SELECT * FROM {} has them, in the same script",
+                "\n   = help: SELECT * FROM {} has them{asked}",
                 streams.join(", ")
             ),
         };
@@ -245,7 +251,7 @@ fn short(number: f64) -> String {
 }
 
 /// `0.42 s`, `3.2 s`, `5 min 10 s`, `2 h 5 min`, `3 d 4 h`.
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     let whole = duration.as_secs();
     match whole {
         0 => format!("{:.2} s", duration.as_secs_f64()),

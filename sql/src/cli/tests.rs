@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Float64Array, RecordBatch, StringArray};
@@ -395,6 +395,46 @@ fn a_pipe_writes_in_order_and_no_more_than_is_taken() {
     asleep.wake();
 }
 
+/// A stream that tells of each write and keeps it when it is awake.
+struct Told {
+    begun: mpsc::Sender<()>,
+    asleep: Stuck,
+    kept: Kept,
+}
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The test may have heard enough.
+        let _ = self.begun.send(());
+        self.asleep.write(bytes)?;
+        self.kept.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_waits_in_a_pipe_can_be_given_up() {
+    let (begun, begins) = mpsc::channel();
+    let (asleep, kept) = (Stuck::default(), Kept::default());
+    let (pipe, _) = pipe(Told {
+        begun,
+        asleep: asleep.clone(),
+        kept: kept.clone(),
+    });
+    pipe.send(b"written ".to_vec()).unwrap();
+    begins.recv().unwrap();
+    pipe.send(b"given up ".to_vec()).unwrap();
+    pipe.clear();
+    asleep.wake();
+    pipe.drain().unwrap();
+    pipe.send(b"after it".to_vec()).unwrap();
+    pipe.drain().unwrap();
+    assert_eq!(kept.text(), "written after it");
+}
+
 #[test]
 fn progress_in_one_line() {
     let progress = Progress {
@@ -445,15 +485,15 @@ fn rows_that_are_in_no_result_are_warned_of() {
         late,
     };
     assert_eq!(
-        warnings(&[losses(181, false)], 0),
+        warnings(&[losses(181, false)], 0, ", in the same script"),
         [
             "warning: 181 rows of 'x.csv' rejected, such as x.csv:3: column v: '10.7' is not a BIGINT\n   \
              = help: SELECT * FROM rejected('x.csv') has them, in the same script"
         ]
     );
     assert_eq!(
-        warnings(&[losses(0, true)], 1),
+        warnings(&[losses(0, true)], 1, ""),
         ["warning: 1 row too late for all windows of a query\n   \
-             = help: SELECT * FROM late('x.csv') has them, in the same script"]
+             = help: SELECT * FROM late('x.csv') has them"]
     );
 }

@@ -126,6 +126,11 @@ impl Connectors {
         self.kinds.insert(name.to_lowercase(), kind);
     }
 
+    /// The names and their kinds, in the order of the alphabet.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn ConnectorKind>)> {
+        self.kinds.iter().map(|(name, kind)| (name.as_str(), kind))
+    }
+
     /// The kind of a name.
     ///
     /// # Errors

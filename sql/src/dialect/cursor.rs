@@ -15,7 +15,7 @@ use super::syntax::WindrowDialect;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Words that are never a name unless quoted.
-const RESERVED: &[&str] = &[
+pub(super) const RESERVED: &[&str] = &[
     "AS",
     "CHECK",
     "CONSTRAINT",

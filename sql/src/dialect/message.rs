@@ -10,7 +10,7 @@ use super::positions::Positions;
 use crate::error::{Error, ErrorKind, nearest};
 
 /// The words that are looked through for the one that was meant.
-const CLAUSES: &[&str] = &[
+pub(super) const CLAUSES: &[&str] = &[
     "SELECT",
     "DISTINCT",
     "FROM",

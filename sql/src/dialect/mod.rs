@@ -53,6 +53,8 @@ mod columns;
 
 mod parser;
 
+mod typed;
+
 #[cfg(test)]
 mod tests;
 
@@ -66,4 +68,5 @@ pub use statement::{
     Name, OptionValue, Options, Query, Show, Statement, StatementKind, Watermark,
 };
 pub use syntax::WindrowDialect;
+pub use typed::{Piece, Pieces, Typed, keywords, pieces, typed};
 pub use window_call::{WINDOW_FUNCTION, WindowCall, WindowKind};

@@ -17,7 +17,7 @@ use super::statement::{
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 
 /// The words that a statement starts with.
-const STATEMENTS: &[&str] = &[
+pub(super) const STATEMENTS: &[&str] = &[
     "SELECT", "WITH", "VALUES", "FROM", "TABLE", "CREATE", "INSERT", "EXPLAIN", "DESCRIBE", "SHOW",
     "DROP", "SET", "ALTER",
 ];

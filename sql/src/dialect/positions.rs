@@ -217,6 +217,12 @@ fn key(location: Location) -> (u64, u64) {
     (location.line, location.column)
 }
 
+/// Whether a text, a quoted name or a comment is not closed: more text may close it.
+pub(super) fn is_unclosed(error: &TokenizerError) -> bool {
+    (["comment", "dollar", "string literal", "delimiter"].iter())
+        .any(|what| error.message.contains(what))
+}
+
 /// Says what has no end, and where it starts.
 fn unfinished(error: TokenizerError, walker: &mut Walker<'_>) -> Error {
     let what = if error.message.contains("comment") {
@@ -240,7 +246,7 @@ fn unfinished(error: TokenizerError, walker: &mut Walker<'_>) -> Error {
 }
 
 /// Turns rising locations into byte offsets in one pass over the text.
-struct Walker<'a> {
+pub(super) struct Walker<'a> {
     text: &'a str,
     line: u64,
     column: u64,
@@ -248,7 +254,7 @@ struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self {
             text,
             line: 1,
@@ -257,7 +263,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn advance(&mut self, to: Location) -> usize {
+    /// The byte of a location, which is no less than the one before.
+    pub(super) fn advance(&mut self, to: Location) -> usize {
         for c in self.text[self.offset..].chars() {
             if key(to) <= (self.line, self.column) {
                 break;

@@ -436,15 +436,17 @@ fn at_column(error: Error, columns: &[&ColumnDef]) -> Error {
     }
 }
 
+/// The options of streams that are not their connector's.
+pub(super) const OWN_OPTIONS: [&str; 5] = [
+    "connector",
+    "idle_timeout",
+    "max_future",
+    "on_error",
+    "event_time_field",
+];
+
 /// Refuses options that nobody knows, naming the nearest.
 pub(super) fn refuse_unknown(unknown: &[String], options: &Options, known: &[&str]) -> Result<()> {
-    const OWN: [&str; 5] = [
-        "connector",
-        "idle_timeout",
-        "max_future",
-        "on_error",
-        "event_time_field",
-    ];
     let Some(name) = unknown.first() else {
         return Ok(());
     };
@@ -453,7 +455,7 @@ pub(super) fn refuse_unknown(unknown: &[String], options: &Options, known: &[&st
         Some(option) => error.at(option.name_span.clone()),
         None => error,
     };
-    let mut known: Vec<&str> = known.iter().copied().chain(OWN).collect();
+    let mut known: Vec<&str> = known.iter().copied().chain(OWN_OPTIONS).collect();
     known.sort_unstable();
     known.dedup();
     Err(match nearest(name, known.iter().copied()) {

@@ -70,8 +70,15 @@ mod prepare;
 
 mod script;
 
+mod known;
+
+mod interactive;
+
 #[cfg(test)]
 mod cancel_tests;
+
+#[cfg(test)]
+mod interactive_tests;
 
 #[cfg(test)]
 mod columnar_tests;
@@ -98,6 +105,7 @@ use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry, ViewEntry};
 use held::Reserved;
 use job::Found;
+pub use known::{Known, Relation};
 pub use progress::{Losses, Progress};
 use settings::Settings;
 use shared::{STEP_WAIT, Shared, now_ns};

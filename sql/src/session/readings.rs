@@ -106,6 +106,20 @@ impl Shared {
         });
     }
 
+    /// Stops reading what would end, for nobody: of a query that was stopped or has seen
+    /// enough, of a view that was dropped. What has been counted stays.
+    pub(super) fn stop_unjoined(&self) {
+        for stream in self.streams() {
+            if stream.live.is_some() || stream.connector.is_none() {
+                continue;
+            }
+            let readings = stream.readings();
+            for reading in (readings.list.iter()).filter(|reading| reading.users == 0) {
+                self.driver().stop(reading.id);
+            }
+        }
+    }
+
     /// Ends all readings of a stream that is no longer there.
     pub(super) fn close_stream(&self, stream: &StreamEntry) {
         let readings = std::mem::take(&mut stream.readings().list);

@@ -37,14 +37,47 @@ pub(super) fn answer(session: &Session, script: &Arc<Script>) -> Result<Answer> 
     Ok(Answer::new(session, execute(&session.shared, last)?))
 }
 
-/// Runs a script with a handler of all its results.
+/// Runs a script with a handler of all its results, and reads what is left to its end.
 pub(super) fn run(
     session: &Session,
     script: &Arc<Script>,
     handler: &mut dyn ResultHandler,
 ) -> Result<()> {
+    match run_statements(session, prepare(session, script)?, handler)? {
+        None => session.run(),
+        Some(gone) => {
+            session.shared.run_sinks()?;
+            Err(gone)
+        }
+    }
+}
+
+/// As [`run`], but what live streams feed is left to go on later, and what was being read
+/// before: bounded inputs are read to their ends for what the script has created.
+pub(super) fn run_beside_live(
+    session: &Session,
+    script: &Arc<Script>,
+    handler: &mut dyn ResultHandler,
+) -> Result<()> {
     let shared = &session.shared;
-    let statements = prepare(session, script)?;
+    let left = shared.being_read();
+    let gone = run_statements(session, prepare(session, script)?, handler);
+    shared.stop_unjoined();
+    let gone = gone?;
+    shared.settle_without(&left)?;
+    // What has been read may still be on its way.
+    shared.check_cancelled()?;
+    gone.map_or(Ok(()), Err)
+}
+
+/// Runs statements in order; why the handler took not all of their rows, if its reader
+/// has gone.
+fn run_statements(
+    session: &Session,
+    statements: Vec<Prepared>,
+    handler: &mut dyn ResultHandler,
+) -> Result<Option<Error>> {
+    let shared = &session.shared;
     let mut feeds_left = statements.iter().filter(|next| is_feed(next)).count();
     let mut results = Results {
         shared,
@@ -53,10 +86,7 @@ pub(super) fn run(
         gone: None,
     };
     for statement in statements {
-        let has_rows = matches!(
-            statement,
-            Prepared::Rows(_) | Prepared::Show(_) | Prepared::Query(_)
-        );
+        let has_rows = has_rows(&statement);
         feeds_left -= usize::from(is_feed(&statement));
         if has_rows && results.gone.is_some() {
             // Nobody is left to read them.
@@ -80,11 +110,15 @@ pub(super) fn run(
         results.give(feeds_left > 0)?;
     }
     results.give(false)?;
-    let Some(gone) = results.gone else {
-        return session.run();
-    };
-    session.shared.run_sinks()?;
-    Err(gone)
+    Ok(results.gone)
+}
+
+/// Whether a statement is answered with rows.
+fn has_rows(statement: &Prepared) -> bool {
+    matches!(
+        statement,
+        Prepared::Rows(_) | Prepared::Show(_) | Prepared::Query(_)
+    )
 }
 
 /// Whether rows of other statements may come with it.

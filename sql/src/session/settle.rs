@@ -64,16 +64,57 @@ impl Shared {
         Ok(())
     }
 
+    /// The bounded inputs that are being read.
+    pub(super) fn being_read(&self) -> Vec<StreamId> {
+        let mut streams = self.all_upstream();
+        streams.retain(|stream| self.is_being_read(std::slice::from_ref(stream)));
+        streams
+    }
+
+    /// Reads bounded inputs to their ends, but for those that are `left` to go on, and runs
+    /// the jobs that do not wait for these.
+    pub(super) fn settle_without(&self, left: &[StreamId]) -> Result<()> {
+        let is_ready = |job: &PendingJob| {
+            let mut streams = Vec::new();
+            for entry in &job.inputs {
+                self.upstream(entry, &mut streams);
+            }
+            streams.retain(|stream| left.contains(stream));
+            !self.is_being_read(&streams)
+        };
+        loop {
+            self.start_readings()?;
+            loop {
+                let mut streams = self.all_upstream();
+                streams.retain(|stream| !left.contains(stream));
+                if !self.is_being_read(&streams) {
+                    break;
+                }
+                self.step(STEP_WAIT)?;
+            }
+            if !self.run_job(is_ready)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The streams of the engine that everything there is reads.
+    fn all_upstream(&self) -> Vec<StreamId> {
+        let mut streams = Vec::new();
+        let standing = self.catalog().standing();
+        for entry in standing.values() {
+            self.upstream(entry, &mut streams);
+        }
+        streams
+    }
+
     fn read_out(&self, what: &Settles) -> Result<()> {
         self.start_readings()?;
         loop {
-            let mut streams = Vec::new();
-            if what.all {
-                let standing = self.catalog().standing();
-                for entry in standing.values() {
-                    self.upstream(entry, &mut streams);
-                }
-            }
+            let mut streams = match what.all {
+                true => self.all_upstream(),
+                false => Vec::new(),
+            };
             for entry in &what.entries {
                 self.upstream(entry, &mut streams);
             }
@@ -184,16 +225,11 @@ impl Shared {
     }
 
     /// Beside live sources, which do not end: runs what waits only for inputs that have.
-    fn run_ready_jobs(&self) -> Result<()> {
+    pub(super) fn run_ready_jobs(&self) -> Result<()> {
         if whole(&self.jobs).is_empty() {
             return Ok(());
         }
-        let mut streams = Vec::new();
-        let standing = self.catalog().standing();
-        for entry in standing.values() {
-            self.upstream(entry, &mut streams);
-        }
-        if self.is_being_read(&streams) {
+        if self.is_being_read(&self.all_upstream()) {
             return Ok(());
         }
         let has_ended = |job: &PendingJob| {
@@ -221,7 +257,10 @@ impl Shared {
             return Ok(false);
         };
         match job.run(self) {
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                self.note_cut(failure);
+                Err(error)
+            }
             Err(error) => {
                 // It belongs to who asks for these rows; the first error stays.
                 let _ = failure.set(error);

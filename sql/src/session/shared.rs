@@ -73,6 +73,8 @@ pub(super) struct Shared {
     pub(super) job_turn: Mutex<()>,
     /// Outputs that are missing because the work was stopped.
     unwritten: Mutex<Vec<String>>,
+    /// Where it is said of jobs that they were cut short, should the session go on.
+    cut: Mutex<Vec<Failure>>,
     /// Operators of queries that were given up when the session was cancelled: large
     /// states take their time to drop.
     removed: Mutex<Vec<Removed>>,
@@ -92,16 +94,23 @@ impl Drop for Shared {
         if self.check_cancelled().is_err() {
             let mut removed = std::mem::take(&mut *whole(&self.removed));
             removed.push(self.driver().engine.clear());
-            // Who cancels waits for the end and not for memory. Where no thread can be
-            // started, all is dropped here.
-            let free = move || drop(removed);
-            let _ = (std::thread::Builder::new().name("windrow-free".into())).spawn(free);
+            free_aside(removed);
         }
         if let Some(runtime) = self.runtime.take() {
             // A session may be dropped inside another runtime, which must not block.
             runtime.shutdown_background();
         }
     }
+}
+
+/// Drops operators on a thread of their own: who cancels waits for the end and not for
+/// memory. Where no thread can be started, all is dropped here.
+fn free_aside(removed: Vec<Removed>) {
+    if removed.is_empty() {
+        return;
+    }
+    let free = move || drop(removed);
+    let _ = (std::thread::Builder::new().name("windrow-free".into())).spawn(free);
 }
 
 /// A graph that has been attached.
@@ -155,6 +164,7 @@ impl Shared {
             jobs: Mutex::default(),
             jobs_made: AtomicU64::new(0),
             job_turn: Mutex::default(),
+            cut: Mutex::default(),
             removed: Mutex::default(),
             unwritten: Mutex::default(),
             cancel,
@@ -454,6 +464,25 @@ impl Shared {
         let mut driver = self.driver();
         driver.stop(table);
         driver.engine.remove_stream(table);
+    }
+
+    /// Notes a job that was cut short when the session was cancelled.
+    pub(super) fn note_cut(&self, failure: Failure) {
+        whole(&self.cut).push(failure);
+    }
+
+    /// Goes on after the session was cancelled.
+    pub(super) fn resume(&self) {
+        for failure in std::mem::take(&mut *whole(&self.cut)) {
+            let cut = Error::new(ErrorKind::Data, "it was interrupted before it had its rows");
+            // The first error stays.
+            let _ = failure.set(cut.help("create it once more, with CREATE OR REPLACE"));
+        }
+        let removed = std::mem::take(&mut *whole(&self.removed));
+        whole(&self.progress).before.state_bytes = 0;
+        self.cancel.store(false, Ordering::Relaxed);
+        free_aside(removed);
+        self.driver().engine.resume();
     }
 
     /// Notes an output that is missing because the work was stopped.

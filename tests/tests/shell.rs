@@ -1,0 +1,228 @@
+//! The shell in a terminal: what somebody types, and what is seen.
+//!
+//! `cargo build -p windrow-sql` builds the binary beforehand.
+#![cfg(unix)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rexpect::reader::Options;
+use rexpect::session::{PtySession, spawn_with_options};
+use windrow_tests::command::{binary, output, root, text, windrow};
+
+/// Longer than anything here takes on a slow machine.
+const PATIENCE_MS: u64 = 20_000;
+
+/// A shell whose history is kept under `state`.
+fn shell(state: &Path) -> PtySession {
+    let mut command = Command::new(binary());
+    command
+        .current_dir(root())
+        .env("TERM", "xterm")
+        .env("NO_COLOR", "1")
+        .env("XDG_STATE_HOME", state);
+    let options = Options::new()
+        .timeout_ms(Some(PATIENCE_MS))
+        .strip_ansi_escape_codes(true);
+    let mut shell = spawn_with_options(command, options).expect("a terminal");
+    see(&mut shell, "a statement ends with ;");
+    see(&mut shell, "windrow> ");
+    shell
+}
+
+/// Waits for a text; what came before it.
+#[track_caller]
+fn see(shell: &mut PtySession, wanted: &str) -> String {
+    match shell.exp_string(wanted) {
+        Ok(before) => before,
+        Err(error) => panic!("{wanted:?} does not come: {error}"),
+    }
+}
+
+/// Types a line and presses Enter.
+fn enter(shell: &mut PtySession, line: &str) {
+    shell
+        .send(line)
+        .and_then(|_| shell.send("\r"))
+        .expect("typed");
+    shell.flush().expect("typed");
+}
+
+/// Waits for the end of a shell that is content.
+fn see_the_end(mut shell: PtySession) {
+    shell.exp_eof().expect("it ends");
+    let status = format!("{:?}", shell.process().wait().expect("it ends"));
+    assert!(
+        status.starts_with("Exited(") && status.ends_with(", 0)"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_conversation() {
+    let state = tempfile::tempdir().expect("a folder");
+    let mut shell = shell(state.path());
+
+    enter(&mut shell, "SELECT 6 * 7 AS answer,");
+    see(&mut shell, "...> ");
+    enter(&mut shell, "       'a;b' AS words;");
+    see(&mut shell, "answer");
+    see(&mut shell, " 42 ");
+    see(&mut shell, " a;b ");
+    see(&mut shell, "1 row");
+    see(&mut shell, "windrow> ");
+
+    enter(&mut shell, "SELCT 1;");
+    see(&mut shell, "error: no statement starts with `SELCT`");
+    see(&mut shell, "--> shell:1:1: SELCT");
+    see(&mut shell, "= help: did you mean SELECT?");
+    see(&mut shell, "windrow> ");
+
+    enter(
+        &mut shell,
+        "CREATE STREAM r (WATERMARK FOR ts) WITH (connector = 'generator', \
+         rate = '50', realtime = 'true');",
+    );
+    see(&mut shell, "windrow> ");
+    enter(
+        &mut shell,
+        "CREATE MATERIALIZED VIEW v AS SELECT sensor FROM r;",
+    );
+    // The view over a live stream does not keep the prompt away.
+    see(&mut shell, "windrow> ");
+
+    enter(&mut shell, "SELECT 'row of ' || sensor AS name FROM r;");
+    see(&mut shell, "row of air-");
+    shell.send_control('c').expect("typed");
+    see(&mut shell, "stopped after ");
+    see(&mut shell, "windrow> ");
+
+    // The session is alive: the view has rows.
+    enter(&mut shell, "SELECT count(*) > 0 AS grows FROM v;");
+    see(&mut shell, "grows");
+    see(&mut shell, " true ");
+    see(&mut shell, "windrow> ");
+    enter(&mut shell, ".quit");
+    see_the_end(shell);
+
+    let history = fs::read_to_string(state.path().join("windrow/history")).expect("it is kept");
+    assert!(
+        history.contains("SELECT 6 * 7 AS answer,\\n       'a;b' AS words;"),
+        "{history}"
+    );
+}
+
+#[test]
+fn ctrl_c_clears_and_ctrl_d_leaves() {
+    // Where nothing can be kept, nothing fails.
+    let mut shell = shell(Path::new("/dev/null"));
+    enter(&mut shell, "SELECT 'begun");
+    see(&mut shell, "...> ");
+    shell.send_control('c').expect("typed");
+    see(&mut shell, "windrow> ");
+    enter(&mut shell, "SELECT 'wh' || 'ole' AS a;");
+    see(&mut shell, " whole ");
+    see(&mut shell, "windrow> ");
+    shell.send_control('d').expect("typed");
+    see_the_end(shell);
+}
+
+#[test]
+fn what_is_typed_ahead_is_not_lost() {
+    let state = tempfile::tempdir().expect("a folder");
+    let mut shell = shell(state.path());
+    enter(
+        &mut shell,
+        "SELECT 'fi' || 'rst' AS a;\rSELECT 'se' ||\r 'cond' AS b;\rSELECT 'th' || 'ird' AS c;",
+    );
+    for word in [" first ", " second ", " third "] {
+        see(&mut shell, word);
+    }
+    enter(&mut shell, ".quit");
+    see_the_end(shell);
+}
+
+#[test]
+fn what_live_sinks_were_given_is_published_at_the_end() {
+    let state = tempfile::tempdir().expect("a folder");
+    let path = state.path().join("out.csv");
+    let mut shell = shell(state.path());
+    enter(
+        &mut shell,
+        "CREATE STREAM r WITH (connector = 'generator', rate = '50', realtime = 'true');",
+    );
+    see(&mut shell, "windrow> ");
+    let sink = format!(
+        "CREATE SINK s WITH (connector = 'file', path = '{}') AS SELECT sensor FROM r;",
+        path.display()
+    );
+    enter(&mut shell, &sink);
+    see(&mut shell, "windrow> ");
+    // It goes on while rows are looked at, and until the end.
+    enter(&mut shell, "SELECT 'row of ' || sensor AS name FROM r;");
+    see(&mut shell, "row of air-");
+    see(&mut shell, "row of air-");
+    shell.send_control('c').expect("typed");
+    see(&mut shell, "windrow> ");
+    assert!(!path.exists(), "a file appears when it is whole");
+    enter(&mut shell, ".quit");
+    see_the_end(shell);
+    let written = fs::read_to_string(&path).expect("it is published");
+    assert!(written.starts_with("sensor\nair-"), "{written}");
+}
+
+#[test]
+fn tab_completes() {
+    let state = tempfile::tempdir().expect("a folder");
+    let mut shell = shell(state.path());
+    enter(&mut shell, "CREATE STREAM readings (humidity BIGINT);");
+    see(&mut shell, "windrow> ");
+    enter(&mut shell, "descr\t read\t;");
+    see(&mut shell, "describe readings");
+    see(&mut shell, " humidity ");
+    see(&mut shell, "windrow> ");
+    enter(&mut shell, ".qu\t");
+    see_the_end(shell);
+}
+
+/// Standard output and the exit code of the binary alone with a text on stdin.
+fn piped(stdin: &str) -> (String, Option<i32>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("script.sql");
+    fs::write(&path, stdin).expect("a file");
+    let mut command = windrow(&[]);
+    command.stdin(fs::File::open(&path).expect("it is there"));
+    let output = command.output().expect("the binary starts");
+    (text(&output.stdout), output.status.code())
+}
+
+#[test]
+fn what_is_piped_is_a_script() {
+    let script = "CREATE VIEW v AS SELECT 1 AS a;\nSELECT a + 1 AS b FROM v";
+    assert_eq!(piped(script), ("b\n2\n".into(), Some(0)));
+    assert_eq!(piped("SELCT 1;"), (String::new(), Some(1)));
+}
+
+#[test]
+fn nothing_gets_help() {
+    let output = output(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("windrow run city.sql"));
+    assert_eq!(piped(" \n").1, Some(2));
+}
+
+#[test]
+fn the_shells_that_complete_the_command() {
+    for (shell, wanted) in [
+        ("bash", "complete -F _windrow"),
+        ("zsh", "#compdef windrow"),
+        ("fish", "complete -c windrow"),
+    ] {
+        let output = output(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = text(&output.stdout);
+        assert!(script.contains(wanted), "{shell}: {script}");
+        assert!(script.contains("progress"), "{shell}");
+    }
+}
