@@ -172,10 +172,9 @@ impl WatermarkTracker {
         for state in self.partitions.values_mut().chain(&mut self.ended) {
             state.idle |= now.saturating_sub(state.heard_at) >= idle_timeout_ns;
         }
-        let is_left = self.partitions.is_empty();
         if self.partitions.values().any(|state| !state.idle) {
             self.refresh();
-        } else if !is_left || self.ended.as_ref().is_some_and(|ended| ended.idle) {
+        } else if self.ended.as_ref().is_none_or(|ended| ended.idle) {
             let all = || self.partitions.values().chain(&self.ended);
             let max = all().map(|state| state.max).max();
             let heard = all().map(|state| state.heard_at).max();
@@ -356,6 +355,20 @@ mod tests {
             tracker.tick(93 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
             assert_eq!(tracker.current(), 128, "one is there again");
         }
+    }
+
+    #[test]
+    fn one_who_has_just_left_may_come_back_before_the_clock_moves_on() {
+        let mut tracker = WatermarkTracker::new(0, 0, 0);
+        tracker.advance(0, &[100], 0);
+        tracker.advance(1, &[200], 40 * SECOND_NS);
+        tracker.tick(40 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+        assert_eq!(tracker.current(), 200, "partition 0 is idle");
+        tracker.end_partition(1);
+        tracker.tick(69 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+        assert_eq!(tracker.current(), 200, "29 s");
+        tracker.tick(70 * SECOND_NS, 30 * SECOND_NS, SECOND_NS);
+        assert_eq!(tracker.current(), 230, "all silent for 30 s");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use super::registry::Pairs;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, nearest};
 
 /// The addresses that a connector's option names; a port alone is one of this machine.
 ///
@@ -12,8 +12,12 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) fn addresses(connector: &str, pairs: &Pairs) -> Result<Vec<SocketAddr>> {
     let Some(written) = pairs.get("address") else {
         let message = format!("connector '{connector}' needs the option address");
-        return Err(Error::new(ErrorKind::Option, message)
-            .help("a port of this machine, or a host and a port: address = '127.0.0.1:7000'"));
+        let error = Error::new(ErrorKind::Option, message);
+        return Err(match nearest("address", pairs.keys().map(String::as_str)) {
+            Some(written) => error.help(format!("write address instead of {written}")),
+            None => error
+                .help("a port of this machine, or a host and a port: address = '127.0.0.1:7000'"),
+        });
     };
     let port = written.strip_prefix(':').unwrap_or(written);
     if let Ok(port) = port.parse() {
@@ -87,6 +91,13 @@ mod tests {
                 .to_string()
         };
         assert!(message(&Pairs::new()).contains("needs the option address"));
+        let misspelt: Pairs = [("adress".to_owned(), "7000".to_owned())].into();
+        let error = own_address("tcp", &misspelt).expect_err("no address");
+        assert!(
+            error
+                .to_string()
+                .contains("write address instead of adress")
+        );
         assert!(message(&pairs("localhost")).contains("it has no port"));
         assert!(message(&pairs("127.0.0.1:70000")).contains("127.0.0.1:70000"));
         let open = message(&pairs("0.0.0.0:7000"));

@@ -347,8 +347,10 @@ impl Door {
         };
         let name = format!("tcp {peer}");
         let mut rejects = Vec::new();
+        let mut is_read = true;
         if let Err(error) = self.lines(&mut client, &name, partition, feed) {
             rejects.push(turned_away(peer, error.message()));
+            is_read = false;
         }
         let (closed, tail) = client.closed();
         match closed {
@@ -361,7 +363,7 @@ impl Door {
                 rejects.push(turned_away(peer, &format!("the connection broke: {error}")));
             }
         }
-        if !tail.is_empty() {
+        if is_read && !tail.is_empty() {
             rejects.push(Reject {
                 text: cut(&tail, REJECT_TEXT_BYTES_MAX),
                 position: name,

@@ -109,6 +109,10 @@ impl UdpOptions {
             }
             format.header = false;
         }
+        if !pairs.contains_key("line_bytes_max") {
+            // No line is longer than a datagram; a quote that is not closed holds up no more.
+            format.line_bytes_max = DATAGRAM_BYTES_MAX + 1;
+        }
         let count = |name: &str, default: usize, least: usize| match pairs.get(name) {
             Some(value) => parse_count(name, value, least, 1 << 32),
             None => Ok(default),
@@ -179,7 +183,7 @@ impl Queue {
             return;
         }
         let mut waiting = self.lock();
-        if waiting.bytes + block.len() > self.bytes_max {
+        if waiting.bytes > 0 && waiting.bytes + block.len() > self.bytes_max {
             self.dropped.fetch_add(line_feeds(&block), Relaxed);
             return;
         }
@@ -279,6 +283,8 @@ impl UdpSource {
             let read = Arc::new(AtomicU64::new(0));
             let shape = feed.shape(&text, &format!("udp {address}"), batch.0);
             let chunks = text.chunks(Counted::new(lines, read.clone()), batch.1, true)?;
+            // Any datagram may be the first: what is wrong with it is wrong with it alone.
+            let chunks = chunks.without_mark();
             let _open = feed.text(0, TextReader::new(chunks, text, shape), &read)?;
             Ok(())
         });
@@ -292,6 +298,7 @@ fn receive(socket: &UdpSocket, address: SocketAddr, queue: &Queue) {
     let mut asked_at = Instant::now();
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
     let mut block = Vec::new();
+    let block_bytes = BLOCK_BYTES.min(queue.bytes_max / 4);
     let mut waits = true;
     while queue.is_open() {
         let received = socket.recv(&mut datagram);
@@ -302,7 +309,7 @@ fn receive(socket: &UdpSocket, address: SocketAddr, queue: &Queue) {
                 block.push(b'\n');
             }
         }
-        if received.is_err() || block.len() >= BLOCK_BYTES {
+        if received.is_err() || block.len() >= block_bytes {
             queue.push(std::mem::take(&mut block));
         }
         // After one that was waited for, all that have come are taken without waiting.

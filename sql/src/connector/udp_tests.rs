@@ -87,6 +87,8 @@ fn a_datagram_holds_one_line_or_more() {
 #[test]
 fn what_is_broken_is_rejected_and_harms_no_other() {
     let (mut source, sender) = open(&[("format", "ndjson")]);
+    // As the first bytes of a file they would tell of UTF-16.
+    sender.send(b"\xFF\xFE").expect("sent");
     sender.send(b"{\"n\":1,").expect("sent");
     sender.send(b"{\"n\":2,\"s\":\"x\"}").expect("sent");
     // The longest datagram that there is.
@@ -95,9 +97,25 @@ fn what_is_broken_is_rejected_and_harms_no_other() {
     sender.send(&long).expect("sent");
     sender.send(b"\xFF\x00\n{\"n\":4}").expect("sent");
     let came = until(&mut *source, |came| {
-        came.count == 2 && came.rejected.len() == 3
+        came.count == 2 && came.rejected.len() == 4
     });
     assert_eq!(came.rows, ["2|x", "4|-"]);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_holds_up_no_more_than_a_datagram_may_hold() {
+    let (mut source, sender) = open(&[("format", "csv")]);
+    sender.send(b"1,\"open").expect("sent");
+    for number in 0..10_000 {
+        sender
+            .send(format!("{number},some text").as_bytes())
+            .expect("sent");
+        if number % 100 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let came = until(&mut *source, |came| came.count > 9_000);
+    assert!(came.rejected.len() <= 1, "{:?}", came.rejected);
 }
 
 #[test]

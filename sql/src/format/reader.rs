@@ -142,6 +142,12 @@ impl<R: Fill> Chunks<R> {
         }
     }
 
+    /// Takes the first bytes for those of a row, not for a mark of the text's encoding.
+    pub(crate) fn without_mark(mut self) -> Self {
+        self.started = true;
+        self
+    }
+
     /// The next chunk, or `None` at the end.
     ///
     /// # Errors
