@@ -3,8 +3,8 @@
 --
 --   windrow run systems/datagrams.sql        Ctrl-C ends it
 --
--- From another terminal, for example:
---   echo '2026-11-21T10:00:00Z,s1,20.5' | nc -u -w0 127.0.0.1 7102
+-- From bash in another terminal, for example:
+--   echo '2026-11-21T10:00:00Z,s1,20.5' > /dev/udp/127.0.0.1/7102
 
 CREATE STREAM datagrams (
   ts TIMESTAMP NOT NULL, sensor TEXT NOT NULL, value DOUBLE,

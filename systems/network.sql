@@ -3,8 +3,8 @@
 --
 --   windrow run systems/network.sql          Ctrl-C ends it, and the files are there
 --
--- From another terminal, for example:
---   echo '{"ts":"2026-11-21T10:00:00Z","host":"10.0.0.1","peer":"10.0.0.9","bytes":1500,"packets":3}' | nc -N 127.0.0.1 7101
+-- From bash in another terminal, for example:
+--   echo '{"ts":"2026-11-21T10:00:00Z","host":"10.0.0.1","peer":"10.0.0.9","bytes":1500,"packets":3}' > /dev/tcp/127.0.0.1/7101
 
 CREATE STREAM flows (
   ts TIMESTAMP NOT NULL,

@@ -196,53 +196,64 @@ impl<C: Collect> AggregateState for CollectState<C> {
     }
 }
 
-fn create<C: Collect>(collect: &Arc<C>) -> Box<dyn AggregateState> {
-    Box::new(CollectState {
-        collect: collect.clone(),
-        slots: vec![],
-        heap_bytes: 0,
-        held: 0,
-    })
-}
+/// Makes one factory of aggregates that are alike.
+type Join<C> = fn(Vec<Arc<C>>) -> Arc<dyn AggregateFactory>;
 
 /// Makes the states of an aggregate.
 #[derive(Debug)]
-struct CollectFactory<C>(Arc<C>);
+struct CollectFactory<C> {
+    collect: Arc<C>,
+    /// `None` for what has been joined.
+    join: Option<Join<C>>,
+}
 
 impl<C: Collect> AggregateFactory for CollectFactory<C> {
     fn create(&self) -> Result<Box<dyn AggregateState>> {
-        Ok(create(&self.0))
+        Ok(Box::new(CollectState {
+            collect: self.collect.clone(),
+            slots: vec![],
+            heap_bytes: 0,
+            held: 0,
+        }))
     }
 
     fn return_type(&self) -> DataType {
-        self.0.return_type()
+        self.collect.return_type()
     }
 
     fn holds_values(&self) -> bool {
-        self.0.held_max().is_some()
+        self.collect.held_max().is_some()
     }
 
     fn sliding(&self) -> Option<Box<dyn SlidingState>> {
-        self.0.sliding()
+        self.collect.sliding()
     }
 
     fn join(&self, others: &[Arc<dyn AggregateFactory>]) -> Option<Arc<dyn AggregateFactory>> {
-        let mut all = vec![self.0.clone()];
+        let mut all = vec![self.collect.clone()];
         for other in others {
             let other: &dyn Any = other.as_ref();
-            let other = other.downcast_ref::<Self>()?;
-            if !self.0.is_alike(&other.0) {
+            let other = &other.downcast_ref::<Self>()?.collect;
+            if !self.collect.is_alike(other) {
                 return None;
             }
-            all.push(other.0.clone());
+            all.push(other.clone());
         }
-        Some(Arc::new(SeveralFactory(Arc::new(Several(all)))))
+        self.join.map(|join| join(all))
     }
 }
 
 /// A factory of states of `collect`.
 pub(super) fn factory<C: Collect>(collect: C) -> Arc<dyn AggregateFactory> {
-    Arc::new(CollectFactory(Arc::new(collect)))
+    Arc::new(CollectFactory {
+        collect: Arc::new(collect),
+        join: Some(|all| {
+            Arc::new(CollectFactory {
+                collect: Arc::new(Several(all)),
+                join: None,
+            })
+        }),
+    })
 }
 
 /// Aggregates that are alike, with one state: what is made of it is a struct.
@@ -310,23 +321,5 @@ impl<C: Collect> Collect for Several<C> {
 
     fn load(&self, saved: Saved<'_>) -> Result<Vec<C::Slot>> {
         self.0[0].load(saved)
-    }
-}
-
-/// Makes the states of aggregates that are alike.
-#[derive(Debug)]
-struct SeveralFactory<C>(Arc<Several<C>>);
-
-impl<C: Collect> AggregateFactory for SeveralFactory<C> {
-    fn create(&self) -> Result<Box<dyn AggregateState>> {
-        Ok(create(&self.0))
-    }
-
-    fn return_type(&self) -> DataType {
-        self.0.return_type()
-    }
-
-    fn holds_values(&self) -> bool {
-        self.0.held_max().is_some()
     }
 }

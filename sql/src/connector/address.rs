@@ -1,5 +1,6 @@
 //! Addresses of sockets, as they are written in `address = '…'`.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use super::registry::Pairs;
@@ -63,6 +64,21 @@ pub(super) fn own_address(connector: &str, pairs: &Pairs) -> Result<SocketAddr> 
             "use '127.0.0.1:PORT', and bring readings of other machines there by ssh or a proxy",
         )),
     }
+}
+
+/// The error of an address that cannot be listened on.
+pub(super) fn in_use(address: SocketAddr, error: io::Error) -> Error {
+    let message = format!("listening on {address}: {error}");
+    let what = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program, or another stream, listens there: choose another port"
+        }
+        io::ErrorKind::PermissionDenied => "choose a port above 1023",
+        _ => "check the option address",
+    };
+    Error::new(ErrorKind::Io, message)
+        .caused_by(error)
+        .help(what)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ mod address;
 
 mod client;
 
+mod socket;
+
 mod tcp;
 
 mod drops;
@@ -39,6 +41,9 @@ mod kinds;
 
 pub use kinds::register_all;
 pub use reading::{SOURCE_OPTIONS, SourceOptions};
+
+#[cfg(test)]
+mod socket_testing;
 
 #[cfg(test)]
 mod tcp_tests;

@@ -21,19 +21,18 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use windrow_core::stream::{Reject, Sink, Source, SourceEvent};
 
-use super::address::{addresses, own_address};
+use super::address::{addresses, in_use, own_address};
 use super::client::{Client, Closed};
-use super::files::check_paths;
 use super::reading::{Reading, RowFeed, SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
+use super::socket;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::column::nullable;
 use crate::format::encode::setting::{Settings, unfit};
 use crate::format::options::parse_count;
 use crate::format::reader::Counted;
 use crate::format::rows::{REJECT_TEXT_BYTES_MAX, cut};
 use crate::format::text::{TextFormat, TextReader};
-use crate::format::{Compression, FORMAT_OPTIONS, Format, FormatOptions};
+use crate::format::{FORMAT_OPTIONS, Format};
 
 /// How many clients are served at a time; others wait to be accepted
 /// (`connections_max`).
@@ -72,40 +71,17 @@ struct TcpOptions {
     mode: Mode,
     connections_max: usize,
     client_timeout: Option<Duration>,
-    format: FormatOptions,
-    kind: Format,
+    text: TextFormat,
 }
+
+/// What is read.
+const FORMATS: [Format; 4] = [Format::Ndjson, Format::Csv, Format::Line, Format::Json];
 
 impl TcpOptions {
     /// Reads these options out of all options of a stream; gives back the others.
     fn from_pairs(pairs: &Pairs) -> Result<(Self, Pairs)> {
-        let (mut format, rest) = FormatOptions::from_pairs(pairs)?;
-        let Some(kind) = format.format else {
-            return Err(
-                Error::new(ErrorKind::Option, "connector 'tcp' needs the option format")
-                    .help("format = 'ndjson', 'csv', 'line' or 'json'"),
-            );
-        };
-        FormatOptions::check_use(&[kind], pairs)?;
-        if !kind.is_text() {
-            return Err(
-                unfit("format", &kind.to_string(), "ndjson, csv, line or json")
-                    .help("connections are read as text"),
-            );
-        }
-        if format
-            .compression
-            .is_some_and(|compression| compression != Compression::None)
-        {
-            return Err(Error::new(
-                ErrorKind::Option,
-                "connector 'tcp' reads no compressed bytes",
-            )
-            .help("leave the option compression out"));
-        }
-        if !pairs.contains_key("line_bytes_max") {
-            format.line_bytes_max = LINE_BYTES_MAX_DEFAULT;
-        }
+        let (text, mut rest) = socket::text("tcp", &FORMATS, LINE_BYTES_MAX_DEFAULT, pairs)?;
+        rest.retain(|name, _| !NAMES.contains(&name.as_str()));
         let mode = match pairs.get("mode").map(String::as_str) {
             None | Some("listen") => Mode::Listen(own_address("tcp", pairs)?),
             Some("connect") => Mode::Connect(addresses("tcp", pairs)?),
@@ -117,26 +93,13 @@ impl TcpOptions {
         };
         let client_timeout = Settings::new(pairs).duration("client_timeout")?;
         let client_timeout = client_timeout.unwrap_or(CLIENT_TIMEOUT_DEFAULT);
-        let rest = (rest.into_iter())
-            .filter(|name| !NAMES.contains(&name.as_str()))
-            .map(|name| (name.clone(), pairs[&name].clone()))
-            .collect();
         let options = Self {
             mode,
             connections_max,
             client_timeout: (!client_timeout.is_zero()).then_some(client_timeout),
-            format,
-            kind,
+            text,
         };
         Ok((options, rest))
-    }
-
-    fn text(&self) -> TextFormat {
-        TextFormat {
-            format: self.kind,
-            delimiter: self.format.delimiter.unwrap_or(b','),
-            options: Arc::new(self.format.clone()),
-        }
     }
 }
 
@@ -219,21 +182,6 @@ impl TcpSource {
         };
         Ok(Self { reading, stop })
     }
-}
-
-/// The error of an address that cannot be listened on.
-pub(super) fn in_use(address: SocketAddr, error: io::Error) -> Error {
-    let message = format!("listening on {address}: {error}");
-    let what = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program, or another stream, listens there: choose another port"
-        }
-        io::ErrorKind::PermissionDenied => "choose a port above 1023",
-        _ => "check the option address",
-    };
-    Error::new(ErrorKind::Io, message)
-        .caused_by(error)
-        .help(what)
 }
 
 impl Source for TcpSource {
@@ -332,10 +280,10 @@ impl Door {
 
     /// Reads what a client sends, to its end.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, partition: u32, feed: &RowFeed<'_>) {
-        let line_bytes_max = match self.tcp.kind {
+        let line_bytes_max = match self.tcp.text.format {
             // An object needs no line end.
             Format::Json => 0,
-            _ => self.tcp.format.line_bytes_max,
+            _ => self.tcp.text.options.line_bytes_max,
         };
         let client = Client::new(stream, line_bytes_max, self.tcp.client_timeout, &self.stop);
         let mut client = match client {
@@ -385,7 +333,7 @@ impl Door {
         feed: &RowFeed<'_>,
     ) -> Result<()> {
         let read = Arc::new(AtomicU64::new(0));
-        let text = self.tcp.text();
+        let text = self.tcp.text.clone();
         let shape = feed.shape(&text, name, self.batch_rows);
         let counted = Counted::new(client, read.clone());
         let chunks = text.chunks(counted, self.batch_bytes, true)?;
@@ -413,16 +361,8 @@ impl ConnectorKind for TcpKind {
     ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
         let (tcp, rest) = TcpOptions::from_pairs(options)?;
         let (options, unknown) = SourceOptions::from_pairs(&rest)?;
-        let Some(declared) = declared else {
-            return Err(Error::new(
-                ErrorKind::Plan,
-                "the columns of connector 'tcp' cannot be inferred: nothing has come yet",
-            )
-            .help("declare them: CREATE STREAM name (ts TIMESTAMP, value DOUBLE, …) WITH (…)"));
-        };
-        check_paths(&tcp.format, &declared)?;
         let tcp = Tcp {
-            schema: nullable(&declared),
+            schema: socket::columns("tcp", &tcp.text, declared)?,
             tcp,
             options,
         };

@@ -5,68 +5,17 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use windrow_core::stream::{Reject, Source, SourceEvent};
+use windrow_core::stream::Source;
 
-use super::registry::{Connectors, Pairs};
-use crate::format::testing::{schema, shown};
-use arrow::datatypes::DataType;
-
-/// Long enough for anything that happens on one machine.
-const LONG: Duration = Duration::from_secs(20);
+use super::socket_testing::{LONG, open, until};
 
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it has one")
 }
 
-fn source(options: &[(&str, &str)]) -> Box<dyn Source> {
-    let pairs: Pairs = (options.iter())
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    let mut connectors = Connectors::none();
-    super::register_all(&mut connectors);
-    let columns = schema(&[("n", DataType::Int64), ("s", DataType::Utf8)]);
-    let kind = connectors.get("tcp").expect("it is there");
-    let (connector, unknown) = kind.source(&pairs, Some(columns)).expect("it fits");
-    assert_eq!(unknown, Vec::<String>::new());
-    connector.open().expect("it listens")
-}
-
 fn listening(address: SocketAddr, options: &[(&str, &str)]) -> Box<dyn Source> {
-    let address = address.to_string();
-    let mut all = vec![("address", address.as_str())];
-    all.extend_from_slice(options);
-    source(&all)
-}
-
-/// What came until `done`.
-#[derive(Debug, Default)]
-struct Came {
-    rows: Vec<String>,
-    rejects: Vec<Reject>,
-    ended: Vec<u32>,
-}
-
-fn until(source: &mut dyn Source, done: impl Fn(&Came) -> bool) -> Came {
-    let (mut came, start) = (Came::default(), Instant::now());
-    while !done(&came) {
-        assert!(start.elapsed() < LONG, "{came:?}");
-        match source
-            .poll(Duration::from_millis(50))
-            .expect("it can be read")
-        {
-            SourceEvent::Batch {
-                records, rejected, ..
-            } => {
-                came.rows.extend(shown(&records));
-                came.rejects.extend(rejected);
-            }
-            SourceEvent::PartitionEnd(partition) => came.ended.push(partition),
-            SourceEvent::Pending => {}
-            event => panic!("{event:?}"),
-        }
-    }
-    came
+    open("tcp", &address.to_string(), options)
 }
 
 /// Connects once somebody listens.

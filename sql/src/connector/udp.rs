@@ -7,8 +7,8 @@
 //!      could not hold         could not take        both are counted as dropped
 //! ```
 //!
-//! A datagram holds one line or more; none reaches from one into the next. The receiver
-//! does nothing but receive, so that the kernel's buffer is emptied as fast as can be.
+//! A datagram holds one line or more. One of CSV that opens a quote and does not close it
+//! takes those after it along, by `line_bytes_max` at most. The receiver does nothing but receive, so that the kernel's buffer is emptied as fast as can be.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,20 +23,17 @@ use arrow::datatypes::SchemaRef;
 use socket2::SockRef;
 use windrow_core::stream::{Sink, Source, SourceEvent};
 
-use super::address::own_address;
+use super::address::{in_use, own_address};
 use super::drops::KernelDrops;
-use super::files::check_paths;
 use super::reading::{Reading, SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
-use super::tcp::in_use;
+use super::socket;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::column::nullable;
 use crate::format::csv::line_feeds;
-use crate::format::encode::setting::unfit;
 use crate::format::options::parse_count;
 use crate::format::reader::{Counted, Fill};
 use crate::format::text::{TextFormat, TextReader};
-use crate::format::{Compression, FORMAT_OPTIONS, Format, FormatOptions};
+use crate::format::{FORMAT_OPTIONS, Format};
 
 /// So many bytes wait between the socket and the parsers at most (`queue_bytes`).
 const QUEUE_BYTES_DEFAULT: usize = 64 << 20;
@@ -48,6 +45,9 @@ const RECEIVE_BUFFER_DEFAULT: usize = 8 << 20;
 /// The longest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+/// The default of `line_bytes_max`: no line is longer than its datagram.
+const LINE_BYTES_MAX_DEFAULT: usize = DATAGRAM_BYTES_MAX + 1;
+
 /// Datagrams are handed on together, up to so many bytes.
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -58,6 +58,9 @@ const WAKE: Duration = Duration::from_millis(50);
 const DROPS_ASKED: Duration = Duration::from_millis(100);
 
 const NAMES: [&str; 3] = ["address", "queue_bytes", "receive_buffer"];
+
+/// What is read.
+const FORMATS: [Format; 3] = [Format::Ndjson, Format::Csv, Format::Line];
 
 /// The connector `udp`.
 #[derive(Debug)]
@@ -81,37 +84,15 @@ struct UdpOptions {
 impl UdpOptions {
     /// Reads these options out of all options of a stream; gives back the others.
     fn from_pairs(pairs: &Pairs) -> Result<(Self, Pairs)> {
-        let (mut format, rest) = FormatOptions::from_pairs(pairs)?;
-        let kind = match format.format {
-            Some(kind @ (Format::Csv | Format::Ndjson | Format::Line)) => kind,
-            Some(other) => return Err(unfit("format", &other.to_string(), "ndjson, csv or line")),
-            None => {
-                let message = "connector 'udp' needs the option format";
-                return Err(Error::new(ErrorKind::Option, message)
-                    .help("format = 'ndjson', 'csv' or 'line'"));
-            }
-        };
-        FormatOptions::check_use(&[kind], pairs)?;
-        if format
-            .compression
-            .is_some_and(|compression| compression != Compression::None)
-        {
-            let message = "connector 'udp' reads no compressed bytes";
-            return Err(
-                Error::new(ErrorKind::Option, message).help("leave the option compression out")
-            );
-        }
-        if kind == Format::Csv {
-            if pairs.get("header").is_some_and(|_| format.header) {
+        let (mut text, mut rest) = socket::text("udp", &FORMATS, LINE_BYTES_MAX_DEFAULT, pairs)?;
+        rest.retain(|name, _| !NAMES.contains(&name.as_str()));
+        if text.has_header() {
+            if pairs.contains_key("header") {
                 let message = "datagrams of CSV have no header: any may be the first";
                 return Err(Error::new(ErrorKind::Option, message)
                     .help("leave the option header out, and declare the columns in their order"));
             }
-            format.header = false;
-        }
-        if !pairs.contains_key("line_bytes_max") {
-            // No line is longer than a datagram; a quote that is not closed holds up no more.
-            format.line_bytes_max = DATAGRAM_BYTES_MAX + 1;
+            Arc::make_mut(&mut text.options).header = false;
         }
         let count = |name: &str, default: usize, least: usize| match pairs.get(name) {
             Some(value) => parse_count(name, value, least, 1 << 32),
@@ -121,16 +102,8 @@ impl UdpOptions {
             address: own_address("udp", pairs)?,
             queue_bytes: count("queue_bytes", QUEUE_BYTES_DEFAULT, DATAGRAM_BYTES_MAX + 1)?,
             receive_buffer: count("receive_buffer", RECEIVE_BUFFER_DEFAULT, 1)?,
-            text: TextFormat {
-                format: kind,
-                delimiter: format.delimiter.unwrap_or(b','),
-                options: Arc::new(format),
-            },
+            text,
         };
-        let rest = (rest.into_iter())
-            .filter(|name| !NAMES.contains(&name.as_str()))
-            .map(|name| (name.clone(), pairs[&name].clone()))
-            .collect();
         Ok((options, rest))
     }
 }
@@ -348,16 +321,8 @@ impl ConnectorKind for UdpKind {
     ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
         let (udp, rest) = UdpOptions::from_pairs(options)?;
         let (options, unknown) = SourceOptions::from_pairs(&rest)?;
-        let Some(declared) = declared else {
-            return Err(Error::new(
-                ErrorKind::Plan,
-                "the columns of connector 'udp' cannot be inferred: nothing has come yet",
-            )
-            .help("declare them: CREATE STREAM name (ts TIMESTAMP, value DOUBLE, …) WITH (…)"));
-        };
-        check_paths(&udp.text.options, &declared)?;
         let udp = Udp {
-            schema: nullable(&declared),
+            schema: socket::columns("udp", &udp.text, declared)?,
             udp,
             options,
         };

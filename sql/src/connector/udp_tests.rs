@@ -1,92 +1,39 @@
 //! Datagrams: whole ones, broken ones, more than there is room for.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arrow::datatypes::DataType;
-use windrow_core::stream::{Source, SourceEvent};
+use windrow_core::stream::Source;
 
-use super::registry::{Connectors, Pairs};
-use crate::format::testing::{schema, shown};
+use super::socket_testing::{open, until};
 
-const LONG: Duration = Duration::from_secs(20);
-
-fn open(options: &[(&str, &str)]) -> (Box<dyn Source>, UdpSocket) {
+/// A source, and a socket whose datagrams it receives.
+fn listening(options: &[(&str, &str)]) -> (Box<dyn Source>, UdpSocket) {
     let free = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let address: SocketAddr = free.local_addr().expect("it has one");
+    let address = free.local_addr().expect("it has one");
     drop(free);
-    let mut pairs: Pairs = (options.iter())
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    pairs.insert("address".into(), address.to_string());
-    let mut connectors = Connectors::none();
-    super::register_all(&mut connectors);
-    let columns = schema(&[("n", DataType::Int64), ("s", DataType::Utf8)]);
-    let kind = connectors.get("udp").expect("it is there");
-    let (connector, unknown) = kind.source(&pairs, Some(columns)).expect("it fits");
-    assert_eq!(unknown, Vec::<String>::new());
-    let source = connector.open().expect("it listens");
+    let source = open("udp", &address.to_string(), options);
     let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
     sender.connect(address).expect("it is there");
     (source, sender)
 }
 
-#[derive(Debug, Default)]
-struct Came {
-    rows: Vec<String>,
-    count: u64,
-    rejected: Vec<String>,
-    dropped: u64,
-}
-
-fn until(source: &mut dyn Source, done: impl Fn(&Came) -> bool) -> Came {
-    let (mut came, start) = (Came::default(), Instant::now());
-    while !done(&came) {
-        assert!(
-            start.elapsed() < LONG,
-            "{} rows, {} rejected, {} dropped",
-            came.count,
-            came.rejected.len(),
-            came.dropped
-        );
-        match source
-            .poll(Duration::from_millis(20))
-            .expect("it can be read")
-        {
-            SourceEvent::Batch {
-                records, rejected, ..
-            } => {
-                came.count += records.num_rows() as u64;
-                if came.count < 1_000 {
-                    came.rows.extend(shown(&records));
-                }
-                came.rejected
-                    .extend(rejected.into_iter().map(|reject| reject.reason));
-            }
-            SourceEvent::Dropped(rows) => came.dropped += rows,
-            SourceEvent::Pending => {}
-            event => panic!("{event:?}"),
-        }
-    }
-    came
-}
-
 #[test]
 fn a_datagram_holds_one_line_or_more() {
-    let (mut source, sender) = open(&[("format", "csv")]);
+    let (mut source, sender) = listening(&[("format", "csv")]);
     assert!(source.is_live());
     for datagram in ["1,a", "2,b\n", "3,c\n4,d", "", "5,e\r\n6,f\r\n"] {
         sender.send(datagram.as_bytes()).expect("sent");
     }
     let came = until(&mut *source, |came| came.count == 6);
     assert_eq!(came.rows, ["1|a", "2|b", "3|c", "4|d", "5|e", "6|f"]);
-    assert_eq!((came.rejected.len(), came.dropped), (0, 0));
+    assert_eq!((came.rejects.len(), came.dropped), (0, 0));
 }
 
 #[test]
 fn what_is_broken_is_rejected_and_harms_no_other() {
-    let (mut source, sender) = open(&[("format", "ndjson")]);
+    let (mut source, sender) = listening(&[("format", "ndjson")]);
     // As the first bytes of a file they would tell of UTF-16.
     sender.send(b"\xFF\xFE").expect("sent");
     sender.send(b"{\"n\":1,").expect("sent");
@@ -97,14 +44,14 @@ fn what_is_broken_is_rejected_and_harms_no_other() {
     sender.send(&long).expect("sent");
     sender.send(b"\xFF\x00\n{\"n\":4}").expect("sent");
     let came = until(&mut *source, |came| {
-        came.count == 2 && came.rejected.len() == 4
+        came.count == 2 && came.rejects.len() == 4
     });
     assert_eq!(came.rows, ["2|x", "4|-"]);
 }
 
 #[test]
 fn a_quote_that_is_not_closed_holds_up_no_more_than_a_datagram_may_hold() {
-    let (mut source, sender) = open(&[("format", "csv")]);
+    let (mut source, sender) = listening(&[("format", "csv")]);
     sender.send(b"1,\"open").expect("sent");
     for number in 0..10_000 {
         sender
@@ -115,7 +62,7 @@ fn a_quote_that_is_not_closed_holds_up_no_more_than_a_datagram_may_hold() {
         }
     }
     let came = until(&mut *source, |came| came.count > 9_000);
-    assert!(came.rejected.len() <= 1, "{:?}", came.rejected);
+    assert!(came.rejects.len() <= 1, "{:?}", came.rejects);
 }
 
 #[test]
@@ -127,7 +74,7 @@ fn what_is_sent_is_received_or_dropped() {
         ("queue_rows", "1000"),
         ("receive_buffer", "20000"),
     ];
-    let (mut source, sender) = open(&options);
+    let (mut source, sender) = listening(&options);
     let _ = source.poll(Duration::ZERO).expect("it starts");
     let sent = 100_000;
     for number in 0..sent {
