@@ -52,13 +52,13 @@ impl Snapshot {
     }
 }
 
-const MAGIC: &[u8; 8] = b"WNDRSNP2";
+const MAGIC: &[u8; 8] = b"WNDRSNP3";
 
 impl Snapshot {
     /// The snapshot as bytes.
     ///
     /// ```text
-    /// magic "WNDRSNP2" · tree
+    /// magic "WNDRSNP3" · tree
     /// tree   = numbers · tables · parts, each: count u32 LE · entries
     /// entry  = name (u32 LE length · UTF-8) · body
     /// body   = i64 LE | u64 LE length · Arrow IPC stream | tree

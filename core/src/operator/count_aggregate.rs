@@ -13,8 +13,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, UInt32Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, UInt8Array, UInt32Array};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt8Type, UInt32Type, UInt64Type};
 
 use super::counted::{admit, count_grid, filled_by, filled_until};
 use super::frame::{Bounds, Frame, load_counters, save_counters, select};
@@ -29,7 +29,8 @@ use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::arena::Arena;
 use crate::window::grid::Grid;
 use crate::window::held::{HeldRows, Waiting};
-use crate::window::rollover::{Rollover, Window};
+use crate::window::opened::Window;
+use crate::window::rollover::{Piece, Rollover};
 use crate::window::store::{Keys, Store};
 use crate::window::tables::{Columns, column, table};
 
@@ -204,7 +205,6 @@ impl CountAggregate {
             filled.last,
         )?;
         rollover.finish(window, &mut self.store);
-        rollover.fold_due(&mut self.store)?;
         self.counters.windows += batch.num_rows() as u64;
         self.counters.rows_out += batch.num_rows() as u64;
         self.outbox.push(batch.records)
@@ -372,15 +372,16 @@ impl Operator for CountAggregate {
     fn save(&mut self) -> Result<Snapshot> {
         let (mut owners, mut takens, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut closeds, mut starts, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut numbers, mut panes, mut prefix) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut numbers, mut pieces, mut panes) = (Vec::new(), Vec::new(), Vec::new());
         let (mut keys, mut slots) = (Vec::new(), Vec::new());
         for (owner, partition) in self.partitions.iter().enumerate() {
             let Some(partition) = partition else { continue };
-            for (pane, held) in partition.rollover.entries() {
+            for (piece, held) in partition.rollover.entries() {
                 let rows = keys.len() + held.len();
+                let (piece, pane) = piece.to_numbers();
                 numbers.resize(rows, owners.len() as u32);
-                panes.resize(rows, pane.unwrap_or_default());
-                prefix.resize(rows, pane.is_none());
+                pieces.resize(rows, piece);
+                panes.resize(rows, pane);
                 keys.extend_from_slice(held.keys());
                 slots.extend_from_slice(held.slots());
             }
@@ -409,7 +410,7 @@ impl Operator for CountAggregate {
         let mut columns: Columns = vec![
             ("partition".into(), Arc::new(UInt32Array::from(numbers))),
             ("pane".into(), Arc::new(Int64Array::from(panes))),
-            ("prefix".into(), Arc::new(BooleanArray::from(prefix))),
+            ("piece".into(), Arc::new(UInt8Array::from(pieces))),
             ("key".into(), Arc::new(UInt32Array::from(places))),
         ];
         columns.extend(self.store.arena.save(&slots)?);
@@ -468,16 +469,14 @@ impl Operator for CountAggregate {
         let rows = snapshot.table("slots")?;
         let numbers = column::<UInt32Type>(rows, "partition")?;
         let panes = column::<Int64Type>(rows, "pane")?;
-        let prefix = (rows.column_by_name("prefix"))
-            .and_then(|column| column.as_any().downcast_ref::<BooleanArray>())
-            .ok_or_else(damaged)?;
+        let pieces = column::<UInt8Type>(rows, "piece")?;
         let mut slots = Vec::with_capacity(rows.num_rows());
         for (row, &place) in column::<UInt32Type>(rows, "key")?.iter().enumerate() {
             let key = *ids.get(place as usize).ok_or_else(damaged)?;
             let owner = *owners.get(numbers[row] as usize).ok_or_else(damaged)?;
             let partition = self.partitions[owner as usize].as_mut().expect("seated");
-            let pane = (!prefix.value(row)).then_some(panes[row]);
-            slots.push(partition.rollover.restore(pane, key, &mut self.store)?);
+            let piece = Piece::from_numbers(pieces[row], panes[row])?;
+            slots.push(partition.rollover.restore(piece, key, &mut self.store)?);
         }
         let ordinal = snapshot.number("ordinal")? as u64;
         self.store.arena.load(&slots, rows, ordinal)?;

@@ -23,6 +23,7 @@ use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
 use crate::aggregate::fused;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
+use crate::kernel::AHEAD_ROWS;
 use crate::snapshot::Snapshot;
 use crate::time::{MAX_TIME, MIN_TIME, ticks};
 use crate::window::arena::Arena;
@@ -120,12 +121,21 @@ impl SessionAggregate {
         if let Some(interner) = &mut self.partitions {
             interner.intern(records, &mut partitions)?;
         }
+        let of_row = if self.partitions.is_some() {
+            &partitions
+        } else {
+            &keys
+        };
         let mut pending = Pending::default();
         let (mut late, mut late_by) = (Vec::new(), Vec::new());
         let mut watermark = self.watermark;
         for (row, &time) in times.iter().enumerate() {
             let key = keys[row];
-            let partition = partitions.get(row).copied().unwrap_or(key);
+            let partition = of_row[row];
+            self.sessions.fetch(
+                of_row.get(row + AHEAD_ROWS).copied(),
+                of_row.get(row + 2 * AHEAD_ROWS).copied(),
+            );
             if nulls.is_some_and(|nulls| nulls.is_null(row)) || time > self.sessions.latest() {
                 self.counters.filtered += 1;
                 self.doubt(key, partition);
@@ -365,12 +375,15 @@ impl Operator for SessionAggregate {
 
     fn counters(&self) -> Counters {
         let partitions = self.partitions.as_ref().map_or(0, Keys::bytes);
-        let groups: usize = (self.sessions.iter())
-            .map(|session| match &session.carried {
-                Groups::One { .. } => 0,
-                Groups::Many(groups) => size_of::<KeySlots>() + groups.bytes(),
-            })
-            .sum();
+        let groups = match &self.partitions {
+            None => 0,
+            Some(_) => (self.sessions.iter())
+                .map(|session| match &session.carried {
+                    Groups::One { .. } => 0,
+                    Groups::Many(groups) => size_of::<KeySlots>() + groups.bytes(),
+                })
+                .sum(),
+        };
         let sessions = self.sessions.bytes() + groups;
         let state = self.store.bytes() + sessions + partitions + self.outbox.bytes();
         Counters {

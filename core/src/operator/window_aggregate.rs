@@ -18,10 +18,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, UInt32Array,
+    BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, UInt8Array, UInt32Array,
 };
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt8Type, UInt32Type};
 
 use super::count_aggregate::CountAggregate;
 use super::frame::{
@@ -42,7 +42,8 @@ use crate::window::gathered::Gathered;
 use crate::window::grid::Grid;
 use crate::window::key_slots::FULL_SHARE;
 use crate::window::lift::Lifter;
-use crate::window::rollover::{Placed, Rollover, Window};
+use crate::window::opened::Window;
+use crate::window::rollover::{Piece, Placed, Rollover};
 use crate::window::route::{Route, Times};
 use crate::window::store::{Keys, Store};
 use crate::window::tables::{Columns, column, table};
@@ -432,7 +433,6 @@ impl Operator for WindowAggregate {
 
     fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
         self.counters.rows_in += batch.num_rows() as u64;
-        self.rollover.fold_due(&mut self.store)?;
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
         let (_, latest) = self.grid.limits();
         let open_from = self.open_from(last_watermark(&batch.behind));
@@ -485,19 +485,19 @@ impl Operator for WindowAggregate {
         while self.opened.is_some() {
             self.close_some(OUTPUT_ROWS)?;
         }
-        self.rollover.fold_due(&mut self.store)?;
-        let (mut panes, mut prefix) = (Vec::new(), Vec::new());
+        let (mut pieces, mut panes) = (Vec::new(), Vec::new());
         let (mut keys, mut slots) = (Vec::new(), Vec::new());
-        for (pane, held) in self.rollover.entries() {
-            panes.resize(panes.len() + held.len(), pane.unwrap_or_default());
-            prefix.resize(prefix.len() + held.len(), pane.is_none());
+        for (piece, held) in self.rollover.entries() {
+            let (piece, pane) = piece.to_numbers();
+            pieces.resize(pieces.len() + held.len(), piece);
+            panes.resize(panes.len() + held.len(), pane);
             keys.extend_from_slice(held.keys());
             slots.extend_from_slice(held.slots());
         }
         let (key_columns, places) = self.store.keys.save(&keys)?;
         let mut columns: Columns = vec![
+            ("piece".into(), Arc::new(UInt8Array::from(pieces))),
             ("pane".into(), Arc::new(Int64Array::from(panes))),
-            ("prefix".into(), Arc::new(BooleanArray::from(prefix))),
             ("key".into(), Arc::new(UInt32Array::from(places))),
         ];
         columns.extend(self.store.arena.save(&slots)?);
@@ -525,15 +525,13 @@ impl Operator for WindowAggregate {
         let ids = self.store.keys.load(snapshot.table("keys")?)?;
         let rows = snapshot.table("slots")?;
         let panes = column::<Int64Type>(rows, "pane")?;
-        let prefix = (rows.column_by_name("prefix"))
-            .and_then(|column| column.as_boolean_opt())
-            .ok_or_else(|| Error::Snapshot("it does not tell panes from prefixes".into()))?;
+        let pieces = column::<UInt8Type>(rows, "piece")?;
         let mut slots = Vec::with_capacity(panes.len());
         for (row, &place) in column::<UInt32Type>(rows, "key")?.iter().enumerate() {
             let key = (ids.get(place as usize).copied())
                 .ok_or_else(|| Error::Snapshot("a pane in it names no key of it".into()))?;
-            let pane = (!prefix.value(row)).then_some(panes[row]);
-            slots.push(self.rollover.restore(pane, key, &mut self.store)?);
+            let piece = Piece::from_numbers(pieces[row], panes[row])?;
+            slots.push(self.rollover.restore(piece, key, &mut self.store)?);
         }
         let ordinal = snapshot.number("ordinal")? as u64;
         self.store.arena.load(&slots, rows, ordinal)?;

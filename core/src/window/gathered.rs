@@ -6,7 +6,7 @@
 
 use super::arena::Arena;
 use super::key_slots::Owner;
-use super::rollover::Window;
+use super::opened::Window;
 use super::store::Store;
 use crate::error::Result;
 

@@ -4,6 +4,7 @@
 //! source and no sink.
 
 pub(crate) mod calendar;
+mod ends;
 
 pub(crate) mod frames;
 pub(crate) mod grid;
@@ -17,6 +18,8 @@ pub(crate) mod tables;
 pub(crate) mod arena;
 
 pub(crate) mod store;
+
+pub(crate) mod opened;
 
 pub(crate) mod rollover;
 

@@ -1,30 +1,33 @@
-//! Panes become windows: block suffixes and prefixes.
+//! Panes become windows: suffixes and prefixes of blocks, with a whole block between them.
 //!
-//! A window of `k` panes is two pieces: panes are grouped in blocks of `k` at the
-//! multiples of `k`, so every window is the end of one block and the start of the
-//! next:
+//! Panes are grouped in blocks of half a window, at the multiples of their size. So a
+//! window is the end of one block, the next one whole, and the start of a third:
 //!
 //! ```text
-//! panes        0  1  2  3 │ 4  5  6  7 │ 8  9      blocks of k = 4
-//! window          └─────────────┘
-//!              suffix(1)    prefix(4 … 5)
+//! panes        0  1  2 │ 3  4  5 │ 6  7  8 │        windows of 6, blocks of 3
+//! window          └────────────────────┘
+//!             suffix(1)   middle    prefix(6 … 7)
 //! ```
 //!
-//! Suffixes of a block are folded once, from its last pane to its first, and stand in the
-//! place of the panes; the prefix of the next block grows pane by pane. A window that is a
-//! whole block is the prefix, so that it need not wait for the fold, which is done after it
-//! has been given out. Each pane is combined about three times whatever `k`
-//! is, and the order of every addition follows from pane numbers alone: not from when
-//! the stream began, how it was batched or where it was restored. (van Herk 1992; Gil
-//! and Werman 1993.)
+//! A prefix grows pane by pane; when it is a whole block it is the next windows' middle, and
+//! while it is that, its panes become suffixes, one for each window that is closed, from the
+//! last pane to the first: they are all there when the window's start comes to them. So
+//! each window takes two combinations to keep and two to put together, however long it is, and none
+//! waits for more: two stacks whose flip is spread over the time until it is needed.
+//! The order of every addition follows from pane numbers alone: not from when the stream
+//! began, how it was batched or where it was restored. (van Herk 1992; Gil and Werman 1993;
+//! de-amortised: Tangwongsan et al., DEBS 2017.)
 //!
-//! The state is a function of the rows and of `closed`, the end of the last closed
-//! window: blocks that end at `closed` or before are folded, the prefix holds the
-//! panes before `closed` of the block that it lies in. A row for a pane before
-//! `closed` that still has open windows is added wherever its pane has gone.
+//! The state is a function of the rows and of `closed`, the end of the last closed window:
+//! `block` is the one that the last pane before `closed` lies in, the prefix holds its panes
+//! before `closed`, the middle the block before it. Of that block as many panes at its end are
+//! suffixes as there are panes in the prefix, or one less; all of the block before that are. A row
+//! for a pane before `closed` that still has open windows is added wherever its pane has gone.
+//!
+//! Windows of CUMULATE are prefixes alone, of blocks as long as the longest.
 //!
 //! Where a state grows with its rows, as a median's does, a suffix would hold a copy of
-//! all that follows in its block: k²/2 panes' worth. Such panes are not folded; each
+//! all that follows in its block: k²/8 panes' worth. Such panes are not folded; each
 //! window of a HOP is put together from its panes in their order and let go again.
 //!
 //! This module knows pane numbers, keys and slots; it knows no times and no rows.
@@ -34,7 +37,8 @@ use std::ops::RangeInclusive;
 
 use super::arena::Arena;
 use super::grid::Panes;
-use super::key_slots::{Block, KeySlots};
+use super::key_slots::KeySlots;
+use super::opened::Window;
 use super::store::Store;
 use crate::error::{Error, Result};
 
@@ -61,41 +65,42 @@ pub(crate) struct Rollover {
     spare: Vec<u32>,
     prefix: KeySlots,
     /// The block that `prefix` is of: its first pane.
-    prefix_block: i64,
+    block: i64,
+    /// All of the block before it.
+    middle: KeySlots,
     /// The end of the last window that was closed.
     closed: i64,
-    /// The block that ends there, while it is still to be folded: its first pane.
-    due: Option<i64>,
 }
 
-/// A window that is about to be given out: a slot for each of its keys.
-#[derive(Debug, Default)]
-pub(crate) struct Window {
-    /// The pane edge at which it ends.
-    pub(crate) end: i64,
-    pub(crate) keys: Vec<u32>,
-    pub(crate) slots: Vec<u32>,
-    /// Slots made for it alone.
-    scratch: Vec<u32>,
-    block: Option<Block>,
+/// What states belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Pane(i64),
+    Middle,
+    Prefix,
 }
 
-impl Window {
-    /// Takes over the keys and slots of one pane.
-    fn take(&mut self, pane: &KeySlots) {
-        self.keys.extend_from_slice(pane.keys());
-        self.slots.extend_from_slice(pane.slots());
+impl Piece {
+    /// As it is saved: its kind and the number of a pane.
+    pub(crate) fn to_numbers(self) -> (u8, i64) {
+        match self {
+            Self::Pane(pane) => (0, pane),
+            Self::Middle => (1, 0),
+            Self::Prefix => (2, 0),
+        }
     }
 
-    /// Appends its slots to others and gives them away, if all were made for it alone, one
-    /// by one; says whether they were.
-    pub(crate) fn give_scratch(&mut self, slots: &mut Vec<u32>) -> bool {
-        let is_own = self.scratch.len() == self.slots.len();
-        if is_own {
-            slots.extend_from_slice(&self.slots);
-            self.scratch.clear();
+    /// # Errors
+    /// If it is none.
+    pub(crate) fn from_numbers(kind: u8, pane: i64) -> Result<Self> {
+        match kind {
+            0 => Ok(Self::Pane(pane)),
+            1 => Ok(Self::Middle),
+            2 => Ok(Self::Prefix),
+            _ => Err(Error::Snapshot(format!(
+                "it has states of a kind {kind}, which is none"
+            ))),
         }
-        is_own
     }
 }
 
@@ -118,9 +123,9 @@ impl Rollover {
             pool: Vec::new(),
             spare: Vec::new(),
             prefix: KeySlots::default(),
-            prefix_block: i64::MIN,
+            block: i64::MIN,
+            middle: KeySlots::default(),
             closed: i64::MIN,
-            due: None,
         }
     }
 
@@ -137,13 +142,15 @@ impl Rollover {
         let pool: usize = self.pool.iter().map(KeySlots::bytes).sum();
         pool + self.pool.capacity() * size_of::<KeySlots>()
             + self.prefix.bytes()
+            + self.middle.bytes()
             + self.live.len() * size_of::<(i64, u32)>()
     }
 
     /// How many panes a block has.
     fn block_size(&self) -> i64 {
         match self.panes {
-            Panes::Hop { size, .. } | Panes::Cumulate { size } => size,
+            Panes::Hop { size, .. } => (size / 2).max(1),
+            Panes::Cumulate { size } => size,
         }
     }
 
@@ -153,9 +160,30 @@ impl Rollover {
         pane.div_euclid(size).saturating_mul(size)
     }
 
-    /// Whether the block that starts at `block` lies before the edge `end`.
-    fn is_folded(&self, block: i64, end: i64) -> bool {
-        block.saturating_add(self.block_size()) <= end
+    /// The block that the prefix is of when windows are closed as far as an edge. A window
+    /// of CUMULATE that ends with its block leaves nothing to the next.
+    fn home(&self, edge: i64) -> i64 {
+        match self.panes {
+            Panes::Hop { .. } => self.block_of(edge.saturating_sub(1)),
+            Panes::Cumulate { .. } => self.block_of(edge),
+        }
+    }
+
+    /// The block before one.
+    fn before(&self, block: i64) -> i64 {
+        block.saturating_sub(self.block_size())
+    }
+
+    /// The first pane of the middle's block that is a suffix, when windows are closed as far
+    /// as an edge of `block`, the one after it.
+    fn folded_from(&self, block: i64, edge: i64) -> i64 {
+        let Panes::Hop { size, .. } = self.panes else {
+            return block;
+        };
+        // Where a window is two blocks, none takes the first of the two as a suffix.
+        let is_even = size == 2 * self.block_size();
+        let folded = edge.saturating_sub(block) - i64::from(is_even);
+        block.saturating_sub(folded.max(0))
     }
 
     /// The place of a pane, which is made if it is not there. It stays the same while
@@ -257,27 +285,27 @@ impl Rollover {
         slots: &mut Vec<u32>,
     ) -> Result<Placed> {
         debug_assert!(pane < self.closed && self.closed < self.panes.last_end(pane));
-        self.fold_due(store)?;
         if !self.folds {
-            let place = self.seat(pane);
-            store.find(&mut self.pool[place as usize], &[key], slots);
+            self.find(Piece::Pane(pane), key, store, slots);
             return Ok(Placed::Slots);
         }
-        let block = self.block_of(pane);
-        if !self.is_folded(block, self.closed) {
-            self.seat_prefix(store);
-            store.find(&mut self.prefix, &[key], slots);
-            if let Panes::Hop { .. } = self.panes {
-                let place = self.seat(pane);
-                store.find(&mut self.pool[place as usize], &[key], slots);
-            }
+        if let Panes::Cumulate { .. } = self.panes {
+            self.find(Piece::Prefix, key, store, slots);
             return Ok(Placed::Slots);
         }
-        if !self.live.contains_key(&pane) && self.starts_between(block, pane) {
-            let next = (self.live)
-                .range(pane..block.saturating_add(self.block_size()))
-                .next()
-                .map(|(_, &place)| place);
+        let (block, before) = (self.block_of(pane), self.before(self.block));
+        if block == self.block {
+            self.find(Piece::Prefix, key, store, slots);
+            self.find(Piece::Pane(pane), key, store, slots);
+            return Ok(Placed::Slots);
+        }
+        let (folded, block_end) = if block == before {
+            (self.folded_from(self.block, self.closed), self.block)
+        } else {
+            (block, before)
+        };
+        if pane >= folded && !self.live.contains_key(&pane) && self.starts_between(folded, pane) {
+            let next = (self.live.range(pane..block_end).next()).map(|(_, &place)| place);
             if next.is_some() && !lifted {
                 return Ok(Placed::LiftFirst);
             }
@@ -286,19 +314,42 @@ impl Rollover {
                 self.merge_panes(place, next, store)?;
             }
         }
-        for (_, &place) in self.live.range(block..=pane) {
+        if block == before {
+            self.find(Piece::Middle, key, store, slots);
+        }
+        if pane < folded {
+            self.find(Piece::Pane(pane), key, store, slots);
+            return Ok(Placed::Slots);
+        }
+        for (_, &place) in self.live.range(folded..=pane) {
             store.find(&mut self.pool[place as usize], &[key], slots);
         }
         Ok(Placed::Slots)
     }
 
-    /// Whether an open window starts after the live pane before `pane`, within the
-    /// block, and not after `pane`: that window's suffix is to start at `pane`.
-    fn starts_between(&self, block: i64, pane: i64) -> bool {
+    /// Appends the slot of a key.
+    fn find(&mut self, piece: Piece, key: u32, store: &mut Store, slots: &mut Vec<u32>) {
+        store.find(self.piece(piece), &[key], slots);
+    }
+
+    fn piece(&mut self, piece: Piece) -> &mut KeySlots {
+        match piece {
+            Piece::Pane(pane) => {
+                let place = self.seat(pane);
+                &mut self.pool[place as usize]
+            }
+            Piece::Middle => &mut self.middle,
+            Piece::Prefix => &mut self.prefix,
+        }
+    }
+
+    /// Whether an open window starts after the live suffix before `pane`, the first of them
+    /// being `folded`, and not after `pane`: that window's suffix is to start at `pane`.
+    fn starts_between(&self, folded: i64, pane: i64) -> bool {
         let Panes::Hop { slide, size } = self.panes else {
             return false;
         };
-        let before = self.live.range(block..pane).next_back();
+        let before = self.live.range(folded..pane).next_back();
         let before = before.map_or(i64::MIN, |(&before, _)| before);
         let start = pane.div_euclid(slide) * slide;
         start > before && start > self.closed.saturating_sub(size)
@@ -320,10 +371,7 @@ impl Rollover {
     /// to be evaluated. Until [`Rollover::finish`], rows may come only for panes that
     /// are not before `end`.
     pub(crate) fn open(&mut self, end: i64, store: &mut Store) -> Result<Window> {
-        let mut window = Window {
-            end,
-            ..Window::default()
-        };
+        let mut window = Window::new(end);
         match self.panes {
             Panes::Hop { size: 1, .. } => {
                 let place = self.live.get(&(end - 1)).copied();
@@ -331,71 +379,66 @@ impl Rollover {
                 window.take(pane);
             }
             Panes::Hop { size, .. } if !self.folds => {
-                self.put_together(end - size, &mut window, store)?;
+                let panes = self.live.range(end - size..end);
+                let panes = panes.map(|(_, &place)| &self.pool[place as usize]);
+                window.put_together(panes, store)?;
             }
             Panes::Hop { size, .. } => {
-                self.fold_due(store)?;
-                let start = end - size;
-                let block = self.block_of(start);
-                let block_end = block + size;
-                let closed = self.closed;
-                if block_end == end {
-                    self.closed = end;
-                    self.take_prefix(block, closed, &mut window, store)?;
-                    self.due = Some(block);
-                    return Ok(window);
-                }
-                if !self.is_folded(block, closed) {
-                    self.fold(start, block_end, store)?;
-                }
-                self.closed = end;
-                self.seat_prefix(store);
-                self.extend_prefix(block_end.max(closed), end, store)?;
-                let suffix = (self.live.range(start..block_end).next()).map(|(_, &place)| place);
-                self.unite(suffix, &mut window, store)?;
+                self.roll(end, store)?;
+                let suffix = (self.live.range(end - size..self.before(self.block)).next())
+                    .map(|(_, &place)| &self.pool[place as usize]);
+                let pieces = (suffix.into_iter()).chain([&self.middle, &self.prefix]);
+                let pieces: Vec<_> = pieces.filter(|piece| !piece.is_empty()).collect();
+                window.unite(&pieces, store)?;
             }
             Panes::Cumulate { .. } => {
                 let block = self.panes.start_of(end);
-                self.take_prefix(block, self.closed, &mut window, store)?;
+                if self.block != block {
+                    store.release(&mut self.prefix);
+                    self.block = block;
+                }
+                self.extend_prefix(block.max(self.closed), end, store)?;
+                window.take(&self.prefix);
             }
         }
         self.closed = end;
         Ok(window)
     }
 
-    /// Makes the panes of `block` from `closed` to the end of the window part of the
-    /// prefix, which is the window.
-    fn take_prefix(
-        &mut self,
-        block: i64,
-        closed: i64,
-        window: &mut Window,
-        store: &mut Store,
-    ) -> Result<()> {
-        if self.prefix_block != block {
-            store.release(&mut self.prefix);
-            self.prefix_block = block;
+    /// Brings prefix, middle and suffixes to where they are when windows are closed as far
+    /// as `end`.
+    fn roll(&mut self, end: i64, store: &mut Store) -> Result<()> {
+        let block = self.home(end);
+        let before = self.before(block);
+        let mut closed = self.closed;
+        if block != self.block {
+            store.release(&mut self.middle);
+            let mut folded = before;
+            if before == self.block {
+                self.extend_prefix(closed.max(before), block, store)?;
+                folded = self.folded_from(before, closed);
+            } else {
+                store.release(&mut self.prefix);
+                self.extend_prefix(before, block, store)?;
+            }
+            std::mem::swap(&mut self.prefix, &mut self.middle);
+            self.fold(self.before(before), folded, before, store)?;
+            self.block = block;
+            closed = block;
         }
-        self.extend_prefix(block.max(closed), window.end, store)?;
-        window.take(&self.prefix);
+        self.extend_prefix(closed, end, store)?;
+        let (from, until) = (
+            self.folded_from(block, end),
+            self.folded_from(block, closed),
+        );
+        self.fold(from, until, block, store)?;
+        self.closed = end;
         Ok(())
-    }
-
-    /// Folds the block that the last window was, unless that has been done. Until then
-    /// the state is not yet the function of the rows that it is said to be.
-    pub(crate) fn fold_due(&mut self, store: &mut Store) -> Result<()> {
-        match self.due.take() {
-            Some(block) => self.fold(block, block + self.block_size(), store),
-            None => Ok(()),
-        }
     }
 
     /// Lets go what the window that was opened last was the last to need.
     pub(crate) fn finish(&mut self, window: Window, store: &mut Store) {
-        store.arena.release(&window.scratch);
-        if let Some(block) = window.block {
-            store.arena.release_block(block);
-        }
+        window.release(&mut store.arena);
         self.settle(store);
     }
 
@@ -416,11 +459,17 @@ impl Rollover {
             self.spare.push(place);
         }
         store.release(&mut self.prefix);
-        self.due = None;
+        store.release(&mut self.middle);
     }
 
     fn settle(&mut self, store: &mut Store) {
-        self.seat_prefix(store);
+        // Where windows were passed over since none had rows, none of these had either.
+        let home = self.home(self.closed);
+        if self.block != home {
+            store.release(&mut self.prefix);
+            store.release(&mut self.middle);
+            self.block = home;
+        }
         let needed = match self.panes {
             Panes::Hop { .. } => {
                 let next_end = self.panes.end_after(self.closed);
@@ -447,32 +496,26 @@ impl Rollover {
         self.spare.push(place);
     }
 
-    /// Gives the prefix to the block that `closed` lies in.
-    fn seat_prefix(&mut self, store: &mut Store) {
-        let block = self.block_of(self.closed);
-        if self.prefix_block != block {
-            store.release(&mut self.prefix);
-            self.prefix_block = block;
-        }
-    }
-
-    /// Folds the block that ends at `block_end` from its end back to `start`, the
-    /// first pane that a window still needs: each pane becomes its suffix.
-    fn fold(&mut self, start: i64, block_end: i64, store: &mut Store) -> Result<()> {
+    /// Makes suffixes of the panes from `from` to `until` of the block that ends at
+    /// `block_end`; those after them are suffixes.
+    fn fold(&mut self, from: i64, until: i64, block_end: i64, store: &mut Store) -> Result<()> {
         let Panes::Hop { slide, .. } = self.panes else {
             return Ok(());
         };
-        let panes: Vec<(i64, u32)> = (self.live.range(start..block_end))
+        let mut later =
+            (self.live.range(until..block_end).next()).map(|(&pane, &place)| (pane, place));
+        let panes: Vec<(i64, u32)> = (self.live.range(from..until).rev())
             .map(|(&pane, &place)| (pane, place))
             .collect();
-        for pair in panes.windows(2).rev() {
-            let ((before, into), (pane, from)) = (pair[0], pair[1]);
-            self.merge_panes(into, from, store)?;
-            // No window starts after the pane before and not after this one: nobody
-            // asks for this suffix.
-            if pane.div_euclid(slide) * slide <= before {
-                self.live.remove(&pane);
-                self.vacate(from, store);
+        for (pane, place) in panes {
+            if let Some((after, suffix)) = later.replace((pane, place)) {
+                self.merge_panes(place, suffix, store)?;
+                // No window starts after this pane and not after that one: nobody asks for
+                // that suffix.
+                if after.div_euclid(slide) * slide <= pane {
+                    self.live.remove(&after);
+                    self.vacate(suffix, store);
+                }
             }
         }
         Ok(())
@@ -508,115 +551,24 @@ impl Rollover {
         Ok(())
     }
 
-    /// Puts a window together from a suffix and the prefix. Only keys in both need a
-    /// slot of their own.
-    fn unite(&mut self, suffix: Option<u32>, window: &mut Window, store: &mut Store) -> Result<()> {
-        let bound = store.keys.bound();
-        let Some(suffix) = suffix.map(|place| &self.pool[place as usize]) else {
-            window.take(&self.prefix);
-            return Ok(());
-        };
-        window.take(suffix);
-        if self.prefix.is_empty() {
-            return Ok(());
-        }
-        if let (Some(first), Some(second)) = (suffix.block(), self.prefix.block()) {
-            if !suffix.is_complete(bound) {
-                let later = self.prefix.keys().iter().copied();
-                (window.keys).extend(later.filter(|key| suffix.get(*key).is_none()));
-            }
-            let len = first.len.max(second.len);
-            let block = store.arena.allocate_block(len as usize);
-            window.block = Some(block);
-            window.slots.clear();
-            (window.slots).extend(window.keys.iter().map(|key| block.first + key));
-            store.arena.merge_block(block, first, first.len)?;
-            return store.arena.merge_block(block, second, second.len);
-        }
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for (&key, slot) in suffix.keys().iter().zip(&mut window.slots) {
-            if let Some(later) = self.prefix.get(key) {
-                let scratch = store.arena.allocate();
-                first.push(*slot);
-                second.push(later);
-                window.scratch.push(scratch);
-                *slot = scratch;
-            }
-        }
-        for (&key, &slot) in self.prefix.keys().iter().zip(self.prefix.slots()) {
-            if suffix.get(key).is_none() {
-                window.keys.push(key);
-                window.slots.push(slot);
-            }
-        }
-        store.arena.merge(&window.scratch, &first)?;
-        store.arena.merge(&window.scratch, &second)
-    }
-
-    /// Puts a window together from its panes, from `start` on, in their order. A key in
-    /// one pane only needs no slot of its own.
-    fn put_together(&mut self, start: i64, window: &mut Window, store: &mut Store) -> Result<()> {
-        const NOWHERE: u32 = u32::MAX;
-        // `[keys]`: the place in the window.
-        let mut places = vec![NOWHERE; store.keys.bound()];
-        let mut is_own: Vec<bool> = Vec::new();
-        let (mut into, mut from) = (Vec::new(), Vec::new());
-        for place in self.live.range(start..window.end).map(|(_, &place)| place) {
-            let pane = &self.pool[place as usize];
-            into.clear();
-            from.clear();
-            for (&key, &slot) in pane.keys().iter().zip(pane.slots()) {
-                let at = places[key as usize];
-                if at == NOWHERE {
-                    places[key as usize] = window.keys.len() as u32;
-                    window.keys.push(key);
-                    window.slots.push(slot);
-                    is_own.push(false);
-                    continue;
-                }
-                let held = &mut window.slots[at as usize];
-                if !std::mem::replace(&mut is_own[at as usize], true) {
-                    let scratch = store.arena.allocate();
-                    window.scratch.push(scratch);
-                    into.push(scratch);
-                    from.push(*held);
-                    *held = scratch;
-                }
-                into.push(*held);
-                from.push(slot);
-            }
-            store.arena.merge(&into, &from)?;
-        }
-        Ok(())
-    }
-
-    /// What it holds, in any order: panes, and the prefix as the pane of nobody.
-    pub(crate) fn entries(&self) -> Vec<(Option<i64>, &KeySlots)> {
-        let panes =
-            (self.live.iter()).map(|(&pane, &place)| (Some(pane), &self.pool[place as usize]));
-        panes.chain([(None, &self.prefix)]).collect()
+    /// What it holds, in any order.
+    pub(crate) fn entries(&self) -> Vec<(Piece, &KeySlots)> {
+        let panes = (self.live.iter())
+            .map(|(&pane, &place)| (Piece::Pane(pane), &self.pool[place as usize]));
+        panes
+            .chain([(Piece::Middle, &self.middle), (Piece::Prefix, &self.prefix)])
+            .collect()
     }
 
     /// Takes over that windows were closed as far as `closed`, before any entry.
     pub(crate) fn restore_closed(&mut self, closed: i64) {
         self.closed = closed;
-        self.prefix_block = self.block_of(closed);
+        self.block = self.home(closed);
     }
 
     /// Takes over one entry and gives the slot for its state.
-    pub(crate) fn restore(
-        &mut self,
-        pane: Option<i64>,
-        key: u32,
-        store: &mut Store,
-    ) -> Result<u32> {
-        let held = match pane {
-            Some(pane) => {
-                let place = self.seat(pane);
-                &mut self.pool[place as usize]
-            }
-            None => &mut self.prefix,
-        };
+    pub(crate) fn restore(&mut self, piece: Piece, key: u32, store: &mut Store) -> Result<u32> {
+        let held = self.piece(piece);
         let mut slots = Vec::new();
         let before = held.len();
         store.find(held, &[key], &mut slots);

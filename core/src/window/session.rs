@@ -12,14 +12,22 @@
 //! A session is closed when the watermark is *past* its end, `last + gap`: a row on
 //! time may lie at the watermark, and one that lies at the end still merges. So a
 //! session never depends on the order in which rows on time arrive. Closed sessions
-//! are found through a heap of ends in which a session that has grown is put back, not
-//! by going through all keys. Those with the same bounds come in the order in which
-//! their first rows arrived.
+//! are found by their ends ([`Ends`]), not by going through all keys. Those with the same
+//! bounds come in the order in which their first rows arrived.
 //!
 //! This module knows no key values and no rows.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as Older;
+
+use super::ends::{Ends, Entry, Order};
+use crate::kernel;
+
+/// Where a partition has no session.
+const NONE: u32 = u32::MAX;
 
 /// The open sessions of all partitions, each with something that it carries.
 #[derive(Debug)]
@@ -27,19 +35,26 @@ pub(crate) struct Sessions<T> {
     gap: i64,
     slab: Vec<Option<Session<T>>>,
     free: Vec<u32>,
-    partitions: Vec<Partition>,
-    ends: BinaryHeap<Reverse<(Order, u32)>>,
+    /// Of each partition, its session that starts last, or `NONE`. Most have no other, and
+    /// most rows go to this one.
+    newest: Vec<u32>,
+    /// The other sessions of partitions that have some, by their starts.
+    older: HashMap<u32, BTreeMap<i64, u32>>,
+    ends: Ends,
+    /// The ticket of the next entry there. One that comes again after 2^32 does no harm:
+    /// an entry that counts wrongly is put where its session ends now.
+    ticket: u32,
     /// How many sessions were opened: the next one's place in the order of arrival.
     opened: u64,
 }
 
-/// What sessions are closed in the order of: end, start, arrival of the first row.
-type Order = (i64, i64, u64);
-
-/// A run of rows.
+/// A run of rows. In one line of the cache, where what it carries is small.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Session<T> {
     pub(crate) partition: u32,
+    /// Of its entry among the ends.
+    ticket: u32,
     /// The time of its first row.
     pub(crate) start: i64,
     /// The time of its last row.
@@ -47,15 +62,14 @@ pub(crate) struct Session<T> {
     /// The place of its first row in the order of arrival.
     pub(crate) arrival: u64,
     pub(crate) carried: T,
-    /// Its order as it stands in the heap.
-    queued: Order,
+    /// Whether its partition has had older ones since it came.
+    has_older: bool,
 }
 
-/// The sessions of a partition. Most have one, and most rows go to the newest.
-#[derive(Debug, Default)]
-struct Partition {
-    newest: Option<u32>,
-    older: BTreeMap<i64, u32>,
+impl<T> Session<T> {
+    fn order(&self, gap: i64) -> Order {
+        (self.last.saturating_add(gap), self.start, self.arrival)
+    }
 }
 
 /// Which open sessions a row touches.
@@ -73,8 +87,10 @@ impl<T> Sessions<T> {
             gap,
             slab: Vec::new(),
             free: Vec::new(),
-            partitions: Vec::new(),
-            ends: BinaryHeap::new(),
+            newest: Vec::new(),
+            older: HashMap::new(),
+            ends: Ends::new(gap),
+            ticket: 0,
             opened: 0,
         }
     }
@@ -113,22 +129,36 @@ impl<T> Sessions<T> {
         self.slab.iter().flatten()
     }
 
+    fn newest(&self, partition: u32) -> Option<u32> {
+        let newest = self.newest.get(partition as usize).copied();
+        newest.filter(|&newest| newest != NONE)
+    }
+
+    /// Asks memory for what rows will look at: those of the first partition soon, those of the
+    /// second later.
+    pub(crate) fn fetch(&self, soon: Option<u32>, later: Option<u32>) {
+        if let Some(session) = soon.and_then(|partition| self.newest(partition)) {
+            kernel::fetch(&self.slab, session as usize);
+        }
+        if let Some(partition) = later {
+            kernel::fetch(&self.newest, partition as usize);
+        }
+    }
+
     /// The open sessions that a row touches.
     pub(crate) fn touched(&self, partition: u32, time: i64) -> Touched {
-        let Some(held) = self.partitions.get(partition as usize) else {
-            return Touched::Nothing;
-        };
-        let Some(newest) = held.newest else {
+        let Some(newest) = self.newest(partition) else {
             return Touched::Nothing;
         };
         let (before, after) = if self.get(newest).start <= time {
             (Some(newest), None)
-        } else {
-            let mut later =
-                (held.older).range((std::ops::Bound::Excluded(time), std::ops::Bound::Unbounded));
+        } else if let Some(older) = self.older.get(&partition) {
+            let mut later = older.range((Bound::Excluded(time), Bound::Unbounded));
             let after = later.next().map_or(newest, |(_, &session)| session);
-            let before = held.older.range(..=time).next_back();
+            let before = older.range(..=time).next_back();
             (before.map(|(_, &session)| session), Some(after))
+        } else {
+            (None, Some(newest))
         };
         let before =
             before.filter(|&session| time.saturating_sub(self.get(session).last) <= self.gap);
@@ -155,14 +185,14 @@ impl<T> Sessions<T> {
         carried: T,
     ) -> u32 {
         self.opened = self.opened.max(arrival.saturating_add(1));
-        let queued = (self.end(last), start, arrival);
         let session = Session {
             partition,
+            ticket: 0,
             start,
             last,
             arrival,
             carried,
-            queued,
+            has_older: false,
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -174,22 +204,23 @@ impl<T> Sessions<T> {
                 u32::try_from(self.slab.len() - 1).expect("2^32 sessions do not fit into memory")
             }
         };
-        self.queue(queued, id);
-        if self.partitions.len() <= partition as usize {
-            (self.partitions).resize_with(partition as usize + 1, Partition::default);
+        self.queue(id);
+        if self.newest.len() <= partition as usize {
+            self.newest.resize(partition as usize + 1, NONE);
         }
-        let newest = self.partitions[partition as usize].newest;
-        let newest_start = newest.map(|newest| self.get(newest).start);
-        let held = &mut self.partitions[partition as usize];
-        match (newest, newest_start) {
-            (Some(newest), Some(newest_start)) if start > newest_start => {
-                held.older.insert(newest_start, newest);
-                held.newest = Some(id);
-            }
-            (Some(_), _) => {
-                held.older.insert(start, id);
-            }
-            (None, _) => held.newest = Some(id),
+        let Some(newest) = self.newest(partition) else {
+            self.newest[partition as usize] = id;
+            return id;
+        };
+        let newest_start = self.get(newest).start;
+        let older = self.older.entry(partition).or_default();
+        if start > newest_start {
+            older.insert(newest_start, newest);
+            self.newest[partition as usize] = id;
+            self.get_mut(id).has_older = true;
+        } else {
+            older.insert(start, id);
+            self.get_mut(newest).has_older = true;
         }
         id
     }
@@ -201,40 +232,43 @@ impl<T> Sessions<T> {
         if time >= session.start {
             return;
         }
-        let (before, partition, last) = (session.start, session.partition, session.last);
-        let end = self.end(last);
-        let session = self.get_mut(id);
-        let queued = (end, time, session.arrival);
+        let (before, partition) = (session.start, session.partition);
         session.start = time;
-        // An end that has risen can wait until it is looked at. A start that has fallen
-        // cannot: of two sessions with one end, the earlier start comes first.
-        session.queued = queued;
-        self.queue(queued, id);
-        let held = &mut self.partitions[partition as usize];
-        if held.newest != Some(id) {
-            held.older.remove(&before);
-            held.older.insert(time, id);
+        // Of two sessions with one end, the earlier start comes first.
+        let end = self.end(self.get(id).last);
+        if !self.ends.waits(end) {
+            self.queue(id);
+        }
+        if self.newest[partition as usize] != id
+            && let Some(older) = self.older.get_mut(&partition)
+        {
+            older.remove(&before);
+            older.insert(time, id);
         }
     }
 
-    /// Puts a session into the heap. Entries that no longer hold are let go once they are
-    /// more than the sessions.
-    fn queue(&mut self, order: Order, id: u32) {
-        self.ends.push(Reverse((order, id)));
+    /// Enters the end of a session anew. Entries that no longer count are let go once they
+    /// are more than the sessions.
+    fn queue(&mut self, id: u32) {
+        self.enter(id);
         if self.ends.len() > 2 * self.len() + 64 {
-            let gap = self.gap;
             self.ends.clear();
-            for (id, session) in self.slab.iter_mut().enumerate() {
-                if let Some(session) = session {
-                    session.queued = (
-                        session.last.saturating_add(gap),
-                        session.start,
-                        session.arrival,
-                    );
-                    self.ends.push(Reverse((session.queued, id as u32)));
+            for id in 0..self.slab.len() as u32 {
+                if self.slab[id as usize].is_some() {
+                    self.enter(id);
                 }
             }
         }
+    }
+
+    fn enter(&mut self, id: u32) {
+        self.ticket = self.ticket.wrapping_add(1);
+        let (gap, ticket) = (self.gap, self.ticket);
+        let session = self.get_mut(id);
+        session.ticket = ticket;
+        let order = session.order(gap);
+        let session = id;
+        self.ends.push(order, Entry { session, ticket });
     }
 
     /// Makes two sessions that one row touches into the earlier one, and gives back
@@ -252,11 +286,28 @@ impl<T> Sessions<T> {
     pub(crate) fn remove(&mut self, id: u32) -> Session<T> {
         let session = (self.slab[id as usize].take()).expect("the session is open");
         self.free.push(id);
-        let held = &mut self.partitions[session.partition as usize];
-        if held.newest == Some(id) {
-            held.newest = held.older.pop_last().map(|(_, session)| session);
-        } else {
-            held.older.remove(&session.start);
+        let partition = session.partition;
+        let is_newest = self.newest[partition as usize] == id;
+        if is_newest {
+            self.newest[partition as usize] = NONE;
+        }
+        if is_newest && !session.has_older {
+            return session;
+        }
+        if let Older::Occupied(mut older) = self.older.entry(partition) {
+            if is_newest {
+                if let Some((_, next)) = older.get_mut().pop_last() {
+                    self.newest[partition as usize] = next;
+                }
+            } else {
+                older.get_mut().remove(&session.start);
+            }
+            if older.get().is_empty() {
+                older.remove();
+            } else if is_newest {
+                let next = self.newest[partition as usize];
+                self.get_mut(next).has_older = true;
+            }
         }
         session
     }
@@ -264,42 +315,30 @@ impl<T> Sessions<T> {
     /// The session with the least end, if the watermark is past it; all are if it is
     /// `None`.
     pub(crate) fn first_closed(&mut self, watermark: Option<i64>) -> Option<u32> {
-        loop {
-            let &Reverse((order, id)) = self.ends.peek()?;
-            if watermark.is_some_and(|watermark| order.0 >= watermark) {
-                return None;
-            }
-            let gap = self.gap;
-            match &mut self.slab[id as usize] {
-                Some(session) if session.queued == order => {
-                    let end = session.last.saturating_add(gap);
-                    let now = (end, session.start, session.arrival);
-                    if now == order {
-                        return Some(id);
-                    }
-                    session.queued = now;
-                    let mut top = self.ends.peek_mut().expect("it was peeked at");
-                    *top = Reverse((now, id));
-                }
-                // It was put in again, or it was merged into another and its number may
-                // serve a new one.
-                _ => {
-                    self.ends.pop();
-                }
-            }
-        }
+        let (slab, gap) = (&self.slab, self.gap);
+        let order = |entry: Entry| {
+            let session = slab[entry.session as usize].as_ref()?;
+            (session.ticket == entry.ticket).then(|| session.order(gap))
+        };
+        let fetch = |entry: Entry| kernel::fetch(slab, entry.session as usize);
+        let first = self.ends.first(watermark, order, fetch);
+        first.map(|entry| entry.session)
     }
 
     /// How many bytes it holds, without what the sessions carry beyond their size.
     pub(crate) fn bytes(&self) -> usize {
         self.slab.capacity() * size_of::<Option<Session<T>>>()
-            + self.partitions.capacity() * size_of::<Partition>()
-            + self.ends.capacity() * size_of::<Reverse<(Order, u32)>>()
+            + self.newest.capacity() * size_of::<u32>()
+            + self.older.capacity() * size_of::<(u32, BTreeMap<i64, u32>)>()
+            + self.ends.bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -353,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_that_fall_one_by_one_leave_no_heap_behind() {
+    fn starts_that_fall_one_by_one_leave_no_entries_behind() {
         let mut sessions = Sessions::new(10);
         let session = sessions.open(0, 100_000, ());
         for time in (0..100_000).rev() {
@@ -361,5 +400,61 @@ mod tests {
         }
         assert!(sessions.ends.len() <= 2 + 64, "{}", sessions.ends.len());
         assert_eq!(sessions.first_closed(None), Some(session));
+    }
+
+    /// The least by end, start and arrival, found by going through all.
+    fn first_by_hand(sessions: &Sessions<u32>, watermark: Option<i64>) -> Option<(Order, u32)> {
+        let order = |session: &Session<u32>| (session.order(sessions.gap), session.carried);
+        let first = sessions.iter().map(order).min()?;
+        watermark
+            .is_none_or(|watermark| first.0.0 < watermark)
+            .then_some(first)
+    }
+
+    proptest! {
+        #[test]
+        fn sessions_close_in_the_order_of_their_ends(
+            gap in prop_oneof![1i64..5, 60i64..70, 10_000i64..100_000],
+            rows in vec((0u32..6, -400i64..1_000, 0i64..30), 1..300),
+        ) {
+            let mut sessions = Sessions::new(gap);
+            let (mut watermark, mut carried) = (i64::MIN, 0);
+            let slowness = (gap / 40).max(1);
+            for (i, (partition, behind, step)) in rows.into_iter().enumerate() {
+                // Times go on by and by; some lie far behind, some ahead.
+                let time = (i as i64 + behind / 8) * slowness;
+                match sessions.touched(partition, time) {
+                    Touched::Nothing => {
+                        carried += 1;
+                        sessions.open(partition, time, carried);
+                    }
+                    Touched::One(session) => sessions.extend(session, time),
+                    Touched::Two(earlier, later) => {
+                        sessions.merge(earlier, later);
+                        sessions.extend(earlier, time);
+                    }
+                }
+                watermark = watermark.max((i as i64 - step) * slowness - gap / 3);
+                loop {
+                    let by_hand = first_by_hand(&sessions, Some(watermark));
+                    let first = sessions.first_closed(Some(watermark));
+                    let found = first.map(|id| (sessions.get(id).order(gap), sessions.get(id).carried));
+                    prop_assert_eq!(found, by_hand);
+                    match first {
+                        // Some are looked at and stay for now.
+                        Some(first) if step != 0 => drop(sessions.remove(first)),
+                        _ => break,
+                    }
+                }
+                prop_assert!(sessions.ends.len() <= 2 * sessions.len() + 64);
+            }
+            while let Some(by_hand) = first_by_hand(&sessions, None) {
+                let first = sessions.first_closed(None).expect("one is left");
+                prop_assert_eq!((sessions.get(first).order(gap), sessions.get(first).carried), by_hand);
+                sessions.remove(first);
+            }
+            prop_assert_eq!(sessions.first_closed(None), None);
+            prop_assert_eq!(sessions.ends.len(), 0);
+        }
     }
 }
