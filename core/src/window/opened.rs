@@ -53,75 +53,45 @@ impl Window {
         }
     }
 
-    /// Puts few pieces together, in their order.
-    pub(super) fn unite(&mut self, pieces: &[&KeySlots], store: &mut Store) -> Result<()> {
-        let blocks: Option<Vec<Block>> = pieces.iter().map(|piece| piece.block()).collect();
-        match (pieces, blocks) {
-            ([], _) => Ok(()),
-            ([piece], _) => {
-                self.take(piece);
-                Ok(())
-            }
-            (_, Some(blocks)) => self.unite_blocks(pieces, &blocks, store),
-            (_, None) => self.unite_keys(pieces, store),
-        }
-    }
-
-    fn unite_blocks(
+    /// Puts two pieces together, the earlier first.
+    pub(super) fn unite(
         &mut self,
-        pieces: &[&KeySlots],
-        blocks: &[Block],
+        earlier: &KeySlots,
+        later: &KeySlots,
         store: &mut Store,
     ) -> Result<()> {
-        let bound = store.keys.bound();
-        for (number, piece) in pieces.iter().enumerate() {
-            let before = &pieces[..number];
-            if before.iter().any(|before| before.is_complete(bound)) {
-                break;
+        self.take(earlier);
+        let is_new = |key: &u32| earlier.get(*key).is_none();
+        if let (Some(first), Some(second)) = (earlier.block(), later.block()) {
+            if !earlier.is_complete(store.keys.bound()) {
+                (self.keys).extend(later.keys().iter().copied().filter(is_new));
             }
-            let new = |key: &u32| before.iter().all(|before| before.get(*key).is_none());
-            self.keys.extend(piece.keys().iter().copied().filter(new));
+            let len = first.len.max(second.len);
+            let block = store.arena.allocate_block(len as usize);
+            self.block = Some(block);
+            self.slots.clear();
+            (self.slots).extend(self.keys.iter().map(|key| block.first + key));
+            store.arena.merge_block(block, first, first.len)?;
+            return store.arena.merge_block(block, second, second.len);
         }
-        let len = blocks.iter().map(|block| block.len).max().unwrap_or(0);
-        let into = store.arena.allocate_block(len as usize);
-        self.block = Some(into);
-        self.slots
-            .extend(self.keys.iter().map(|key| into.first + key));
-        (blocks.iter()).try_for_each(|from| store.arena.merge_block(into, *from, from.len))
-    }
-
-    fn unite_keys(&mut self, pieces: &[&KeySlots], store: &mut Store) -> Result<()> {
-        // `[keys]`: whether the slot was made for the window.
-        let mut is_own = Vec::new();
-        for (number, piece) in pieces.iter().enumerate() {
-            let before = &pieces[..number];
-            let (mut own, mut first) = (Vec::new(), Vec::new());
-            let (mut into, mut from) = (Vec::new(), Vec::new());
-            for ((key, slot), is_own) in self.keys.iter().zip(&mut self.slots).zip(&mut is_own) {
-                let Some(later) = piece.get(*key) else {
-                    continue;
-                };
-                if !std::mem::replace(is_own, true) {
-                    let scratch = store.arena.allocate();
-                    own.push(scratch);
-                    first.push(*slot);
-                    *slot = scratch;
-                }
-                into.push(*slot);
-                from.push(later);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for (&key, slot) in earlier.keys().iter().zip(&mut self.slots) {
+            if let Some(later) = later.get(key) {
+                let scratch = store.arena.allocate();
+                first.push(*slot);
+                second.push(later);
+                self.scratch.push(scratch);
+                *slot = scratch;
             }
-            for (key, slot) in piece.keys().iter().zip(piece.slots()) {
-                if before.iter().all(|before| before.get(*key).is_none()) {
-                    self.keys.push(*key);
-                    self.slots.push(*slot);
-                }
-            }
-            is_own.resize(self.keys.len(), false);
-            store.arena.merge(&own, &first)?;
-            store.arena.merge(&into, &from)?;
-            self.scratch.append(&mut own);
         }
-        Ok(())
+        for (key, slot) in later.keys().iter().zip(later.slots()) {
+            if is_new(key) {
+                self.keys.push(*key);
+                self.slots.push(*slot);
+            }
+        }
+        store.arena.merge(&self.scratch, &first)?;
+        store.arena.merge(&self.scratch, &second)
     }
 
     /// Puts many panes together, in their order: as [`Window::unite`], by a table of keys.

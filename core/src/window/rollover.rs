@@ -1,4 +1,4 @@
-//! Panes become windows: suffixes and prefixes of blocks, with a whole block between them.
+//! Panes become windows: suffixes and prefixes of blocks.
 //!
 //! Panes are grouped in blocks of half a window, at the multiples of their size. So a
 //! window is the end of one block, the next one whole, and the start of a third:
@@ -6,23 +6,26 @@
 //! ```text
 //! panes        0  1  2 │ 3  4  5 │ 6  7  8 │        windows of 6, blocks of 3
 //! window          └────────────────────┘
-//!             suffix(1)   middle    prefix(6 … 7)
+//!             suffix(1)  long prefix(3 … 7)
 //! ```
 //!
-//! A prefix grows pane by pane; when it is a whole block it is the next windows' middle, and
-//! while it is that, its panes become suffixes, one for each window that is closed, from the
-//! last pane to the first: they are all there when the window's start comes to them. So
-//! each window takes two combinations to keep and two to put together, however long it is, and none
-//! waits for more: two stacks whose flip is spread over the time until it is needed.
-//! The order of every addition follows from pane numbers alone: not from when the stream
-//! began, how it was batched or where it was restored. (van Herk 1992; Gil and Werman 1993;
-//! de-amortised: Tangwongsan et al., DEBS 2017.)
+//! Two prefixes grow pane by pane: the short one from the start of the block on, the long one
+//! from that of the block before, as whose short one it began. While a block is the first of
+//! the long prefix, its panes become suffixes, one for each window that is closed, from the last
+//! pane to the first: they are all there when the window's start comes to them. So each
+//! window takes three combinations to keep and two to give out, however long it is, and none
+//! waits for more: two stacks whose flip is spread over the time until it is needed. (van Herk
+//! 1992; Gil and Werman 1993; de-amortised: Tangwongsan et al., DEBS 2017.)
 //!
-//! The state is a function of the rows and of `closed`, the end of the last closed window:
-//! `block` is the one that the last pane before `closed` lies in, the prefix holds its panes
-//! before `closed`, the middle the block before it. Of that block as many panes at its end are
-//! suffixes as there are panes in the prefix, or one less; all of the block before that are. A row
-//! for a pane before `closed` that still has open windows is added wherever its pane has gone.
+//! Windows of few panes are the end of one block and the start of the next, each as long as the
+//! window: one combination less, and a flip is soon done. It is done when the next block's first
+//! window is closed.
+//!
+//! The order of every addition follows from pane numbers alone: not from when the stream
+//! began, how it was batched or where it was restored. The state is a function of the rows
+//! and of `closed`, the end of the last closed window: `block` is the one that the last pane
+//! before `closed` lies in, and the prefixes end there. A row for a pane before `closed` that
+//! still has open windows is added wherever its pane has gone.
 //!
 //! Windows of CUMULATE are prefixes alone, of blocks as long as the longest.
 //!
@@ -33,7 +36,7 @@
 //! This module knows pane numbers, keys and slots; it knows no times and no rows.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use super::arena::Arena;
 use super::grid::Panes;
@@ -52,6 +55,9 @@ const PANES_ASKED: usize = 2;
 /// How many emptied panes are kept for use.
 const SPARE_PANES_MAX: usize = 4;
 
+/// Windows of more panes have blocks of half their length.
+const FEW_PANES: i64 = 16;
+
 /// The panes of windows of one kind.
 #[derive(Debug)]
 pub(crate) struct Rollover {
@@ -63,11 +69,12 @@ pub(crate) struct Rollover {
     live: BTreeMap<i64, u32>,
     pool: Vec<KeySlots>,
     spare: Vec<u32>,
-    prefix: KeySlots,
-    /// The block that `prefix` is of: its first pane.
+    /// The panes of `block` before `closed`.
+    short: KeySlots,
+    /// Its first pane.
     block: i64,
-    /// All of the block before it.
-    middle: KeySlots,
+    /// Those of the block before it, too; empty if blocks are as long as windows.
+    long: KeySlots,
     /// The end of the last window that was closed.
     closed: i64,
 }
@@ -76,8 +83,8 @@ pub(crate) struct Rollover {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece {
     Pane(i64),
-    Middle,
-    Prefix,
+    Short,
+    Long,
 }
 
 impl Piece {
@@ -85,8 +92,8 @@ impl Piece {
     pub(crate) fn to_numbers(self) -> (u8, i64) {
         match self {
             Self::Pane(pane) => (0, pane),
-            Self::Middle => (1, 0),
-            Self::Prefix => (2, 0),
+            Self::Short => (1, 0),
+            Self::Long => (2, 0),
         }
     }
 
@@ -95,8 +102,8 @@ impl Piece {
     pub(crate) fn from_numbers(kind: u8, pane: i64) -> Result<Self> {
         match kind {
             0 => Ok(Self::Pane(pane)),
-            1 => Ok(Self::Middle),
-            2 => Ok(Self::Prefix),
+            1 => Ok(Self::Short),
+            2 => Ok(Self::Long),
             _ => Err(Error::Snapshot(format!(
                 "it has states of a kind {kind}, which is none"
             ))),
@@ -122,9 +129,9 @@ impl Rollover {
             live: BTreeMap::new(),
             pool: Vec::new(),
             spare: Vec::new(),
-            prefix: KeySlots::default(),
+            short: KeySlots::default(),
             block: i64::MIN,
-            middle: KeySlots::default(),
+            long: KeySlots::default(),
             closed: i64::MIN,
         }
     }
@@ -141,16 +148,21 @@ impl Rollover {
     pub(crate) fn bytes(&self) -> usize {
         let pool: usize = self.pool.iter().map(KeySlots::bytes).sum();
         pool + self.pool.capacity() * size_of::<KeySlots>()
-            + self.prefix.bytes()
-            + self.middle.bytes()
+            + self.short.bytes()
+            + self.long.bytes()
             + self.live.len() * size_of::<(i64, u32)>()
+    }
+
+    /// Whether a window is two blocks long, or a pane longer.
+    fn is_halved(&self) -> bool {
+        matches!(self.panes, Panes::Hop { size, .. } if size > FEW_PANES)
     }
 
     /// How many panes a block has.
     fn block_size(&self) -> i64 {
         match self.panes {
-            Panes::Hop { size, .. } => (size / 2).max(1),
-            Panes::Cumulate { size } => size,
+            Panes::Hop { size, .. } if self.is_halved() => size / 2,
+            Panes::Hop { size, .. } | Panes::Cumulate { size } => size,
         }
     }
 
@@ -160,7 +172,7 @@ impl Rollover {
         pane.div_euclid(size).saturating_mul(size)
     }
 
-    /// The block that the prefix is of when windows are closed as far as an edge. A window
+    /// The block that prefixes end in when windows are closed as far as an edge. A window
     /// of CUMULATE that ends with its block leaves nothing to the next.
     fn home(&self, edge: i64) -> i64 {
         match self.panes {
@@ -174,16 +186,27 @@ impl Rollover {
         block.saturating_sub(self.block_size())
     }
 
-    /// The first pane of the middle's block that is a suffix, when windows are closed as far
-    /// as an edge of `block`, the one after it.
+    /// The first pane of the block before `block` that is a suffix, when windows are closed as
+    /// far as an edge of `block`.
     fn folded_from(&self, block: i64, edge: i64) -> i64 {
         let Panes::Hop { size, .. } = self.panes else {
             return block;
         };
+        if !self.is_halved() {
+            return self.before(block);
+        }
         // Where a window is two blocks, none takes the first of the two as a suffix.
         let is_even = size == 2 * self.block_size();
         let folded = edge.saturating_sub(block) - i64::from(is_even);
         block.saturating_sub(folded.max(0))
+    }
+
+    /// Where the block ends of which windows take suffixes.
+    fn suffixes_end(&self) -> i64 {
+        match self.is_halved() {
+            true => self.before(self.block),
+            false => self.block,
+        }
     }
 
     /// The place of a pane, which is made if it is not there. It stays the same while
@@ -290,21 +313,20 @@ impl Rollover {
             return Ok(Placed::Slots);
         }
         if let Panes::Cumulate { .. } = self.panes {
-            self.find(Piece::Prefix, key, store, slots);
+            self.find(Piece::Short, key, store, slots);
             return Ok(Placed::Slots);
         }
         let (block, before) = (self.block_of(pane), self.before(self.block));
-        if block == self.block {
-            self.find(Piece::Prefix, key, store, slots);
-            self.find(Piece::Pane(pane), key, store, slots);
-            return Ok(Placed::Slots);
-        }
-        let (folded, block_end) = if block == before {
-            (self.folded_from(self.block, self.closed), self.block)
+        // From here on the panes of its block are suffixes.
+        let folded = if block == self.block {
+            i64::MAX
+        } else if block == before {
+            self.folded_from(self.block, self.closed)
         } else {
-            (block, before)
+            block
         };
         if pane >= folded && !self.live.contains_key(&pane) && self.starts_between(folded, pane) {
+            let block_end = block.saturating_add(self.block_size());
             let next = (self.live.range(pane..block_end).next()).map(|(_, &place)| place);
             if next.is_some() && !lifted {
                 return Ok(Placed::LiftFirst);
@@ -314,8 +336,11 @@ impl Rollover {
                 self.merge_panes(place, next, store)?;
             }
         }
-        if block == before {
-            self.find(Piece::Middle, key, store, slots);
+        if block == self.block {
+            self.find(Piece::Short, key, store, slots);
+        }
+        if self.is_halved() && block >= before {
+            self.find(Piece::Long, key, store, slots);
         }
         if pane < folded {
             self.find(Piece::Pane(pane), key, store, slots);
@@ -338,8 +363,8 @@ impl Rollover {
                 let place = self.seat(pane);
                 &mut self.pool[place as usize]
             }
-            Piece::Middle => &mut self.middle,
-            Piece::Prefix => &mut self.prefix,
+            Piece::Short => &mut self.short,
+            Piece::Long => &mut self.long,
         }
     }
 
@@ -358,7 +383,7 @@ impl Rollover {
     /// The next window with rows that ends at `until` or before.
     pub(crate) fn next_end(&self, until: i64) -> Option<i64> {
         let end = match self.panes {
-            Panes::Cumulate { .. } if !self.prefix.is_empty() => self.closed.saturating_add(1),
+            Panes::Cumulate { .. } if !self.short.is_empty() => self.closed.saturating_add(1),
             _ => {
                 let (&first, _) = self.live.first_key_value()?;
                 self.panes.end_after(first.max(self.closed))
@@ -385,55 +410,73 @@ impl Rollover {
             }
             Panes::Hop { size, .. } => {
                 self.roll(end, store)?;
-                let suffix = (self.live.range(end - size..self.before(self.block)).next())
+                let suffix = (self.live.range(end - size..self.suffixes_end()).next())
                     .map(|(_, &place)| &self.pool[place as usize]);
-                let pieces = (suffix.into_iter()).chain([&self.middle, &self.prefix]);
-                let pieces: Vec<_> = pieces.filter(|piece| !piece.is_empty()).collect();
-                window.unite(&pieces, store)?;
+                let prefix = match self.is_halved() {
+                    true => &self.long,
+                    false => &self.short,
+                };
+                match suffix {
+                    Some(suffix) if prefix.is_empty() => window.take(suffix),
+                    Some(suffix) => window.unite(suffix, prefix, store)?,
+                    None => window.take(prefix),
+                }
             }
             Panes::Cumulate { .. } => {
                 let block = self.panes.start_of(end);
                 if self.block != block {
-                    store.release(&mut self.prefix);
+                    store.release(&mut self.short);
                     self.block = block;
                 }
-                self.extend_prefix(block.max(self.closed), end, store)?;
-                window.take(&self.prefix);
+                self.extend(Piece::Short, block.max(self.closed)..end, store)?;
+                window.take(&self.short);
             }
         }
         self.closed = end;
         Ok(window)
     }
 
-    /// Brings prefix, middle and suffixes to where they are when windows are closed as far
-    /// as `end`.
+    /// Brings prefixes and suffixes to where they are when windows are closed as far as
+    /// `end`.
     fn roll(&mut self, end: i64, store: &mut Store) -> Result<()> {
         let block = self.home(end);
-        let before = self.before(block);
         let mut closed = self.closed;
         if block != self.block {
-            store.release(&mut self.middle);
-            let mut folded = before;
-            if before == self.block {
-                self.extend_prefix(closed.max(before), block, store)?;
-                folded = self.folded_from(before, closed);
-            } else {
-                store.release(&mut self.prefix);
-                self.extend_prefix(before, block, store)?;
-            }
-            std::mem::swap(&mut self.prefix, &mut self.middle);
-            self.fold(self.before(before), folded, before, store)?;
-            self.block = block;
+            self.turn(block, store)?;
             closed = block;
         }
-        self.extend_prefix(closed, end, store)?;
-        let (from, until) = (
-            self.folded_from(block, end),
-            self.folded_from(block, closed),
-        );
-        self.fold(from, until, block, store)?;
+        self.extend(Piece::Short, closed..end, store)?;
+        if self.is_halved() {
+            self.extend(Piece::Long, closed..end, store)?;
+            let (from, until) = (
+                self.folded_from(block, end),
+                self.folded_from(block, closed),
+            );
+            self.fold(from..until, block, store)?;
+        }
         self.closed = end;
         Ok(())
+    }
+
+    /// Goes on to a later block.
+    fn turn(&mut self, block: i64, store: &mut Store) -> Result<()> {
+        let (before, last, closed) = (self.before(block), self.block, self.closed);
+        self.block = block;
+        if !self.is_halved() {
+            store.release(&mut self.short);
+            return self.fold(before..block, block, store);
+        }
+        store.release(&mut self.long);
+        let folded = if before == last {
+            self.extend(Piece::Short, closed.max(before)..block, store)?;
+            self.folded_from(before, closed)
+        } else {
+            store.release(&mut self.short);
+            self.extend(Piece::Short, before..block, store)?;
+            before
+        };
+        std::mem::swap(&mut self.short, &mut self.long);
+        self.fold(self.before(before)..folded, before, store)
     }
 
     /// Lets go what the window that was opened last was the last to need.
@@ -458,16 +501,16 @@ impl Rollover {
             store.release(&mut self.pool[place as usize]);
             self.spare.push(place);
         }
-        store.release(&mut self.prefix);
-        store.release(&mut self.middle);
+        store.release(&mut self.short);
+        store.release(&mut self.long);
     }
 
     fn settle(&mut self, store: &mut Store) {
         // Where windows were passed over since none had rows, none of these had either.
         let home = self.home(self.closed);
         if self.block != home {
-            store.release(&mut self.prefix);
-            store.release(&mut self.middle);
+            store.release(&mut self.short);
+            store.release(&mut self.long);
             self.block = home;
         }
         let needed = match self.panes {
@@ -496,18 +539,17 @@ impl Rollover {
         self.spare.push(place);
     }
 
-    /// Makes suffixes of the panes from `from` to `until` of the block that ends at
-    /// `block_end`; those after them are suffixes.
-    fn fold(&mut self, from: i64, until: i64, block_end: i64, store: &mut Store) -> Result<()> {
+    /// Makes suffixes of these panes of the block that ends at `block_end`; those after them
+    /// are suffixes.
+    fn fold(&mut self, panes: Range<i64>, block_end: i64, store: &mut Store) -> Result<()> {
         let Panes::Hop { slide, .. } = self.panes else {
             return Ok(());
         };
-        let mut later =
-            (self.live.range(until..block_end).next()).map(|(&pane, &place)| (pane, place));
-        let panes: Vec<(i64, u32)> = (self.live.range(from..until).rev())
-            .map(|(&pane, &place)| (pane, place))
-            .collect();
-        for (pane, place) in panes {
+        let entry = |(&pane, &place): (&i64, &u32)| (pane, place);
+        let mut later = (self.live.range(panes.end..block_end).next()).map(entry);
+        let mut until = panes.end;
+        while let Some((pane, place)) = (self.live.range(panes.start..until).next_back()).map(entry)
+        {
             if let Some((after, suffix)) = later.replace((pane, place)) {
                 self.merge_panes(place, suffix, store)?;
                 // No window starts after this pane and not after that one: nobody asks for
@@ -517,6 +559,7 @@ impl Rollover {
                     self.vacate(suffix, store);
                 }
             }
+            until = pane;
         }
         Ok(())
     }
@@ -529,26 +572,22 @@ impl Rollover {
         merged
     }
 
-    /// Folds the live panes in `from .. end` onto the prefix.
-    fn extend_prefix(&mut self, from: i64, end: i64, store: &mut Store) -> Result<()> {
-        if from >= end {
+    /// Adds live panes to a prefix.
+    fn extend(&mut self, prefix: Piece, panes: Range<i64>, store: &mut Store) -> Result<()> {
+        if panes.is_empty() {
             return Ok(());
         }
-        let panes: Vec<(i64, u32)> = (self.live.range(from..end))
-            .map(|(&pane, &place)| (pane, place))
-            .collect();
-        for (pane, place) in panes {
-            let from = &self.pool[place as usize];
-            if self.prefix.is_empty() && self.prefix.block().is_none() && from.block().is_some() {
-                store.reserve(&mut self.prefix);
+        let mut extended = std::mem::take(self.piece(prefix));
+        let mut places = self.live.range(panes);
+        let merged = places.try_for_each(|(_, &place)| {
+            let pane = &self.pool[place as usize];
+            if extended.is_empty() && extended.block().is_none() && pane.block().is_some() {
+                store.reserve(&mut extended);
             }
-            store.merge(&mut self.prefix, from)?;
-            if let Panes::Cumulate { .. } = self.panes {
-                self.live.remove(&pane);
-                self.vacate(place, store);
-            }
-        }
-        Ok(())
+            store.merge(&mut extended, pane)
+        });
+        *self.piece(prefix) = extended;
+        merged
     }
 
     /// What it holds, in any order.
@@ -556,7 +595,7 @@ impl Rollover {
         let panes = (self.live.iter())
             .map(|(&pane, &place)| (Piece::Pane(pane), &self.pool[place as usize]));
         panes
-            .chain([(Piece::Middle, &self.middle), (Piece::Prefix, &self.prefix)])
+            .chain([(Piece::Short, &self.short), (Piece::Long, &self.long)])
             .collect()
     }
 
@@ -576,5 +615,118 @@ impl Rollover {
             return Err(Error::Snapshot("a pane in it holds a key twice".into()));
         }
         Ok(slots[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::datatypes::{DataType, Field};
+
+    use super::super::store::Keys;
+    use super::*;
+    use crate::aggregate::{AggregateCall, AggregateFactory, AggregateState, Rows};
+
+    /// An aggregate that only notes how many states are combined.
+    #[derive(Debug, Clone, Default)]
+    struct Merges(Arc<AtomicUsize>);
+
+    impl AggregateFactory for Merges {
+        fn create(&self) -> Result<Box<dyn AggregateState>> {
+            Ok(Box::new(self.clone()))
+        }
+
+        fn return_type(&self) -> DataType {
+            DataType::Int64
+        }
+    }
+
+    impl AggregateState for Merges {
+        fn resize(&mut self, _: usize) {}
+
+        fn clear(&mut self, _: &[u32]) {}
+
+        fn update(&mut self, _: Rows<'_>) -> Result<()> {
+            Ok(())
+        }
+
+        fn merge(&mut self, into: &[u32], _: &[u32]) -> Result<()> {
+            self.0.fetch_add(into.len(), Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn evaluate(&mut self, _: &[u32]) -> Result<ArrayRef> {
+            unreachable!("nothing is read")
+        }
+
+        fn save(&mut self, _: &[u32]) -> Result<Vec<ArrayRef>> {
+            unreachable!("nothing is saved")
+        }
+
+        fn load(&mut self, _: &[u32], _: &[ArrayRef]) -> Result<()> {
+            unreachable!("nothing is loaded")
+        }
+
+        fn state_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    /// How many states are combined for each of so many windows, where each pane has each of
+    /// `keys` keys.
+    fn merges(panes: Panes, keys: usize, windows: usize) -> Vec<usize> {
+        let merges = Merges::default();
+        let call = AggregateCall {
+            factory: Arc::new(merges.clone()),
+            args: vec![],
+            filter: None,
+            field: Arc::new(Field::new("merges", DataType::Int64, true)),
+        };
+        let mut store = Store {
+            arena: Arena::new(vec![call], crate::aggregate::fused::Groups::Many).expect("a state"),
+            keys: Keys::new(&[DataType::Int64], vec![0]).expect("a key column"),
+        };
+        let mut ids = Vec::new();
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..keys as i64));
+        (store.keys.intern_columns(&[column], keys, &mut ids)).expect("keys");
+        let mut rollover = Rollover::new(panes, &store.arena);
+        let (mut filled, mut end) = (0, panes.first_end());
+        let each = (0..windows).map(|_| {
+            while filled < end {
+                let place = rollover.seat(filled);
+                rollover.place(place, &ids, &mut store, &mut Vec::new());
+                filled += 1;
+            }
+            merges.0.store(0, Ordering::Relaxed);
+            let window = rollover.open(end, &mut store).expect("a window");
+            assert_eq!(window.keys.len(), keys);
+            rollover.finish(window, &mut store);
+            end = panes.end_after(end);
+            merges.0.load(Ordering::Relaxed)
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn no_window_waits_for_others() {
+        let keys = 10;
+        for (slide, sizes) in [(1, [2, 3, 60, 61, 600]), (2, [3, 5, 61, 119, 601])] {
+            for size in sizes {
+                let each = merges(Panes::Hop { slide, size }, keys, 3 * size as usize);
+                // The first has all its panes to take in.
+                assert!(each[0] <= 3 * (size as usize + 1) * keys, "{size}: {}", each[0]);
+                // A slide of panes to both prefixes, as many suffixes, and two pieces into
+                // states of the window's own; a flip of few panes.
+                let most = each[1..].iter().max().copied().unwrap_or_default();
+                let steps = match size {
+                    ..=FEW_PANES => size as usize + slide as usize + 2,
+                    _ => 3 * slide as usize + 2,
+                };
+                assert!(most <= steps * keys, "{size}: {most} of {steps}");
+            }
+        }
     }
 }
