@@ -23,6 +23,10 @@ pub mod file_sink;
 
 pub mod stdout;
 
+mod tail;
+
+mod follow;
+
 mod files;
 
 mod address;
@@ -44,6 +48,9 @@ pub use reading::{SOURCE_OPTIONS, SourceOptions};
 
 #[cfg(test)]
 mod socket_testing;
+
+#[cfg(test)]
+mod follow_tests;
 
 #[cfg(test)]
 mod tcp_tests;
