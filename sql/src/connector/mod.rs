@@ -35,9 +35,15 @@ mod client;
 
 mod socket;
 
-mod tcp;
+mod line_sink;
 
 mod drops;
+
+mod tcp_sink;
+
+mod tcp;
+
+mod udp_sink;
 
 mod udp;
 
@@ -57,6 +63,9 @@ mod tcp_tests;
 
 #[cfg(test)]
 mod udp_tests;
+
+#[cfg(test)]
+mod socket_sink_tests;
 
 #[cfg(test)]
 mod tests;

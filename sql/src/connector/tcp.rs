@@ -24,8 +24,9 @@ use windrow_core::stream::{Reject, Sink, Source, SourceEvent};
 use super::address::{addresses, in_use, own_address};
 use super::client::{Client, Closed};
 use super::reading::{Reading, RowFeed, SOURCE_OPTIONS, SourceOptions};
-use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
+use super::registry::{Connector, ConnectorKind, Pairs};
 use super::socket;
+use super::tcp_sink::{TcpSink, TcpSinkOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::encode::setting::{Settings, unfit};
 use crate::format::options::parse_count;
@@ -369,8 +370,19 @@ impl ConnectorKind for TcpKind {
         Ok((Arc::new(tcp), unknown))
     }
 
-    fn sink(&self, _: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
-        no_sink("tcp")
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        let (options, unknown) = TcpSinkOptions::from_pairs(options)?;
+        Ok((Box::new(TcpSink::open(&options, schema)?), unknown))
+    }
+
+    fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
+        let (options, unknown) = TcpSinkOptions::from_pairs(options)?;
+        options.check(schema)?;
+        Ok(unknown)
+    }
+
+    fn sink_option_names(&self) -> Vec<&'static str> {
+        TcpSinkOptions::names()
     }
 
     fn option_names(&self) -> Vec<&'static str> {
