@@ -579,7 +579,8 @@ fn note(path: &Path, reason: &str) -> Reject {
     Reject {
         text: String::new(),
         position: shown(path),
-        reason: reason.to_owned(),
+        // It may name what stands in the file.
+        reason: cut(reason.as_bytes(), REJECT_TEXT_BYTES_MAX),
         rule: "file".into(),
     }
 }

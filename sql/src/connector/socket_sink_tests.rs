@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use socket2::SockRef;
 use windrow_core::stream::Sink;
 
 use super::registry::{Connectors, Pairs};
@@ -137,9 +138,16 @@ fn one_who_always_hangs_up_is_given_up() {
 #[test]
 fn a_receiver_that_comes_back_misses_nothing() {
     let (listener, address) = listening();
+    // What has come to a machine counts as delivered: little may wait there to be read.
+    let socket = SockRef::from(&listener);
+    socket.set_recv_buffer_size(8 << 10).expect("a size");
     let mut sink = sink("tcp", &address, &[("format", "csv")]);
     let count = 60_000;
     let text = "a text of some length, so that much is on its way when it breaks";
+    for start in 0..count / 1_000 {
+        sink.write(&rows(start * 1_000..(start + 1) * 1_000, text))
+            .expect("there is room");
+    }
     let received = thread::spawn(move || {
         let mut seen = BTreeSet::new();
         let mut connections = 0;
@@ -163,10 +171,6 @@ fn a_receiver_that_comes_back_misses_nothing() {
         }
         (seen, connections)
     });
-    for start in 0..count / 1_000 {
-        sink.write(&rows(start * 1_000..(start + 1) * 1_000, text))
-            .expect("it comes back");
-    }
     sink.finish().expect("everything arrives");
     // The receiver reads to the end of what has arrived.
     let (seen, connections) = received.join().expect("it has all rows");
