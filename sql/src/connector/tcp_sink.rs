@@ -64,7 +64,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// What lies between two attempts to connect: twice as much after each, up to the second.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-pub(super) const NAMES: [&str; 5] = ["address", "mode", "format", "queue_bytes", "send_timeout"];
+const NAMES: [&str; 5] = ["address", "mode", "format", "queue_bytes", "send_timeout"];
 
 /// Where rows are sent, and how.
 #[derive(Debug, Clone)]
@@ -231,6 +231,10 @@ impl TcpSink {
             let mut bytes = Vec::new();
             self.encoder
                 .encode(&records.slice(start, rows), &mut bytes)?;
+            // A row of line protocol without any value is no line.
+            if bytes.is_empty() {
+                continue;
+            }
             let weight = Weight {
                 rows,
                 bytes: bytes.len(),
@@ -339,13 +343,19 @@ struct Sender {
     reason: String,
 }
 
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // However its thread ends, nobody waits for it.
+        self.shared.queue.close();
+    }
+}
+
 impl Sender {
     fn run(mut self) {
         if let Err(why) = self.send_all() {
             let mut failed = (self.shared.failed.lock()).unwrap_or_else(PoisonError::into_inner);
             *failed = Some(why);
         }
-        self.shared.queue.close();
     }
 
     /// Sends until the queue is closed and everything has arrived, or why it cannot.

@@ -142,6 +142,10 @@ impl UdpSink {
 
     fn append_row(&mut self, line: &[u8]) -> Result<()> {
         let max = self.options.datagram_bytes;
+        // A row of line protocol without any value is no line.
+        if line.is_empty() {
+            return Ok(());
+        }
         if line.len() > max {
             let message = format!(
                 "a row of {} bytes does not fit into datagram_bytes = {max}",
