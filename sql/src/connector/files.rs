@@ -8,7 +8,8 @@ use windrow_core::stream::{Sink, Source};
 
 use super::file::{FileSource, expand};
 use super::file_sink::{FileSink, FileSinkOptions};
-use super::follow::{FOLLOW_OPTIONS, FollowOptions, Following};
+use super::follow::Following;
+use super::follow_options::{FOLLOW_OPTIONS, FollowOptions};
 use super::reading::{SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs, Wanted};
 use super::stdin::StdinSource;

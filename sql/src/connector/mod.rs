@@ -25,6 +25,8 @@ pub mod stdout;
 
 mod tail;
 
+mod follow_options;
+
 mod follow;
 
 mod files;
@@ -38,6 +40,8 @@ mod socket;
 mod line_sink;
 
 mod drops;
+
+mod tcp_sender;
 
 mod tcp_sink;
 

@@ -256,7 +256,8 @@ fn damaged(error: arrow::error::ArrowError) -> Error {
 
 fn too_much(what: &str, max: usize) -> String {
     format!(
-        "{what} would take more than message_bytes_max = {max} bytes; send smaller batches, or raise it"
+        "{what} would take more than message_bytes_max = {max} bytes; \
+         send smaller batches, or raise it"
     )
 }
 
