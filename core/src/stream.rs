@@ -4,6 +4,8 @@
 //! sockets, the engine does not.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -129,6 +131,12 @@ pub trait Source: Send + Debug {
 
 /// A receiver of result rows.
 pub trait Sink: Send + Debug {
+    /// Told before the first row: `stop` is set when the work is to stop. Who waits for
+    /// others in [`Sink::write`] has to look at it.
+    fn watch(&mut self, stop: &Arc<AtomicBool>) {
+        let _ = stop;
+    }
+
     /// Takes rows, in order. A slow sink slows its query.
     ///
     /// # Errors

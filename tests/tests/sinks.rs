@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -402,6 +403,51 @@ fn one_document_is_not_shared() {
     let mut lines: Vec<&str> = both.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["{\"a\":1}", "{\"b\":2}"]);
+}
+
+#[test]
+fn rows_that_no_receiver_takes_are_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    let script = |more: &str, query: &str| {
+        format!(
+            "CREATE SINK o WITH (connector = 'tcp', address = '{address}', format = 'csv'{more})
+             AS {query}"
+        )
+    };
+    // One who is connected, and does not read: a stop does not wait for him for long.
+    let rows = "SELECT * FROM 'many.csv'";
+    let folder = folder();
+    let many: String = (0..1_000_000)
+        .map(|row| format!("{row},a text of some length\n"))
+        .collect();
+    fs::write(folder.path().join("many.csv"), format!("n,s\n{many}")).expect("written");
+    let child = windrow(&["-c", &script(", queue_bytes = '100_000'", rows)])
+        .current_dir(folder.path())
+        .spawn()
+        .expect("the binary starts");
+    let (client, _) = listener.accept().expect("it connects");
+    thread::sleep(Duration::from_secs(1));
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    let start = Instant::now();
+    let (code, errors) = ended(child);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(
+        errors.contains("rows were not delivered to tcp"),
+        "{errors}"
+    );
+    assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
+    // Nobody at all.
+    drop((client, listener));
+    let query = "SELECT * FROM (VALUES (1), (2), (3)) AS t (a)";
+    let failed = output(&["-c", &script(", send_timeout = '500 ms'", query)]);
+    assert_eq!(failed.status.code(), Some(1));
+    let errors = text(&failed.stderr);
+    assert!(errors.contains("3 rows were not delivered"), "{errors}");
+    assert!(errors.contains("start the receiver first"), "{errors}");
 }
 
 #[test]

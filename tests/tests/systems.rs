@@ -1,9 +1,9 @@
 //! Whole systems, each from the one file under `systems/` that a newcomer runs.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,6 +113,57 @@ fn traffic_of_a_network_goes_into_files() {
     let hosts = json(folder.path().join("hosts.json"));
     let packets: f64 = hosts.iter().map(|row| number(row, "packets")).sum();
     assert_eq!((hosts.len(), packets), (80, 200.0));
+}
+
+/// Ends a command as Ctrl-C does, and waits until it has.
+#[cfg(unix)]
+fn interrupted(mut child: Child) {
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_that_grows_goes_from_one_node_to_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    drop(listener);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log.csv");
+    let edge = format!(
+        "CREATE STREAM log (n BIGINT, value DOUBLE) WITH (connector = 'file',
+           path = 'log.csv', follow = 'true');
+         CREATE SINK warm WITH (connector = 'tcp', address = '{port}', format = 'ndjson') AS
+         SELECT * FROM log WHERE value > 30;"
+    );
+    let cloud = format!(
+        "CREATE STREAM warm (n BIGINT, value DOUBLE) WITH (connector = 'tcp',
+           address = '{port}', format = 'ndjson');
+         SELECT n, value FROM warm;"
+    );
+    let start = |query: &str| {
+        windrow(&["--format", "csv", "-c", query])
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts")
+    };
+    // The sender does not mind that the receiver comes later, nor that the log does.
+    let edge = start(&edge);
+    let mut cloud = start(&cloud);
+    let mut came = BufReader::new(cloud.stdout.take().expect("a pipe")).lines();
+    let mut next = move || came.next().expect("a line").expect("text");
+    std::fs::write(&log, "n,value\n1,31\n2,29\n3,32\n4,3").expect("written");
+    assert_eq!([next(), next(), next()], ["n,value", "1,31.0", "3,32.0"]);
+    // The log is rotated while its last line is being written.
+    std::fs::rename(&log, folder.path().join("log.old")).expect("renamed");
+    std::fs::write(&log, "value,n\n40,5\n").expect("written");
+    assert_eq!(next(), "5,40.0");
+    interrupted(edge);
+    interrupted(cloud);
 }
 
 fn rows(session: &Session, query: &str) -> Vec<RecordBatch> {

@@ -19,20 +19,12 @@ pub(super) struct KernelDrops {
 impl KernelDrops {
     /// Those of the socket with a local address, which no other has, from its first on.
     pub(super) fn of(address: SocketAddr) -> Self {
-        let port = address.port();
-        // Words of 32 bits, each as this machine would print it.
-        let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
-        let (file, ip) = match address.ip() {
-            IpAddr::V4(ip) => ("/proc/net/udp", word(ip.octets())),
-            IpAddr::V6(ip) => {
-                let words = ip.octets();
-                let words = words.as_chunks::<4>().0.iter().map(|bytes| word(*bytes));
-                ("/proc/net/udp6", words.collect())
-            }
-        };
         Self {
-            file,
-            local: format!("{ip}:{port:04X}"),
+            file: match address.is_ipv4() {
+                true => "/proc/net/udp",
+                false => "/proc/net/udp6",
+            },
+            local: kernel_name(address),
             told: 0,
         }
     }
@@ -50,6 +42,21 @@ impl KernelDrops {
         self.told = dropped;
         since.into()
     }
+}
+
+/// An address as the kernel's tables have it.
+pub(super) fn kernel_name(address: SocketAddr) -> String {
+    // Words of 32 bits, each as this machine would print it.
+    let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => word(ip.octets()),
+        IpAddr::V6(ip) => {
+            let words = ip.octets();
+            let words = words.as_chunks::<4>().0.iter().map(|bytes| word(*bytes));
+            words.collect()
+        }
+    };
+    format!("{ip}:{:04X}", address.port())
 }
 
 /// The last field of the socket's line.

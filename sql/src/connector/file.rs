@@ -44,6 +44,24 @@ const PART_ROWS_MIN: usize = 1 << 20;
 /// # Errors
 /// If there is no such file: names the nearest one.
 pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+    let files = matching(pattern)?;
+    let path = Path::new(pattern);
+    match (files.is_empty(), path.is_dir()) {
+        (false, _) => Ok(files),
+        (true, true) => Err(Error::new(
+            ErrorKind::Io,
+            format!("the folder {pattern} holds no file of a known format"),
+        )
+        .help(format!(
+            "name the files with a pattern, for example '{}/*'",
+            pattern.trim_end_matches('/')
+        ))),
+        (true, false) => Err(not_found(path)),
+    }
+}
+
+/// As [`expand`], where there may be none.
+pub(super) fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     // A pipe or a device can be read, too.
     if path.exists() && !path.is_dir() {
@@ -52,20 +70,10 @@ pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     if path.is_dir() {
         let mut files = list(path)?;
         files.retain(|file| FormatOptions::default().resolve(file).is_ok());
-        if files.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Io,
-                format!("the folder {pattern} holds no file of a known format"),
-            )
-            .help(format!(
-                "name the files with a pattern, for example '{}/*'",
-                pattern.trim_end_matches('/')
-            )));
-        }
         return Ok(files);
     }
     if !pattern.contains(['*', '?', '[']) {
-        return Err(not_found(path));
+        return Ok(Vec::new());
     }
     let options = MatchOptions {
         require_literal_leading_dot: true,
@@ -90,9 +98,6 @@ pub fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
             files.push(file);
         }
     }
-    if files.is_empty() {
-        return Err(not_found(path));
-    }
     files.sort();
     Ok(files)
 }
@@ -115,7 +120,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// That no file matches, with the one that may have been meant.
-fn not_found(path: &Path) -> Error {
+pub(super) fn not_found(path: &Path) -> Error {
     let error = Error::new(
         ErrorKind::Io,
         format!("no file matches '{}'", path.display()),

@@ -8,6 +8,8 @@ use windrow_core::stream::{Sink, Source};
 
 use super::file::{FileSource, expand};
 use super::file_sink::{FileSink, FileSinkOptions};
+use super::follow::Following;
+use super::follow_options::{FOLLOW_OPTIONS, FollowOptions};
 use super::reading::{SOURCE_OPTIONS, SourceOptions};
 use super::registry::{Connector, ConnectorKind, Pairs, Wanted};
 use super::stdin::StdinSource;
@@ -136,8 +138,15 @@ impl ConnectorKind for FileKind {
                 None => error.help("a file or a pattern: path = 'data/*.csv'"),
             });
         };
-        let (format, options, unknown) = read_options(&pairs)?;
-        let paths = expand(&path)?;
+        let (follow, pairs) = FollowOptions::from_pairs(&pairs)?;
+        let (mut format, options, unknown) = read_options(&pairs)?;
+        let paths = match &follow {
+            None => expand(&path)?,
+            Some(follow) => {
+                follow.limit_lines(&pairs, &mut format);
+                follow.expand(&path, &format)?
+            }
+        };
         let formats = (paths.iter())
             .map(|path| Ok(format.resolve(path)?.0))
             .collect::<Result<Vec<_>>>()?;
@@ -148,8 +157,25 @@ impl ConnectorKind for FileKind {
                 check_columns(&paths, &format, &declared)?;
                 declared
             }
+            None if paths.is_empty() => {
+                let message = format!("no file matches '{path}' yet, to infer the columns from");
+                return Err(Error::new(ErrorKind::Plan, message).help(
+                    "declare them: CREATE STREAM name (ts TIMESTAMP, value DOUBLE, …) WITH (…)",
+                ));
+            }
             None => infer_all(&paths, &format)?,
         };
+        if let Some(follow) = follow {
+            let following = Following {
+                pattern: path,
+                paths,
+                schema,
+                format,
+                options,
+                follow,
+            };
+            return Ok((Arc::new(following), unknown));
+        }
         let files = Files {
             paths,
             schema,
@@ -176,7 +202,8 @@ impl ConnectorKind for FileKind {
     }
 
     fn option_names(&self) -> Vec<&'static str> {
-        let source = FORMAT_OPTIONS.iter().chain(&SOURCE_OPTIONS).copied();
+        let source = FORMAT_OPTIONS.iter().chain(&SOURCE_OPTIONS);
+        let source = source.chain(&FOLLOW_OPTIONS).copied();
         ["path"].into_iter().chain(source).collect()
     }
 

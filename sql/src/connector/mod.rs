@@ -23,6 +23,12 @@ pub mod file_sink;
 
 pub mod stdout;
 
+mod tail;
+
+mod follow_options;
+
+mod follow;
+
 mod files;
 
 mod address;
@@ -31,9 +37,17 @@ mod client;
 
 mod socket;
 
-mod tcp;
+mod line_sink;
 
 mod drops;
+
+mod tcp_sender;
+
+mod tcp_sink;
+
+mod tcp;
+
+mod udp_sink;
 
 mod udp;
 
@@ -46,10 +60,16 @@ pub use reading::{SOURCE_OPTIONS, SourceOptions};
 mod socket_testing;
 
 #[cfg(test)]
+mod follow_tests;
+
+#[cfg(test)]
 mod tcp_tests;
 
 #[cfg(test)]
 mod udp_tests;
+
+#[cfg(test)]
+mod socket_sink_tests;
 
 #[cfg(test)]
 mod tests;

@@ -168,7 +168,7 @@ pub(super) struct RowFeed<'a> {
 
 impl RowFeed<'_> {
     /// Has a chunk of text parsed.
-    fn chunk(
+    pub(super) fn chunk(
         &self,
         partition: u32,
         chunk: Chunk,

@@ -24,9 +24,11 @@ use windrow_core::stream::{Reject, Sink, Source, SourceEvent};
 use super::address::{addresses, in_use, own_address};
 use super::client::{Client, Closed};
 use super::reading::{Reading, RowFeed, SOURCE_OPTIONS, SourceOptions};
-use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
+use super::registry::{Connector, ConnectorKind, Pairs};
 use super::socket;
+use super::tcp_sink::{TcpSink, TcpSinkOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::arrow_stream::{StreamEnd, StreamLimits, read_messages};
 use crate::format::encode::setting::{Settings, unfit};
 use crate::format::options::parse_count;
 use crate::format::reader::Counted;
@@ -53,7 +55,16 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(5);
 /// What lies between two attempts to connect: twice as much after each, up to the second.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-const NAMES: [&str; 4] = ["address", "mode", "connections_max", "client_timeout"];
+/// The most bytes of a message of Arrow IPC (`message_bytes_max`).
+const MESSAGE_BYTES_MAX_DEFAULT: usize = 16 << 20;
+
+const NAMES: [&str; 5] = [
+    "address",
+    "mode",
+    "connections_max",
+    "client_timeout",
+    "message_bytes_max",
+];
 
 /// The connector `tcp`.
 #[derive(Debug)]
@@ -71,11 +82,19 @@ struct TcpOptions {
     mode: Mode,
     connections_max: usize,
     client_timeout: Option<Duration>,
+    /// How text is read, if it is not Arrow.
     text: TextFormat,
+    message_bytes_max: usize,
 }
 
 /// What is read.
-const FORMATS: [Format; 4] = [Format::Ndjson, Format::Csv, Format::Line, Format::Json];
+const FORMATS: [Format; 5] = [
+    Format::Ndjson,
+    Format::Csv,
+    Format::Line,
+    Format::Json,
+    Format::Arrow,
+];
 
 impl TcpOptions {
     /// Reads these options out of all options of a stream; gives back the others.
@@ -91,6 +110,20 @@ impl TcpOptions {
             Some(value) => parse_count("connections_max", value, 1, 1 << 16)?,
             None => CONNECTIONS_MAX_DEFAULT,
         };
+        let message_bytes_max = match pairs.get("message_bytes_max") {
+            None => MESSAGE_BYTES_MAX_DEFAULT,
+            Some(value) if text.format == Format::Arrow => {
+                parse_count("message_bytes_max", value, 1 << 10, 1 << 30)?
+            }
+            Some(_) => {
+                let message = format!(
+                    "message_bytes_max is an option of arrow, not of {}",
+                    text.format
+                );
+                return Err(Error::new(ErrorKind::Option, message)
+                    .help("leave message_bytes_max out: line_bytes_max bounds lines"));
+            }
+        };
         let client_timeout = Settings::new(pairs).duration("client_timeout")?;
         let client_timeout = client_timeout.unwrap_or(CLIENT_TIMEOUT_DEFAULT);
         let options = Self {
@@ -98,6 +131,7 @@ impl TcpOptions {
             connections_max,
             client_timeout: (!client_timeout.is_zero()).then_some(client_timeout),
             text,
+            message_bytes_max,
         };
         Ok((options, rest))
     }
@@ -281,8 +315,8 @@ impl Door {
     /// Reads what a client sends, to its end.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, partition: u32, feed: &RowFeed<'_>) {
         let line_bytes_max = match self.tcp.text.format {
-            // An object needs no line end.
-            Format::Json => 0,
+            // An object needs no line end, and a message has none.
+            Format::Json | Format::Arrow => 0,
             _ => self.tcp.text.options.line_bytes_max,
         };
         let client = Client::new(stream, line_bytes_max, self.tcp.client_timeout, &self.stop);
@@ -296,9 +330,20 @@ impl Door {
         let name = format!("tcp {peer}");
         let mut rejects = Vec::new();
         let mut is_read = true;
-        if let Err(error) = self.lines(&mut client, &name, partition, feed) {
-            rejects.push(turned_away(peer, error.message()));
-            is_read = false;
+        let read = match self.tcp.text.format {
+            Format::Arrow => self.messages(&mut client, &name, partition, feed),
+            _ => (self.lines(&mut client, &name, partition, feed)).map(|()| StreamEnd::Whole),
+        };
+        match read {
+            Ok(StreamEnd::Whole) => {}
+            Ok(StreamEnd::Cut) => {
+                let reason = "the connection ended in the middle of a message";
+                rejects.push(incomplete(&[], &name, reason));
+            }
+            Err(error) => {
+                rejects.push(turned_away(peer, error.message()));
+                is_read = false;
+            }
         }
         let (closed, tail) = client.closed();
         match closed {
@@ -312,17 +357,33 @@ impl Door {
             }
         }
         if is_read && !tail.is_empty() {
-            rejects.push(Reject {
-                text: cut(&tail, REJECT_TEXT_BYTES_MAX),
-                position: name,
-                reason: "the connection ended in the middle of a line".into(),
-                rule: "parse".into(),
-            });
+            let reason = "the connection ended in the middle of a line";
+            rejects.push(incomplete(&tail, &name, reason));
         }
         for reject in rejects {
             let _open = feed.reject(partition, reject);
         }
         let _open = feed.end(partition);
+    }
+
+    /// Reads a stream of Arrow IPC.
+    fn messages(
+        &self,
+        client: &mut Client<'_>,
+        name: &str,
+        partition: u32,
+        feed: &RowFeed<'_>,
+    ) -> Result<StreamEnd> {
+        let limits = StreamLimits {
+            message_bytes_max: self.tcp.message_bytes_max,
+            batch_rows: self.batch_rows,
+        };
+        read_messages(client, name, &feed.schema, limits, &mut |rows, bytes| {
+            feed.work(partition, bytes, |out| {
+                let _open = out(rows, 0);
+                Ok::<(), Error>(())
+            })
+        })
     }
 
     fn lines(
@@ -343,13 +404,24 @@ impl Door {
     }
 }
 
-/// That a connection was ended.
+/// That a connection was ended. A reason may name what the client has sent.
 fn turned_away(peer: SocketAddr, reason: &str) -> Reject {
+    let reason = cut(reason.as_bytes(), REJECT_TEXT_BYTES_MAX);
     Reject {
         text: String::new(),
         position: format!("tcp {peer}"),
         reason: format!("the connection was ended: {reason}"),
         rule: "connection".into(),
+    }
+}
+
+/// What the end of a connection has cut.
+fn incomplete(tail: &[u8], name: &str, reason: &str) -> Reject {
+    Reject {
+        text: cut(tail, REJECT_TEXT_BYTES_MAX),
+        position: name.to_owned(),
+        reason: reason.to_owned(),
+        rule: "parse".into(),
     }
 }
 
@@ -369,8 +441,19 @@ impl ConnectorKind for TcpKind {
         Ok((Arc::new(tcp), unknown))
     }
 
-    fn sink(&self, _: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
-        no_sink("tcp")
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        let (options, unknown) = TcpSinkOptions::from_pairs(options)?;
+        Ok((Box::new(TcpSink::open(&options, schema)?), unknown))
+    }
+
+    fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
+        let (options, unknown) = TcpSinkOptions::from_pairs(options)?;
+        options.check(schema)?;
+        Ok(unknown)
+    }
+
+    fn sink_option_names(&self) -> Vec<&'static str> {
+        TcpSinkOptions::names()
     }
 
     fn option_names(&self) -> Vec<&'static str> {

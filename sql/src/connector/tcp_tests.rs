@@ -2,9 +2,12 @@
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::ipc::writer::StreamWriter;
 use windrow_core::stream::Source;
 
 use super::socket_testing::{LONG, open, until};
@@ -125,6 +128,161 @@ fn a_bad_client_harms_no_other() {
             .any(|reject| reject.reason.contains("nothing for 1 s"))
     );
     assert_eq!(rows, ["1|good", "3|after"]);
+}
+
+fn arrow(batches: &[i64]) -> Vec<u8> {
+    let rows = |n: i64| {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![n]));
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+        RecordBatch::try_from_iter([("n", column), ("s", text)]).expect("columns")
+    };
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut bytes, &rows(0).schema()).expect("a writer");
+    for n in batches {
+        writer.write(&rows(*n)).expect("written");
+    }
+    writer.finish().expect("finished");
+    drop(writer);
+    bytes
+}
+
+#[test]
+fn a_client_may_send_arrow() {
+    let address = free_address();
+    let options = [("format", "arrow"), ("message_bytes_max", "65536")];
+    let mut source = listening(address, &options);
+    let mut open = client(&mut *source, address);
+    let bytes = arrow(&[1, 2]);
+    // A batch is given on when it has come.
+    open.write_all(&bytes[..bytes.len() - 100]).expect("sent");
+    let came = until(&mut *source, |came| !came.rows.is_empty());
+    assert_eq!(came.rows, ["1|x"]);
+    // Others may do what they like.
+    let mut huge = arrow(&[3]);
+    huge[4..8].copy_from_slice(&i32::to_le_bytes(0x7FFF_FFF8));
+    for (bytes, rule, reason) in [
+        (&b"{\"n\":1}\n"[..], "connection", "no stream of Arrow IPC"),
+        (&huge[..], "connection", "message_bytes_max = 65536"),
+        (
+            &bytes[..bytes.len() - 100],
+            "parse",
+            "in the middle of a message",
+        ),
+    ] {
+        let mut bad = client(&mut *source, address);
+        bad.write_all(bytes).expect("sent");
+        drop(bad);
+        let came = until(&mut *source, |came| !came.ended.is_empty());
+        assert_eq!(came.rejects.len(), 1, "{:?}", came.rejects);
+        assert_eq!(came.rejects[0].rule, rule);
+        let found = &came.rejects[0].reason;
+        assert!(found.contains(reason), "{found} for {reason}");
+    }
+    open.write_all(&bytes[bytes.len() - 100..]).expect("sent");
+    let came = until(&mut *source, |came| !came.rows.is_empty());
+    assert_eq!(came.rows, ["2|x"]);
+    drop(open);
+    let came = until(&mut *source, |came| !came.ended.is_empty());
+    assert_eq!((came.rejects, came.ended), (vec![], vec![0]));
+}
+
+#[test]
+fn texts_without_end_cost_no_more_than_a_line() {
+    let long = vec![b'x'; 1 << 20];
+    let fields = "1,".repeat(100_000);
+    let keys: String = (0..100_000).map(|key| format!("\"k{key}\":1,")).collect();
+    let deep = |open: &str, close: &str| [open.repeat(10_000), close.repeat(10_000)].concat();
+    let json = [
+        format!("{{\"n\":1,\"s\":{}}}", deep("[", "]")),
+        format!(
+            "{{\"n\":1,\"s\":{}1{}}}",
+            "{\"a\":".repeat(10_000),
+            "}".repeat(10_000)
+        ),
+        deep("[", "]"),
+        "{\"n\":9223372036854775808,\"s\":\"x\"}".to_owned(),
+        "{\"n\":1e400,\"s\":\"x\"}".to_owned(),
+        format!("{{\"n\":{},\"s\":\"x\"}}", "9".repeat(100_000)),
+    ];
+    // How many of them are no rows is known for each.
+    let wide = format!("{{{keys}\"n\":7,\"s\":\"wide\"}}");
+    for (format, first, last, bad, rows) in [
+        (
+            "csv",
+            "n,s\n1,first\n",
+            "2,last\n",
+            vec![fields.clone(), "9223372036854775808,x".into()],
+            vec!["1|first", "2|last"],
+        ),
+        (
+            "ndjson",
+            "{\"n\":1,\"s\":\"first\"}\n",
+            "{\"n\":2,\"s\":\"last\"}\n",
+            json.to_vec(),
+            vec!["1|first", "2|last"],
+        ),
+    ] {
+        let address = free_address();
+        let options = [("format", format), ("line_bytes_max", "2000000")];
+        let mut source = listening(address, &options);
+        let mut good = client(&mut *source, address);
+        good.write_all(first.as_bytes()).expect("sent");
+        let came = until(&mut *source, |came| !came.rows.is_empty());
+        assert_eq!(came.rows, [rows[0]]);
+        let mut client = client(&mut *source, address);
+        if format == "csv" {
+            client.write_all(b"n,s\n").expect("sent");
+        }
+        for line in &bad {
+            client.write_all(line.as_bytes()).expect("sent");
+            client.write_all(b"\n").expect("sent");
+            let came = until(&mut *source, |came| !came.rejects.is_empty());
+            let start = &line[..line.len().min(40)];
+            assert_eq!(came.count, 0, "{start} gave {:?}", came.rows);
+            assert_eq!(came.rejects.len(), 1, "{start} gave {:?}", came.rejects);
+            let reject = &came.rejects[0];
+            assert!(
+                !reject.reason.is_empty() && reject.reason.len() < 2_000,
+                "{start}"
+            );
+            assert!(reject.text.len() <= 1_024, "{start}");
+        }
+        // A line of 100 MB, which is read by those who give it up.
+        let sender = thread::spawn({
+            let long = long.clone();
+            move || {
+                for _ in 0..100 {
+                    client.write_all(&long).expect("sent");
+                }
+                client.write_all(b"\n").expect("sent");
+                client
+            }
+        });
+        let came = until(&mut *source, |came| !came.rejects.is_empty());
+        assert!(
+            came.rejects[0].reason.contains("2000000"),
+            "{:?}",
+            came.rejects
+        );
+        let mut client = sender.join().expect("sent");
+        if format == "ndjson" {
+            client.write_all(wide.as_bytes()).expect("sent");
+            client.write_all(b"\n").expect("sent");
+            let came = until(&mut *source, |came| !came.rows.is_empty());
+            assert_eq!(
+                (came.rows, came.rejects),
+                (vec!["7|wide".to_owned()], vec![])
+            );
+        }
+        for client in [&mut client, &mut good] {
+            client.write_all(last.as_bytes()).expect("sent");
+            let came = until(&mut *source, |came| !came.rows.is_empty());
+            assert_eq!(
+                (came.rows, came.rejects),
+                (vec![rows[1].to_owned()], vec![])
+            );
+        }
+    }
 }
 
 #[test]

@@ -26,8 +26,9 @@ use windrow_core::stream::{Sink, Source, SourceEvent};
 use super::address::{in_use, own_address};
 use super::drops::KernelDrops;
 use super::reading::{Reading, SOURCE_OPTIONS, SourceOptions};
-use super::registry::{Connector, ConnectorKind, Pairs, no_sink};
+use super::registry::{Connector, ConnectorKind, Pairs};
 use super::socket;
+use super::udp_sink::{UdpSink, UdpSinkOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::csv::line_feeds;
 use crate::format::options::parse_count;
@@ -329,8 +330,19 @@ impl ConnectorKind for UdpKind {
         Ok((Arc::new(udp), unknown))
     }
 
-    fn sink(&self, _: &Pairs, _: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
-        no_sink("udp")
+    fn sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<(Box<dyn Sink>, Vec<String>)> {
+        let (options, unknown) = UdpSinkOptions::from_pairs(options)?;
+        Ok((Box::new(UdpSink::open(&options, schema)?), unknown))
+    }
+
+    fn check_sink(&self, options: &Pairs, schema: &SchemaRef) -> Result<Vec<String>> {
+        let (options, unknown) = UdpSinkOptions::from_pairs(options)?;
+        options.check(schema)?;
+        Ok(unknown)
+    }
+
+    fn sink_option_names(&self) -> Vec<&'static str> {
+        UdpSinkOptions::names()
     }
 
     fn option_names(&self) -> Vec<&'static str> {

@@ -65,6 +65,8 @@ pub(crate) mod columnar;
 
 pub(crate) mod arrow_file;
 
+pub(crate) mod arrow_stream;
+
 pub(crate) mod kinds;
 
 pub(crate) mod infer;

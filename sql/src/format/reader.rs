@@ -148,7 +148,13 @@ impl<R: Fill> Chunks<R> {
         self
     }
 
-    /// The next chunk, or `None` at the end.
+    /// What has been read and not been given on.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// The next chunk, or `None` at the end. Where a read would block, nothing is lost: it can
+    /// be asked for again.
     ///
     /// # Errors
     /// If the reader fails, or the text is in UTF-16.

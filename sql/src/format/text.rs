@@ -94,6 +94,11 @@ impl<R: Fill> TextReader<R> {
         self
     }
 
+    /// What has been read of a row that has no end yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.chunks.rest()
+    }
+
     /// The next chunk and what parses it, or `None` at the end.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{can_cast_types, cast};
@@ -241,6 +243,10 @@ impl fmt::Debug for FittedSink {
 }
 
 impl Sink for FittedSink {
+    fn watch(&mut self, stop: &Arc<AtomicBool>) {
+        self.sink.watch(stop);
+    }
+
     fn write(&mut self, records: &RecordBatch) -> CoreResult<()> {
         self.sink.write(&self.fit.apply(records)?)
     }

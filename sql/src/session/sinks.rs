@@ -309,7 +309,10 @@ pub(super) fn open(shared: &Shared, writers: Vec<Writer>) -> Result<()> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(writers.len());
     for writer in &writers {
         match writer.open() {
-            Ok(sink) => sinks.push(sink),
+            Ok(mut sink) => {
+                sink.watch(&shared.cancel);
+                sinks.push(sink);
+            }
             Err(error) => {
                 for sink in &mut sinks {
                     sink.abort();
