@@ -37,6 +37,8 @@ mod drops;
 
 mod udp;
 
+mod http;
+
 mod kinds;
 
 pub use kinds::register_all;
@@ -50,6 +52,21 @@ mod tcp_tests;
 
 #[cfg(test)]
 mod udp_tests;
+
+#[cfg(test)]
+mod http_testing;
+
+#[cfg(test)]
+mod http_arrow_tests;
+
+#[cfg(test)]
+mod http_tests;
+
+#[cfg(test)]
+mod http_write_tests;
+
+#[cfg(test)]
+mod http_sink_tests;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::{CsvParser, Dialect, take_header};
 use super::json::{JsonParser, ObjectScanner};
-use super::line::LineParser;
+use super::line::{LineParser, LineTimes};
 use super::names::require;
 use super::options::{Format, FormatOptions};
 use super::reader::{Chunks, Fill, Splitter};
@@ -72,6 +72,7 @@ pub(crate) struct TextReader<R> {
     shape: RowShape,
     /// Whether a header has to name all columns.
     all_named: bool,
+    times: LineTimes,
     /// Known once the header is.
     parser: Option<Arc<dyn ChunkParser>>,
 }
@@ -84,6 +85,7 @@ impl<R: Fill> TextReader<R> {
             text,
             shape,
             all_named: false,
+            times: LineTimes::default(),
             parser: None,
         }
     }
@@ -91,6 +93,12 @@ impl<R: Fill> TextReader<R> {
     /// Refuses a header that does not name all columns.
     pub(crate) fn all_named(mut self) -> Self {
         self.all_named = true;
+        self
+    }
+
+    /// Reads the times of line protocol as `times` says.
+    pub(crate) fn timed(mut self, times: LineTimes) -> Self {
+        self.times = times;
         self
     }
 
@@ -153,7 +161,10 @@ impl<R: Fill> TextReader<R> {
                 options.null_values.as_deref(),
                 names,
             )?),
-            Format::Line => Arc::new(LineParser::new(shape, options.time_column.as_deref())?),
+            Format::Line => {
+                let parser = LineParser::new(shape, options.time_column.as_deref())?;
+                Arc::new(parser.timed(self.times))
+            }
             _ => Arc::new(JsonParser::new(shape, &options.paths)?),
         })
     }

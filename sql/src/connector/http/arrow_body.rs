@@ -73,7 +73,7 @@ fn check(body: &[u8]) -> Result<(), Fault> {
             at += 4;
         }
         if length == 0 {
-            return Ok(());
+            break;
         }
         let end = (at.checked_add(length as usize)).ok_or_else(cut_short)?;
         let message = body.get(at..end).ok_or_else(cut_short)?;
@@ -105,7 +105,9 @@ fn check(body: &[u8]) -> Result<(), Fault> {
         };
         // Each buffer may be copied, so that no two may be the same bytes.
         let buffers = batch.buffers().into_iter().flatten();
-        let claimed = buffers.fold(0_i64, |sum, buffer| sum.saturating_add(buffer.length().max(0)));
+        let claimed = buffers.fold(0_i64, |sum, buffer| {
+            sum.saturating_add(buffer.length().max(0))
+        });
         if claimed > message.bodyLength() {
             return Err(damaged("its columns share their bytes"));
         }
@@ -182,12 +184,17 @@ fn check_nested(data_type: &DataType) -> Result<(), Fault> {
     };
     match data_type {
         List(field) | LargeList(field) => check_nested(field.data_type()),
-        Struct(fields) => {
-            (fields.iter()).try_for_each(|field| check_nested(field.data_type()))
-        }
-        Dictionary(..) | Utf8View | BinaryView | FixedSizeList(..) | ListView(_)
-        | DataType::LargeListView(_) | DataType::Map(..) | DataType::Union(..)
-        | DataType::RunEndEncoded(..) | DataType::Null => Err(damaged(format!(
+        Struct(fields) => (fields.iter()).try_for_each(|field| check_nested(field.data_type())),
+        Dictionary(..)
+        | Utf8View
+        | BinaryView
+        | FixedSizeList(..)
+        | ListView(_)
+        | DataType::LargeListView(_)
+        | DataType::Map(..)
+        | DataType::Union(..)
+        | DataType::RunEndEncoded(..)
+        | DataType::Null => Err(damaged(format!(
             "a {data_type} is not read inside a column"
         ))),
         _ => Ok(()),

@@ -4,7 +4,8 @@ use std::io::Read;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::message::{Fault, Head, Hold};
+use super::budget::Hold;
+use super::message::{Fault, Head};
 use crate::format::Format;
 
 /// So much is unpacked between two looks at the limit.
@@ -111,7 +112,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
-    use super::super::message::Budget;
+    use super::super::budget::Budget;
     use super::*;
 
     fn packed(bytes: &[u8]) -> Vec<u8> {

@@ -18,6 +18,7 @@ use super::message::Fault;
 use super::ticket::Part;
 use crate::format::adapt::Adapter;
 use crate::format::csv::line_feeds;
+use crate::format::line::LineTimes;
 use crate::format::text::TextFormat;
 use crate::format::{Format, FormatOptions};
 
@@ -37,15 +38,6 @@ pub(super) struct DoorOptions {
     pub(super) answer_timeout: Duration,
     pub(super) body_bytes_max: usize,
     pub(super) queue: Weight,
-}
-
-/// How the times of line protocol are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LineTimes {
-    /// How many nanoseconds one of their units is.
-    pub(super) unit_ns: i64,
-    /// That of a line without a time; `None`: it is NULL.
-    pub(super) arrival_ns: Option<i64>,
 }
 
 /// A body on its way to the stream.
@@ -127,14 +119,20 @@ impl Door {
         let Some(producer) = producer else {
             return Ok(0);
         };
-        let mut known = self.producers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .producers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(partition) = known.get(producer) {
             return Ok(*partition);
         }
         if known.len() >= PRODUCERS_MAX {
             return Err(Fault::Bad(
                 400,
-                format!("stream {} has {PRODUCERS_MAX} producers already", self.stream),
+                format!(
+                    "stream {} has {PRODUCERS_MAX} producers already",
+                    self.stream
+                ),
             ));
         }
         let partition = known.len() as u32 + 1;

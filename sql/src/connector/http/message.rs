@@ -6,10 +6,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
+
+use super::budget::{Hold, Spent};
 
 /// The greatest length of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -53,6 +55,12 @@ pub(super) enum Fault {
     Busy,
 }
 
+impl From<Spent> for Fault {
+    fn from(_: Spent) -> Self {
+        Self::Busy
+    }
+}
+
 fn bad(reason: impl Into<String>) -> Fault {
     Fault::Bad(400, reason.into())
 }
@@ -72,55 +80,6 @@ impl Patience {
             silence_max,
             began: Instant::now(),
         }
-    }
-}
-
-/// How many bytes of bodies all connections of a server may hold.
-#[derive(Debug)]
-pub(super) struct Budget {
-    held: AtomicUsize,
-    max: AtomicUsize,
-}
-
-impl Budget {
-    pub(super) fn new(max: usize) -> Self {
-        Self {
-            held: AtomicUsize::new(0),
-            max: AtomicUsize::new(max),
-        }
-    }
-
-    pub(super) fn raise(&self, max: usize) {
-        self.max.fetch_max(max, Relaxed);
-    }
-}
-
-/// A share of a [`Budget`], given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Hold<'a> {
-    budget: &'a Budget,
-    bytes: usize,
-}
-
-impl<'a> Hold<'a> {
-    pub(super) fn none(budget: &'a Budget) -> Self {
-        Self { budget, bytes: 0 }
-    }
-
-    /// Takes more of the budget, if there is so much.
-    pub(super) fn more(&mut self, bytes: usize) -> Result<(), Fault> {
-        let before = self.budget.held.fetch_add(bytes, Relaxed);
-        self.bytes += bytes;
-        match before.saturating_add(bytes) <= self.budget.max.load(Relaxed) {
-            true => Ok(()),
-            false => Err(Fault::Busy),
-        }
-    }
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -147,16 +106,15 @@ pub(super) struct Head {
 impl Head {
     /// The value of a header; of one that stands twice, the first.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.values(name);
-        values
-            .next()
-            .map(|value| std::str::from_utf8(value).unwrap_or(""))
+        let value = *self.values(name).first()?;
+        Some(std::str::from_utf8(value).unwrap_or(""))
     }
 
-    fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    fn values(&self, name: &str) -> Vec<&[u8]> {
         (self.headers.iter())
-            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim_ascii())
+            .collect()
     }
 
     fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Fault> {
@@ -196,8 +154,8 @@ impl Head {
     }
 
     fn framed(&self) -> Result<Framing, Fault> {
-        let lengths: Vec<&[u8]> = self.values("content-length").collect();
-        let codings: Vec<&[u8]> = self.values("transfer-encoding").collect();
+        let lengths = self.values("content-length");
+        let codings = self.values("transfer-encoding");
         match (lengths.as_slice(), codings.as_slice()) {
             ([], []) => Ok(Framing::Sized(0)),
             ([length], []) => (std::str::from_utf8(length).ok())
@@ -515,7 +473,11 @@ mod tests {
         }
         let coded = of("Transfer-Encoding: gzip, chunked\r\n");
         assert!(matches!(coded, Err(Fault::Bad(501, _))));
-        assert!(head("POST / HTTP/1.1\r\nHost: a").expect("so far").is_none());
+        assert!(
+            head("POST / HTTP/1.1\r\nHost: a")
+                .expect("so far")
+                .is_none()
+        );
         assert!(head("\x16\x03\x01\x00\r\n\r\n").is_err());
     }
 
@@ -531,16 +493,5 @@ mod tests {
             let (head, len) = head(&text).expect("it is HTTP").expect("it is whole");
             assert_eq!((head.keep_alive, len), (keeps, text.len()), "{text}");
         }
-    }
-
-    #[test]
-    fn a_budget_is_given_back() {
-        let budget = Budget::new(10);
-        let mut first = Hold::none(&budget);
-        assert_eq!(first.more(8), Ok(()));
-        let mut second = Hold::none(&budget);
-        assert_eq!(second.more(3), Err(Fault::Busy));
-        drop((first, second));
-        assert_eq!(Hold::none(&budget).more(10), Ok(()));
     }
 }

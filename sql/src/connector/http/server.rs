@@ -5,20 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::door::{Door, Post};
-use super::message::{Budget, Connection, Fault, Hold, Response};
+use super::budget::Hold;
+use super::door::Door;
+use super::hall::Hall;
+use super::message::{Connection, Fault, Response};
+use super::request::{self, Request};
 use super::routes;
 use crate::connector::address::in_use;
 use crate::error::{Error, ErrorKind, Result};
-
-/// The bodies that all clients of a server are sending may take so many bytes, or twice the
-/// largest that is allowed.
-const BODIES_BYTES_MAX: usize = 256 << 20;
 
 /// A connection's thread: the reader of Arrow IPC goes down into nested columns.
 const CLIENT_STACK_BYTES: usize = 1 << 20;
@@ -60,7 +59,7 @@ impl Servers {
                 server
             }
         };
-        server.open(&door)?;
+        server.hall.open(&door)?;
         Ok(Seat {
             servers: self.clone(),
             server,
@@ -73,7 +72,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         // Nobody may join a server that is about to stop.
         let mut running = locked(&self.servers.running);
-        if self.server.close(&self.door) {
+        if self.server.hall.close(&self.door) {
             running.remove(&self.server.address);
             self.server.stop();
         }
@@ -82,14 +81,10 @@ impl Drop for Seat {
 
 /// What listens at an address.
 #[derive(Debug)]
-pub(super) struct Server {
+struct Server {
     address: SocketAddr,
-    doors: RwLock<Vec<Arc<Door>>>,
+    hall: Hall,
     connected: AtomicUsize,
-    pub(super) budget: Budget,
-    /// Held while a body is given to its queues, so that all of them take it or none.
-    admission: Mutex<()>,
-    pub(super) stop: AtomicBool,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -101,11 +96,8 @@ impl Server {
         listener.set_nonblocking(true).map_err(failed)?;
         let server = Arc::new(Self {
             address,
-            doors: RwLock::default(),
+            hall: Hall::new(),
             connected: AtomicUsize::new(0),
-            budget: Budget::new(BODIES_BYTES_MAX),
-            admission: Mutex::default(),
-            stop: AtomicBool::new(false),
             listener: Mutex::default(),
         });
         let listening = server.clone();
@@ -116,84 +108,18 @@ impl Server {
         Ok(server)
     }
 
-    fn open(&self, door: &Arc<Door>) -> Result<()> {
-        let mut doors = self.doors.write().unwrap_or_else(PoisonError::into_inner);
-        let twin = |what: &str, name: &str| {
-            let message = format!("{what} {name} is taken at {} already", self.address);
-            Error::new(ErrorKind::Option, message)
-        };
-        for other in doors.iter() {
-            if other.stream == door.stream {
-                return Err(twin("the path of stream", &door.stream)
-                    .help("two streams of one name need two addresses"));
-            }
-            if other.options.measurement == door.options.measurement {
-                return Err(twin("the measurement", &door.options.measurement)
-                    .help("name another with the option measurement"));
-            }
-        }
-        self.budget.raise(door.options.body_bytes_max.saturating_mul(2));
-        doors.push(door.clone());
-        Ok(())
-    }
-
-    /// Closes a door. Whether it was the last.
-    fn close(&self, door: &Arc<Door>) -> bool {
-        let mut doors = self.doors.write().unwrap_or_else(PoisonError::into_inner);
-        doors.retain(|other| !Arc::ptr_eq(other, door));
-        doors.is_empty()
-    }
-
     fn stop(&self) {
-        self.stop.store(true, Relaxed);
+        self.hall.stop.store(true, Relaxed);
         // The address is free when this returns.
         if let Some(thread) = locked(&self.listener).take() {
             let _ended = thread.join();
         }
     }
 
-    /// The streams that are served.
-    pub(super) fn doors(&self) -> Vec<Arc<Door>> {
-        (self.doors.read().unwrap_or_else(PoisonError::into_inner)).clone()
-    }
-
-    /// What the most generous of the streams allows.
-    fn most<T: Ord>(&self, of: impl Fn(&Door) -> T) -> Option<T> {
-        self.doors().iter().map(|door| of(door)).max()
-    }
-
-    /// How long a client may say nothing; `None`: any time.
-    pub(super) fn client_timeout(&self) -> Option<Duration> {
-        let longest = self.most(|door| door.options.client_timeout.unwrap_or(Duration::MAX));
-        longest.filter(|longest| *longest != Duration::MAX)
-    }
-
-    /// Gives bodies to their queues: all of them, or none.
-    ///
-    /// # Errors
-    /// Names the stream whose queue is full.
-    pub(super) fn admit(&self, posts: Vec<(Arc<Door>, Post)>) -> Result<(), String> {
-        let _one_at_a_time = locked(&self.admission);
-        let weighed: Vec<_> = (posts.into_iter())
-            .map(|(door, post)| (post.content.weight(), door, post))
-            .collect();
-        for (weight, door, _) in &weighed {
-            if !door.has_room(*weight) && !door.queue.is_closed() {
-                return Err(door.stream.clone());
-            }
-        }
-        for (weight, door, post) in weighed {
-            // Others only take out. A queue that was closed meanwhile drops the body, and
-            // its ticket tells.
-            drop(door.queue.try_push(post, weight));
-        }
-        Ok(())
-    }
-
     /// Serves all that come.
     fn listen(self: &Arc<Self>, listener: &TcpListener) {
-        while !self.stop.load(Relaxed) {
-            let connections_max = self.most(|door| door.options.connections_max);
+        while !self.hall.stop.load(Relaxed) {
+            let connections_max = self.hall.most(|door| door.options.connections_max);
             let is_full = self.connected.load(Relaxed) >= connections_max.unwrap_or(1);
             let accepted = match is_full {
                 true => None,
@@ -221,15 +147,15 @@ impl Server {
 
     /// Answers a client's requests, until it or an error ends the connection.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        let Ok(mut connection) = Connection::new(stream, &self.stop) else {
+        let Ok(mut connection) = Connection::new(stream, &self.hall.stop) else {
             return;
         };
         for number in 1_u64.. {
-            let head = match connection.head(self.client_timeout()) {
+            let head = match connection.head(self.hall.client_timeout()) {
                 Ok(Some(head)) => head,
                 Ok(None) => return,
                 Err(fault) => {
-                    if let Some(response) = routes::refusal(&fault, "") {
+                    if let Some(response) = request::refusal(&fault, "") {
                         let _sent = connection.answer(&response);
                         connection.linger();
                     }
@@ -240,15 +166,15 @@ impl Server {
                 1 => format!("http {peer}"),
                 _ => format!("http {peer} request {number}"),
             };
-            let request = routes::Request::new(&head, name);
-            let mut hold = Hold::none(&self.budget);
-            let answered = routes::answer(self, &mut connection, &request, &mut hold);
+            let request = Request::new(&head, name);
+            let mut hold = Hold::none(&self.hall.budget);
+            let answered = routes::answer(&self.hall, &mut connection, &request, &mut hold);
             drop(hold);
             let mut response = match answered {
                 Ok(response) => response,
                 // Its body may not have been read: what follows is no request.
                 Err(Fault::Gone) => return,
-                Err(fault) => match routes::refusal(&fault, &request.path) {
+                Err(fault) => match request::refusal(&fault, &request.path) {
                     Some(response) => response,
                     None => Response::new(500, "").closing(),
                 },

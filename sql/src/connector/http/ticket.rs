@@ -62,12 +62,6 @@ impl Tally {
             self.errors.push(error);
         }
     }
-
-    /// Adds a row that no stream has taken.
-    pub(super) fn refuse(&mut self, error: RowError) {
-        self.rejected += 1;
-        self.add_error(error);
-    }
 }
 
 /// What an answer waits for.

@@ -12,16 +12,14 @@ use std::sync::Arc;
 use memchr::memchr;
 use windrow_core::batch::queue::Weight;
 
+use super::budget::Hold;
 use super::door::{Content, Door, Post};
-use super::message::{Connection, Fault, Hold, Response};
-use super::routes::{Request, full, now_ns, refused, there_are, unit_of};
-use super::server::Server;
+use super::hall::Hall;
+use super::message::{Connection, Fault, Response};
+use super::request::{Request, WRITE_PATHS, full, now_ns, refused, there_are, unit_of};
 use super::ticket::{Part, RowError, Tally, Ticket};
 use crate::format::Format;
 use crate::format::line::{LineTimes, is_no_row, measurement_of};
-
-pub(super) const V1_PATH: &str = "/write";
-pub(super) const V2_PATH: &str = "/api/v2/write";
 
 /// The lines of a body for one stream. Those of others are empty lines, so that each stands
 /// on the line on which it was sent.
@@ -43,7 +41,7 @@ struct Shares {
 }
 
 /// Parts the lines of a body by their measurements.
-fn shares(body: &[u8], doors: &[Arc<Door>]) -> Shares {
+fn shares(body: &[u8], doors: &[Arc<Door>], hold: &mut Hold<'_>) -> Result<Shares, Fault> {
     let mut shares = Shares {
         of_doors: doors.iter().map(|_| Share::default()).collect(),
         untaken: 0,
@@ -58,12 +56,13 @@ fn shares(body: &[u8], doors: &[Arc<Door>]) -> Shares {
         let row = line.trim_ascii();
         if !is_no_row(row) {
             let measurement = measurement_of(row, &mut scratch);
-            let door = (doors.iter())
-                .position(|door| door.options.measurement.as_bytes() == measurement);
+            let door =
+                (doors.iter()).position(|door| door.options.measurement.as_bytes() == measurement);
             match door {
                 Some(door) => {
                     let share = &mut shares.of_doors[door];
                     let gap = (before - share.lines) as usize;
+                    hold.more(gap + line.len() + 1)?;
                     share.bytes.resize(share.bytes.len() + gap, b'\n');
                     share.bytes.extend_from_slice(line);
                     share.bytes.push(b'\n');
@@ -88,21 +87,21 @@ fn shares(body: &[u8], doors: &[Arc<Door>]) -> Shares {
         at = end + 1;
         before += 1;
     }
-    shares
+    Ok(shares)
 }
 
 /// Takes lines of line protocol.
 pub(super) fn write(
-    server: &Server,
+    hall: &Hall,
     connection: &mut Connection<'_>,
     request: &Request<'_>,
     hold: &mut Hold<'_>,
 ) -> Result<Response, Fault> {
     let path = request.path.as_str();
-    let doors = server.doors();
-    let bucket = match path {
-        V2_PATH => request.parameter("bucket"),
-        _ => request.parameter("db"),
+    let doors = hall.doors();
+    let bucket = match path == WRITE_PATHS[1] {
+        true => request.parameter("bucket"),
+        false => request.parameter("db"),
     };
     // A retention policy may stand behind the name.
     let bucket = bucket.map(|name| name.split('/').next().unwrap_or(name));
@@ -122,11 +121,7 @@ pub(super) fn write(
     let bytes = request.body(connection, reader, hold)?;
     let shares = match named {
         Some(_) => None,
-        None => {
-            let shares = shares(&bytes, &doors);
-            hold.more(shares.of_doors.iter().map(|share| share.bytes.len()).sum())?;
-            Some(shares)
-        }
+        None => Some(shares(&bytes, &doors, hold)?),
     };
     let ticket = Arc::new(Ticket::default());
     let mut posts = Vec::new();
@@ -165,11 +160,11 @@ pub(super) fn write(
             (untaken, errors) = (shares.untaken, shares.errors);
         }
     }
-    if let Err(stream) = server.admit(posts) {
+    if let Err(stream) = hall.admit(posts) {
         return Ok(full(path, &stream));
     }
-    *hold = Hold::none(&server.budget);
-    let mut tally = ticket.wait(reader.options.answer_timeout, &server.stop);
+    hold.release();
+    let mut tally = ticket.wait(reader.options.answer_timeout, &hall.stop);
     tally.rejected += untaken;
     tally.errors.extend(errors);
     tally.errors.sort_by_key(|error| error.line);
@@ -179,7 +174,11 @@ pub(super) fn write(
 /// What InfluxDB would answer.
 fn written(path: &str, tally: &Tally) -> Response {
     if tally.lost {
-        return refused(path, 503, "a stream has failed or ended before it took all lines");
+        return refused(
+            path,
+            503,
+            "a stream has failed or ended before it took all lines",
+        );
     }
     let reason: Option<Cow<'_, str>> = match (&tally.fault, tally.errors.first()) {
         (Some(fault), _) => Some(fault.into()),
