@@ -286,6 +286,47 @@ fn nobody_there_is_told_after_a_while_and_an_abort_does_not_wait() {
 }
 
 #[test]
+fn a_body_says_what_it_is_and_is_whole() {
+    let other = Other::start();
+    let post = |options: &[(&str, &str)]| {
+        other.answers([OK]);
+        let mut sink = other.sink(options);
+        sink.write(&rows(0..2)).expect("taken");
+        sink.write(&rows(2..3)).expect("taken");
+        sink.finish().expect("all was taken");
+        other.next()
+    };
+    let csv = post(&[("format", "csv"), ("compression", "gzip")]);
+    assert_eq!(csv.header("content-type"), "text/csv");
+    assert_eq!(csv.header("content-encoding"), "gzip");
+    let mut text = String::new();
+    let mut reader = flate2::read::GzDecoder::new(&csv.body[..]);
+    reader.read_to_string(&mut text).expect("gzip");
+    assert_eq!(text, "n\n0\n1\n2\n");
+    let json = post(&[("format", "json")]);
+    assert_eq!(json.header("content-type"), "application/json");
+    let list: serde_json::Value = serde_json::from_slice(&json.body).expect("JSON");
+    assert_eq!(
+        list,
+        serde_json::json!([{ "n": 0 }, { "n": 1 }, { "n": 2 }])
+    );
+    let arrow = post(&[("format", "arrow")]);
+    assert_eq!(
+        arrow.header("content-type"),
+        "application/vnd.apache.arrow.stream"
+    );
+    let reader = arrow::ipc::reader::StreamReader::try_new(&arrow.body[..], None);
+    let batches = reader
+        .expect("a stream")
+        .map(|batch| batch.expect("a batch").num_rows());
+    assert_eq!(batches.sum::<usize>(), 3);
+    // Nothing is posted where there is nothing.
+    let mut sink = other.sink(&[]);
+    sink.flush().expect("nothing to do");
+    sink.finish().expect("nothing to do");
+}
+
+#[test]
 fn options_that_do_not_fit_say_what_to_write() {
     let error = |url: &str, options: &[(&str, &str)]| match sink(url, options) {
         Ok(_) => panic!("{url} {options:?}"),

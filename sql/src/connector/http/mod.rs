@@ -11,8 +11,8 @@
 //! engine has carried the rows through, because only then it is known which came too late.
 //! Streams of one address share a server, and the path names the stream.
 //!
-//! The protocol is read by `httparse`, the parser of hyper, over plain threads. hyper and axum
-//! themselves need tokio's sockets, which nothing else here does, and a server such as
+//! The protocol is read by `httparse`, the parser of hyper, over plain threads. axum, and hyper
+//! as it is mostly served, need tokio's sockets, which nothing else here does; a server such as
 //! `tiny_http` keeps its sockets to itself, so that no silence and no trickle could be cut.
 //! `ureq` posts for sinks, without TLS: both ends are meant for one machine, or for the near
 //! side of a proxy.

@@ -159,7 +159,9 @@ impl Reader {
     ) -> ControlFlow<()> {
         let shape = feed.shape(&text, &from.name, self.batch_rows);
         let mut unread = bytes.len() as u64;
-        let chunks = text.chunks(bytes, self.batch_bytes, false);
+        // No more memory than a short body needs: there may be many.
+        let chunk_bytes = self.batch_bytes.min(bytes.len() + 1);
+        let chunks = text.chunks(bytes, chunk_bytes, false);
         let mut reader = match chunks {
             Ok(chunks) => (TextReader::new(chunks, text, shape).all_named()).timed(times),
             Err(error) => {

@@ -20,6 +20,10 @@ use super::request::{Request, WRITE_PATHS, full, now_ns, refused, there_are, uni
 use super::ticket::{Part, RowError, Tally, Ticket};
 use crate::format::Format;
 use crate::format::line::{LineTimes, is_no_row, measurement_of};
+use crate::format::rows::cut;
+
+/// So much of a measurement that nobody takes is shown.
+const MEASUREMENT_SHOWN_BYTES: usize = 64;
 
 /// The lines of a body for one stream. Those of others are empty lines, so that each stands
 /// on the line on which it was sent.
@@ -69,9 +73,9 @@ fn shares(body: &[u8], doors: &[Arc<Door>], hold: &mut Hold<'_>) -> Result<Share
                     share.lines = before + 1;
                 }
                 None => {
-                    let name = String::from_utf8_lossy(measurement);
+                    let name = cut(measurement, MEASUREMENT_SHOWN_BYTES);
                     if shares.untaken == 0 {
-                        shares.measurement = name.to_string();
+                        shares.measurement.clone_from(&name);
                     }
                     shares.untaken += 1;
                     if shares.errors.len() < super::ticket::ERRORS_MAX {
