@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
+    ArrayRef, DictionaryArray, Int64Array, NullArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int8Type;

@@ -253,9 +253,11 @@ fn a_slow_receiver_slows_its_query() {
         }
         sink.finish().expect("all was taken");
     });
-    thread::sleep(Duration::from_millis(300));
     // One is under way, two wait, and the fourth waits for room.
-    assert_eq!(count.try_iter().count(), 3);
+    for number in 0..3 {
+        assert_eq!(count.recv_timeout(LONG), Ok(number));
+    }
+    assert!(count.recv_timeout(Duration::from_millis(300)).is_err());
     other.answers(std::iter::repeat_n(OK, 20));
     writer.join().expect("all was taken");
     assert_eq!(count.try_iter().count(), 17);

@@ -119,7 +119,7 @@ fn each_body_says_what_it_is() {
 #[test]
 fn what_cannot_be_served_is_told_why() {
     let address = free_address();
-    let options = ", body_bytes_max = '1000', client_timeout = '300 ms', format = 'ndjson'";
+    let options = ", body_bytes_max = '1000', client_timeout = '1 second', format = 'ndjson'";
     serving(&readings(address, options), |session| {
         let line = row(0, 0, 1.0);
         let large = "x".repeat(1_001);
@@ -412,7 +412,7 @@ fn a_stream_that_goes_says_so_and_frees_its_port() {
     let waiting = thread::spawn(move || post(address, "/ingest/stream", &[], "{\"n\":1}\n"));
     let idle = connect(address);
     let mut silent = connect(address);
-    thread::sleep(Duration::from_millis(200));
+    thread::sleep(Duration::from_millis(500));
     drop(source);
     TcpListener::bind(address).expect("the port is free at once");
     let answered = waiting.join().expect("it was answered");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::budget::Hold;
 use super::door::Door;
 use super::hall::Hall;
-use super::message::{Connection, Fault, Response};
+use super::message::Connection;
 use super::request::{self, Request};
 use super::routes;
 use crate::connector::address::in_use;
@@ -173,10 +173,9 @@ impl Server {
             let mut response = match answered {
                 Ok(response) => response,
                 // Its body may not have been read: what follows is no request.
-                Err(Fault::Gone) => return,
                 Err(fault) => match request::refusal(&fault, &request.path) {
                     Some(response) => response,
-                    None => Response::new(500, "").closing(),
+                    None => return,
                 },
             };
             response.closes |= !head.keep_alive;
