@@ -36,6 +36,17 @@ pub struct Place {
     pub text: Option<String>,
 }
 
+/// What became of pushed rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PushReport {
+    /// Rows given to the queries.
+    pub accepted: u64,
+    /// Of these, rows too late for at least one query.
+    pub late: u64,
+    /// Rows that broke a rule.
+    pub rejected: u64,
+}
+
 /// Where the rows of a batch were read. Only those that break a rule are asked for, so
 /// that it may be costly to answer.
 pub trait Origin: Debug + Send + Sync {
@@ -53,6 +64,18 @@ pub trait Origin: Debug + Send + Sync {
     /// If they cannot be read any more.
     fn whole(&self) -> Result<Option<RecordBatch>> {
         Ok(None)
+    }
+
+    /// Told which rows were rejected, in the order in which they were read: those that could
+    /// not be parsed and those that broke a rule.
+    fn rejected(&self, rejects: &[Reject]) {
+        let _ = rejects;
+    }
+
+    /// Told what became of the rows, once they have been carried through all queries. It is
+    /// not told where the stream has failed on them.
+    fn settled(&self, report: &PushReport) {
+        let _ = report;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whole systems, each from the one file under `systems/` that a newcomer runs.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -164,6 +164,96 @@ fn a_log_that_grows_goes_from_one_node_to_another() {
     assert_eq!(next(), "5,40.0");
     interrupted(edge);
     interrupted(cloud);
+}
+
+/// Posts to the port and gives the answer.
+fn posted(port: u16, target: &str, body: &str) -> String {
+    let mut stream = connected(port);
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
+}
+
+#[cfg(unix)]
+#[test]
+fn results_of_one_are_posted_to_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    drop(listener);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("http.sql"), system("http.sql", 7103, port)).expect("written");
+    let run = |script: &str| {
+        windrow(&["run", script, "--progress", "plain"])
+            .current_dir(folder.path())
+            .spawn()
+            .expect("the binary starts")
+    };
+    let receiver = run("http.sql");
+    // 4,000 readings of four rooms in 400 s, of which the receiver believes all but 40; the
+    // sender starts before anybody is known to listen.
+    let mut readings = "ts,room,co2\n".to_owned();
+    for number in 0..4_000 {
+        let (minute, second) = (number / 600, f64::from(number % 600) / 10.0);
+        let co2 = if number % 100 == 7 {
+            -1
+        } else {
+            400 + number % 4
+        };
+        readings += &format!(
+            "2026-01-01T10:{minute:02}:{second:06.3}Z,r{},{co2}\n",
+            number % 4
+        );
+    }
+    std::fs::write(path("air.csv"), readings).expect("written");
+    let sender = format!(
+        "CREATE STREAM air WITH (connector = 'file', path = 'air.csv');
+         CREATE SINK there WITH (connector = 'http', url = 'http://127.0.0.1:{port}/ingest/air',
+           batch_rows = '300') AS SELECT * FROM air;"
+    );
+    std::fs::write(path("sender.sql"), sender).expect("written");
+    let sent = run("sender.sql").wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+    assert!(sent.status.success(), "{said}");
+    // A client of another kind, while the receiver runs.
+    let written = posted(
+        port,
+        "/write?db=house&precision=s",
+        "door,room=lab open=t 1767225600\n",
+    );
+    assert!(written.starts_with("HTTP/1.1 204 "), "{written}");
+    let late = posted(
+        port,
+        "/ingest/air",
+        r#"{"ts":"2026-01-01T10:00:00Z","room":"r0","co2":500}"#,
+    );
+    let counts = r#"{"received":1,"accepted":0,"late":1,"rejected":0}"#;
+    assert!(
+        late.starts_with("HTTP/1.1 200 ") && late.ends_with(&format!("{counts}\n")),
+        "{late}"
+    );
+    // Two seconds of silence, then the clock closes the last minute, which ends 20 s and the
+    // bound of 5 s after the last reading: a stop comes before, and leaves it open.
+    interrupted(receiver);
+    let rooms = json(path("rooms.json"));
+    // By hand: a room has 150 readings in each of the six closed minutes, and one in 25 of
+    // room r3 is not believed (number % 100 == 7 is of r3).
+    assert_eq!(rooms.len(), 24);
+    for row in &rooms {
+        let room = row["room"].as_str().expect("a text");
+        let number: f64 = room[1..].parse().expect("a number");
+        let readings = if room == "r3" { 144.0 } else { 150.0 };
+        assert_eq!(row["readings"].as_f64(), Some(readings), "{row}");
+        assert_eq!(row["co2"].as_f64(), Some(400.0 + number), "{row}");
+    }
+    let doors = json(path("doors.json"));
+    assert_eq!(doors.len(), 1);
+    assert_eq!(doors[0]["time"], "2026-01-01T00:00:00");
 }
 
 fn rows(session: &Session, query: &str) -> Vec<RecordBatch> {

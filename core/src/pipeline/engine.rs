@@ -469,6 +469,7 @@ impl Engine {
             }
             let before = ingress.counters;
             let name = ingress.spec.name.clone();
+            let origin = arrival.origin;
             let batch = match ingress.accept(arrival, now) {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -496,11 +497,15 @@ impl Engine {
             late.sort_unstable();
             late.dedup();
             engine.flush();
-            Ok(PushReport {
+            let report = PushReport {
                 accepted: after.accepted - before.accepted,
                 rejected: after.rejected - before.rejected,
                 late: late.len() as u64,
-            })
+            };
+            if let Some(origin) = origin {
+                origin.settled(&report);
+            }
+            Ok(report)
         })
     }
 

@@ -174,7 +174,7 @@ impl Ingress {
         self.counters.received += (rows + unparsed.len()) as u64;
         self.counters.bytes += bytes;
         if rows == 0 {
-            self.reject(unparsed)?;
+            self.reject(unparsed, origin)?;
             return Ok(None);
         }
 
@@ -186,7 +186,7 @@ impl Ingress {
             Err(error) => {
                 // Nothing of the batch reaches a query: it must not vanish uncounted.
                 self.counters.rejected += rows as u64;
-                self.reject(unparsed)?;
+                self.reject(unparsed, origin)?;
                 return Err(error);
             }
         };
@@ -214,7 +214,7 @@ impl Ingress {
             let before = origin.map_or(&[][..], Origin::rows_before);
             (accepted, in_order(unparsed, before, broken))
         };
-        if let Err(error) = self.reject(rejects) {
+        if let Err(error) = self.reject(rejects, origin) {
             self.counters.rejected += accepted.num_rows() as u64;
             return Err(error);
         }
@@ -339,8 +339,11 @@ impl Ingress {
         Ok(violations)
     }
 
-    fn reject(&mut self, rejects: Vec<Reject>) -> Result<()> {
+    fn reject(&mut self, rejects: Vec<Reject>, origin: Option<&dyn Origin>) -> Result<()> {
         self.counters.rejected += rejects.len() as u64;
+        if let Some(origin) = origin.filter(|_| !rejects.is_empty()) {
+            origin.rejected(&rejects);
+        }
         match self.spec.on_error {
             OnError::Keep => self.rejects.extend(rejects),
             OnError::Skip => {}

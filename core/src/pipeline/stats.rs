@@ -5,17 +5,7 @@ use std::sync::Arc;
 use super::ingress::StreamCounters;
 use crate::error::Error;
 use crate::operator::Counters;
-
-/// What became of pushed rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PushReport {
-    /// Rows given to the queries.
-    pub accepted: u64,
-    /// Of these, rows too late for at least one query.
-    pub late: u64,
-    /// Rows that broke a rule.
-    pub rejected: u64,
-}
+pub use crate::stream::PushReport;
 
 /// Where a query stands.
 #[derive(Debug, Clone)]

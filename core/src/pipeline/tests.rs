@@ -1,7 +1,7 @@
 //! The engine as a whole, over small operators.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -355,6 +355,75 @@ impl Origin for Changed {
 
     fn whole(&self) -> Result<Option<RecordBatch>> {
         Ok(Some(rows(&[1])))
+    }
+}
+
+/// Hears what becomes of its rows.
+#[derive(Debug, Default)]
+struct Heard {
+    rejected: Mutex<Vec<String>>,
+    settled: Mutex<Vec<PushReport>>,
+}
+
+impl Origin for Heard {
+    fn places(&self, rows: &[usize]) -> Vec<Place> {
+        let place = |row: &usize| Place {
+            position: format!("row {row}"),
+            text: None,
+        };
+        rows.iter().map(place).collect()
+    }
+
+    fn rows_before(&self) -> &[usize] {
+        &[1]
+    }
+
+    fn rejected(&self, rejects: &[Reject]) {
+        let positions = rejects.iter().map(|reject| reject.position.clone());
+        self.rejected.lock().expect("one thread").extend(positions);
+    }
+
+    fn settled(&self, report: &PushReport) {
+        self.settled.lock().expect("one thread").push(*report);
+    }
+}
+
+#[test]
+fn an_origin_hears_what_became_of_its_rows_unless_the_stream_fails() {
+    for on_error in [OnError::Keep, OnError::Skip, OnError::Fail] {
+        let mut bench = bench(on_error);
+        let _query = bench.attach("q", vec![same()]);
+        let heard = Heard::default();
+        let unparsed = Reject {
+            text: String::new(),
+            position: "unparsed".into(),
+            reason: String::new(),
+            rule: String::new(),
+        };
+        // The first and the last are too large; one between them could not be parsed.
+        let arrival = Arrival {
+            partition: 0,
+            records: &rows(&[100, 1, 2, 200]),
+            rejected: vec![unparsed],
+            origin: Some(&heard),
+            bytes: 0,
+        };
+        let taken = bench.engine.take(bench.stream, arrival, 0);
+        let rejected = heard.rejected.lock().expect("one thread");
+        assert_eq!(*rejected, ["row 0", "unparsed", "row 3"]);
+        let settled = heard.settled.lock().expect("one thread");
+        let report = PushReport {
+            accepted: 2,
+            late: 0,
+            rejected: 3,
+        };
+        match on_error {
+            OnError::Fail => assert!(taken.is_err() && settled.is_empty()),
+            _ => assert_eq!(
+                (taken.expect("it goes on"), &settled[..]),
+                (report, &[report][..])
+            ),
+        }
     }
 }
 

@@ -717,7 +717,11 @@ mod tests {
             for size in sizes {
                 let each = merges(Panes::Hop { slide, size }, keys, 3 * size as usize);
                 // The first has all its panes to take in.
-                assert!(each[0] <= 3 * (size as usize + 1) * keys, "{size}: {}", each[0]);
+                assert!(
+                    each[0] <= 3 * (size as usize + 1) * keys,
+                    "{size}: {}",
+                    each[0]
+                );
                 // A slide of panes to both prefixes, as many suffixes, and two pieces into
                 // states of the window's own; a flip of few panes.
                 let most = each[1..].iter().max().copied().unwrap_or_default();

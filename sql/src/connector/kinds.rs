@@ -8,6 +8,7 @@ use windrow_core::stream::{Sink, Source};
 use super::blackhole::BlackholeSink;
 use super::files::{FileKind, StdinKind};
 use super::generator::{self, GeneratorOptions, GeneratorSource};
+use super::http::HttpKind;
 use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_sink, no_source};
 use super::stdout::StdoutKind;
 use super::tcp::TcpKind;
@@ -23,6 +24,7 @@ pub fn register_all(connectors: &mut Connectors) {
     connectors.register("generator", Arc::new(GeneratorKind));
     connectors.register("tcp", Arc::new(TcpKind));
     connectors.register("udp", Arc::new(UdpKind));
+    connectors.register("http", Arc::new(HttpKind::default()));
     let stdout = StdoutKind::new(OutputFormat::Csv, None, |_| Ok(Box::new(std::io::stdout())));
     connectors.register("stdout", Arc::new(stdout));
     connectors.register("blackhole", Arc::new(BlackholeKind));

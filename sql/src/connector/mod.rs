@@ -51,6 +51,8 @@ mod udp_sink;
 
 mod udp;
 
+mod http;
+
 mod kinds;
 
 pub use kinds::register_all;
@@ -70,6 +72,21 @@ mod udp_tests;
 
 #[cfg(test)]
 mod socket_sink_tests;
+
+#[cfg(test)]
+mod http_testing;
+
+#[cfg(test)]
+mod http_arrow_tests;
+
+#[cfg(test)]
+mod http_tests;
+
+#[cfg(test)]
+mod http_write_tests;
+
+#[cfg(test)]
+mod http_sink_tests;
 
 #[cfg(test)]
 mod tests;

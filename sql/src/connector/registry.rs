@@ -76,6 +76,21 @@ pub trait ConnectorKind: Debug + Send + Sync {
         declared: Option<SchemaRef>,
     ) -> Result<(Arc<dyn Connector>, Vec<String>)>;
 
+    /// As [`ConnectorKind::source`], of the stream `name`: for those whose other side names
+    /// the stream that it means.
+    ///
+    /// # Errors
+    /// As [`ConnectorKind::source`].
+    fn named_source(
+        &self,
+        name: &str,
+        options: &Pairs,
+        declared: Option<SchemaRef>,
+    ) -> Result<(Arc<dyn Connector>, Vec<String>)> {
+        let _ = name;
+        self.source(options, declared)
+    }
+
     /// Opens a sink for rows of `schema`. Gives the names of options that it does not
     /// know.
     ///

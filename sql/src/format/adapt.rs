@@ -144,7 +144,7 @@ impl Adapter {
 
     /// Fits rows, the first of which is row `first_row` of the file, counted from 0.
     /// `projected`: the batch holds only [`Adapter::file_columns`].
-    pub(super) fn adapt(
+    pub(crate) fn adapt(
         &self,
         records: &RecordBatch,
         projected: bool,
@@ -282,6 +282,9 @@ fn convert(
     let from = array.data_type();
     if from == to {
         return Ok(array.clone());
+    }
+    if *from == DataType::Null {
+        return Ok(new_null_array(to, array.len()));
     }
     let arrow = |error: ArrowError| Error::from(windrow_core::Error::from(error));
     if is_text(from) && !is_text(to) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::{CsvParser, Dialect, take_header};
 use super::json::{JsonParser, ObjectScanner};
-use super::line::LineParser;
+use super::line::{LineParser, LineTimes};
 use super::names::require;
 use super::options::{Format, FormatOptions};
 use super::reader::{Chunks, Fill, Splitter};
@@ -72,6 +72,7 @@ pub(crate) struct TextReader<R> {
     shape: RowShape,
     /// Whether a header has to name all columns.
     all_named: bool,
+    times: LineTimes,
     /// Known once the header is.
     parser: Option<Arc<dyn ChunkParser>>,
 }
@@ -84,6 +85,7 @@ impl<R: Fill> TextReader<R> {
             text,
             shape,
             all_named: false,
+            times: LineTimes::default(),
             parser: None,
         }
     }
@@ -97,6 +99,12 @@ impl<R: Fill> TextReader<R> {
     /// What has been read of a row that has no end yet.
     pub(crate) fn rest(&self) -> &[u8] {
         self.chunks.rest()
+    }
+
+    /// Reads the times of line protocol as `times` says.
+    pub(crate) fn timed(mut self, times: LineTimes) -> Self {
+        self.times = times;
+        self
     }
 
     /// The next chunk and what parses it, or `None` at the end.
@@ -158,7 +166,10 @@ impl<R: Fill> TextReader<R> {
                 options.null_values.as_deref(),
                 names,
             )?),
-            Format::Line => Arc::new(LineParser::new(shape, options.time_column.as_deref())?),
+            Format::Line => {
+                let parser = LineParser::new(shape, options.time_column.as_deref())?;
+                Arc::new(parser.timed(self.times))
+            }
             _ => Arc::new(JsonParser::new(shape, &options.paths)?),
         })
     }

@@ -92,7 +92,7 @@ impl Declaration<'_> {
                     .get(&name.value)
                     .map_err(|e| e.at(name.span.clone()))?;
                 let (connector, unknown) = kind
-                    .source(&pairs(&options), declared.clone())
+                    .named_source(&create.name.value, &pairs(&options), declared.clone())
                     .map_err(|error| located(error, &options))
                     .map_err(|error| at_column(error, &read))?;
                 refuse_unknown(&unknown, &options, &kind.option_names())?;

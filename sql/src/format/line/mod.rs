@@ -44,8 +44,32 @@ pub(super) const MEASUREMENT_COLUMN: &str = "measurement";
 /// The column of the time, if no other is named.
 pub(super) const TIME_COLUMN: &str = "time";
 
+/// How the times of lines are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineTimes {
+    /// How many nanoseconds one of their units is.
+    pub(crate) unit_ns: i64,
+    /// The time of a line that has none, in nanoseconds since the epoch; `None`: NULL.
+    pub(crate) arrival_ns: Option<i64>,
+}
+
+impl Default for LineTimes {
+    fn default() -> Self {
+        Self {
+            unit_ns: 1,
+            arrival_ns: None,
+        }
+    }
+}
+
+/// The measurement of a line without the blanks around it, as far as it has one.
+pub(crate) fn measurement_of<'s>(line: &[u8], scratch: &'s mut Vec<u8>) -> &'s [u8] {
+    let (end, _) = measurement_end(line);
+    unescape(&line[..end], scratch)
+}
+
 /// Whether a line, without the blanks around it, holds no row.
-pub(super) fn is_no_row(line: &[u8]) -> bool {
+pub(crate) fn is_no_row(line: &[u8]) -> bool {
     matches!(line.first(), None | Some(b'#'))
 }
 
@@ -69,6 +93,7 @@ pub(crate) struct LineParser {
     shape: RowShape,
     measurement: Option<usize>,
     time: Option<usize>,
+    times: LineTimes,
 }
 
 /// What parsing a chunk works with.
@@ -103,8 +128,15 @@ impl LineParser {
         Ok(Self {
             measurement: find(&names, MEASUREMENT_COLUMN),
             time: find(&names, time_column.unwrap_or(TIME_COLUMN)),
+            times: LineTimes::default(),
             shape,
         })
+    }
+
+    /// Reads times as `times` says.
+    pub(crate) fn timed(mut self, times: LineTimes) -> Self {
+        self.times = times;
+        self
     }
 
     #[cold]
@@ -260,14 +292,26 @@ impl LineParser {
             at += 1;
         }
         if at == line.len() {
+            if let (Some(index), Some(nanos)) = (self.time, self.times.arrival_ns) {
+                let appended = column(rows, index).append_nanos(nanos, b"");
+                return appended.map_err(|fault| Stop::Value(index, at, at, fault));
+            }
             return Ok(());
         }
         at = blanks(line, at, "',' or a blank")?;
-        let Ok(nanos) = parse_i64(&line[at..]) else {
-            return Err(Broken(at, "a time in nanoseconds").into());
+        let unit_ns = self.times.unit_ns;
+        let Ok(ticks) = parse_i64(&line[at..]) else {
+            let expected = match unit_ns {
+                1 => "a time in nanoseconds",
+                _ => "a time in the unit of precision",
+            };
+            return Err(Broken(at, expected).into());
         };
         if let Some(index) = self.time {
-            let appended = column(rows, index).append_nanos(nanos, &line[at..]);
+            let appended = match ticks.checked_mul(unit_ns) {
+                Some(nanos) => column(rows, index).append_nanos(nanos, &line[at..]),
+                None => Err(Fault::Range),
+            };
             return appended.map_err(|fault| Stop::Value(index, at, line.len(), fault));
         }
         Ok(())

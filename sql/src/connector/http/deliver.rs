@@ -1,0 +1,188 @@
+//! Bodies on their way to a receiver: at least once, in order, each with a key.
+//!
+//! What the receiver cannot take now, by its own word or because it is not there, is sent
+//! again after a while that doubles, byte for byte and with the same key. It may have been
+//! taken before, and only the answer was lost: whoever remembers the keys drops what comes
+//! twice. What the receiver will never take is an error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ureq::Agent;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::rows::cut;
+
+/// What lies between two attempts: twice as much after each, up to the second.
+const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A receiver that says when to come again is not waited for longer.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// So often a sender that waits sees whether it is to stop.
+const WAKE: Duration = Duration::from_millis(20);
+
+/// So much of an answer is read, and shown.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const ANSWER_SHOWN_BYTES: usize = 300;
+
+/// Where bodies go, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) url: String,
+    /// The value of the header Authorization.
+    pub(super) authorization: Option<String>,
+    pub(super) content_type: &'static str,
+    pub(super) content_encoding: Option<&'static str>,
+    /// One attempt takes so long at most.
+    pub(super) request_timeout: Duration,
+    /// All attempts take so long at most, about; `None`: any time.
+    pub(super) retry_timeout: Option<Duration>,
+}
+
+/// Some rows.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    /// The same for each attempt, and for nothing else.
+    pub(super) key: String,
+    /// The number of the first row among all that the sink was given, from 1.
+    pub(super) first_row: u64,
+    pub(super) rows: u64,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    Taken,
+    /// It may be taken later: why not now, and when the receiver says.
+    Later(String, Option<Duration>),
+    /// It will never be taken.
+    Never(Error),
+}
+
+/// Posts bodies.
+#[derive(Debug)]
+pub(super) struct Postman {
+    route: Route,
+    agent: Agent,
+    stop: Arc<AtomicBool>,
+}
+
+impl Postman {
+    /// Posts along `route`, until `stop` is true.
+    pub(super) fn new(route: Route, stop: Arc<AtomicBool>) -> Self {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            // What is posted is not to be fetched elsewhere.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // Nothing but what is written: not what the surroundings say.
+            .proxy(None)
+            .user_agent("windrow")
+            .timeout_global(Some(route.request_timeout))
+            .build()
+            .new_agent();
+        Self { route, agent, stop }
+    }
+
+    /// Posts a body until it is taken.
+    ///
+    /// # Errors
+    /// If the receiver refuses it, or has not taken it after all that time.
+    pub(super) fn deliver(&self, body: &Body) -> Result<()> {
+        let began = Instant::now();
+        let (mut wait, longest) = RETRY_WAITS;
+        loop {
+            let (reason, told) = match self.attempt(body) {
+                Attempt::Taken => return Ok(()),
+                Attempt::Never(error) => return Err(error),
+                Attempt::Later(reason, told) => (reason, told),
+            };
+            let pause = told.map_or(wait, |told| told.clamp(wait, RETRY_AFTER_MAX));
+            let is_over = |longest: Duration| began.elapsed().saturating_add(pause) > longest;
+            if self.route.retry_timeout.is_some_and(is_over) {
+                let message = format!(
+                    "{}: tried for {:.1} s in vain, at last: {reason}",
+                    self.shown(body),
+                    began.elapsed().as_secs_f64()
+                );
+                return Err(Error::new(ErrorKind::Io, message)
+                    .help("see whether the receiver runs, or raise the option retry_timeout"));
+            }
+            let slept = Instant::now();
+            while slept.elapsed() < pause {
+                if self.stop.load(Relaxed) {
+                    let message = format!("{}: given up", self.shown(body));
+                    return Err(Error::new(ErrorKind::Cancelled, message));
+                }
+                thread::sleep(WAKE.min(pause));
+            }
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// The place and the rows, for errors.
+    fn shown(&self, body: &Body) -> String {
+        let last = body.first_row + body.rows.saturating_sub(1);
+        format!(
+            "posting rows {} to {last} to {}",
+            body.first_row, self.route.url
+        )
+    }
+
+    fn attempt(&self, body: &Body) -> Attempt {
+        let route = &self.route;
+        let mut request = (self.agent.post(&route.url))
+            .header("Content-Type", route.content_type)
+            .header("Idempotency-Key", &body.key)
+            .header("Windrow-First-Row", body.first_row.to_string())
+            .header("Windrow-Rows", body.rows.to_string());
+        if let Some(encoding) = route.content_encoding {
+            request = request.header("Content-Encoding", encoding);
+        }
+        if let Some(authorization) = &route.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut response = match request.send(&body.bytes[..]) {
+            Ok(response) => response,
+            Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
+                let message = format!("{}: {error}", self.shown(body));
+                return Attempt::Never(Error::new(ErrorKind::Io, message));
+            }
+            Err(error) => return Attempt::Later(error.to_string(), None),
+        };
+        let status = response.status();
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let (retry_after, location) = (header("retry-after"), header("location"));
+        // Read to its end, the connection serves the next body too. Of an answer that cannot
+        // be read the status still counts.
+        let answer = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        let answer = answer.read_to_vec().unwrap_or_default();
+        if status.is_success() {
+            return Attempt::Taken;
+        }
+        let said = match cut(answer.trim_ascii(), ANSWER_SHOWN_BYTES) {
+            said if said.is_empty() => status.to_string(),
+            said => format!("{status}: {said}"),
+        };
+        if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+            let after = retry_after.and_then(|value| value.trim().parse().ok());
+            return Attempt::Later(said, after.map(Duration::from_secs));
+        }
+        let error = Error::new(ErrorKind::Io, format!("{}: {said}", self.shown(body)));
+        Attempt::Never(match location.filter(|_| status.is_redirection()) {
+            Some(location) => {
+                error.help(format!("the receiver has moved: write url = '{location}'"))
+            }
+            None => error.help(
+                "the receiver will not take these rows: see what it asks for, and change the \
+                 query, the format or the url",
+            ),
+        })
+    }
+}
