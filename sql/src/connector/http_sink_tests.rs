@@ -329,6 +329,20 @@ fn a_body_says_what_it_is_and_is_whole() {
 }
 
 #[test]
+fn a_secret_is_not_shown() {
+    let session = crate::Session::new().expect("it starts");
+    let script = "CREATE SINK s WITH (connector = 'http', url = 'http://127.0.0.1:1/', \
+                  authorization = 'Token hidden') AS SELECT 1 AS n WHERE false; SHOW SINKS";
+    let shown = session.sql(script).expect("it is planned");
+    let shown = format!("{:?}", shown.collect().expect("it runs"));
+    assert!(shown.contains("http://127.0.0.1:1/"), "{shown}");
+    assert!(
+        shown.contains("authorization = '…'") && !shown.contains("hidden"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn options_that_do_not_fit_say_what_to_write() {
     let error = |url: &str, options: &[(&str, &str)]| match sink(url, options) {
         Ok(_) => panic!("{url} {options:?}"),
