@@ -83,7 +83,7 @@ pub(super) fn look(
         }
     }
     progress.bytes_total = driver.bytes_total().map(|bytes| bytes + bytes_read);
-    for stats in driver.engine.all_query_stats() {
+    for (_, stats) in driver.engine.all_query_stats() {
         progress.late += stats.late;
         progress.state_bytes += stats.state_bytes;
     }

@@ -360,6 +360,7 @@ impl Shared {
             live: None,
             partitions: 1,
             on_error: Default::default(),
+            expect: None,
         };
         let id = self.driver().engine.add_stream(spec, now_ns())?;
         work.tables.push(id);
