@@ -450,21 +450,18 @@ impl Shared {
     /// Takes a stream of the engine away; what it has counted stays counted.
     pub(super) fn forget(&self, stream: StreamId) {
         let mut driver = self.driver();
-        driver.stop(stream);
         if let Ok(stats) = driver.engine.stream_stats(stream) {
             let mut seen = whole(&self.progress);
             seen.before.rows += stats.counters.received;
             seen.before.bytes += stats.counters.bytes;
             seen.before.rejected += stats.counters.rejected;
         }
-        driver.engine.remove_stream(stream);
+        driver.remove_stream(stream);
     }
 
     /// Takes the rows of a table away, which no stream has counted.
     pub(super) fn forget_table(&self, table: StreamId) {
-        let mut driver = self.driver();
-        driver.stop(table);
-        driver.engine.remove_stream(table);
+        self.driver().remove_stream(table);
     }
 
     /// Notes a job that was cut short when the session was cancelled.
