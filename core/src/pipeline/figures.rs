@@ -34,6 +34,7 @@ impl Engine {
     pub fn query_stats(&self, query: QueryId) -> Result<QueryStats> {
         let query = self.query(query)?;
         let mut stats = QueryStats {
+            name: query.name.clone(),
             status: query.status.clone(),
             accepted: query.accepted,
             in_window: query.passed + query.before.in_window,

@@ -40,6 +40,8 @@ pub(super) struct Accounted {
 /// How a query accounts for the rows it was given, and what it holds.
 #[derive(Debug, Clone)]
 pub struct QueryStats {
+    /// Its name.
+    pub name: Arc<str>,
     /// Where it stands.
     pub status: QueryStatus,
     /// Rows given to it: `accepted = in_window + filtered + late + failed`.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
-use windrow_core::pipeline::{EventTime, Expect, LiveRules, OnError, QueryId, StreamId, StreamSpec, View};
+use windrow_core::pipeline::{
+    EventTime, Expect, LiveRules, OnError, QueryId, StreamId, StreamSpec, View,
+};
 
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs, Wanted};
@@ -155,7 +157,10 @@ impl StreamEntry {
     pub(super) fn wanted(&self, scans: &[PlannedScan]) -> Wanted {
         let time = self.event_time.map(|time| time.column);
         let asked = scans.iter().flat_map(|scan| scan.columns.iter().copied());
-        let expected = self.expect.iter().flat_map(|expect| expect.keys.iter().copied());
+        let expected = self
+            .expect
+            .iter()
+            .flat_map(|expect| expect.keys.iter().copied());
         Wanted {
             columns: self.rules.source_columns(asked.chain(time).chain(expected)),
             passing: self.passing(scans),
@@ -182,8 +187,7 @@ impl StreamEntry {
         let conditions = scans.iter().map(condition).collect::<Option<Vec<_>>>()?;
         // Rows that stand in for others have not their times and keys.
         let takes_each_alike = self.rules.take_each_alike() && self.expect.is_none();
-        (takes_each_alike && !conditions.is_empty())
-            .then_some(Passing { conditions, valid })
+        (takes_each_alike && !conditions.is_empty()).then_some(Passing { conditions, valid })
     }
 
     /// Whether a query that reads it alone may have parts of it passed over.

@@ -446,7 +446,10 @@ fn expect(
         schema.index_of(name).map_err(|_| {
             let message = format!("option expect_by names \"{name}\", which is no column");
             let error = Error::new(ErrorKind::Option, message);
-            match nearest(name, schema.fields().iter().map(|field| field.name().as_str())) {
+            match nearest(
+                name,
+                schema.fields().iter().map(|field| field.name().as_str()),
+            ) {
                 Some(meant) => error.help(format!("did you mean {meant}?")),
                 None => error.help("name columns of the stream, with commas between them"),
             }

@@ -11,6 +11,7 @@ use windrow_core::pipeline::{
 use windrow_core::stream::Sink;
 
 use super::catalog::{Catalog, Entry, Failure, JobId, Reading, Work};
+use super::flow::Flow;
 use super::progress::{self, Losses, Progress, Seen};
 use super::settings::Settings;
 use super::stream_rules::Rules;
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub(super) settings: RwLock<Settings>,
     /// Where the session stood when that was last looked at.
     progress: Mutex<Seen>,
+    /// What streams and queries have counted in the last seconds.
+    pub(super) flow: Mutex<Flow>,
     /// Work that DataFusion does once bounded inputs have been read, in order.
     pub(super) jobs: Mutex<Vec<PendingJob>>,
     pub(super) jobs_made: AtomicU64,
@@ -161,6 +164,7 @@ impl Shared {
             connectors: RwLock::new(connectors),
             settings: RwLock::new(settings),
             progress: Mutex::default(),
+            flow: Mutex::default(),
             jobs: Mutex::default(),
             jobs_made: AtomicU64::new(0),
             job_turn: Mutex::default(),
@@ -253,14 +257,17 @@ impl Shared {
 
     fn step_with(&self, mut driver: MutexGuard<'_, Driver>, wait: Duration) -> Stepped {
         // The waiting is done without the driver, so that rows can be pushed meanwhile.
+        let sources = driver.sources();
         let stepped = driver.step(Duration::ZERO, &now_ns);
+        let has_ended = driver.sources() < sources;
         if stepped == Stepped::NoSource {
             driver.engine.tick(now_ns());
         }
         drop(driver);
         let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= SEEN_EVERY);
         let at = whole(&self.progress).at;
-        if is_due(at) {
+        // What has ended is noted as it ends.
+        if is_due(at) || has_ended {
             self.progress();
         }
         match stepped {
@@ -344,6 +351,7 @@ impl Shared {
             sinks,
         };
         let query = self.driver().engine.attach(spec)?;
+        whole(&self.flow).begin_query(query, now_ns());
         work.queries.push((name.into(), query));
         Ok(Attached {
             query,
@@ -392,6 +400,10 @@ impl Shared {
         let (Some(readings), Some(driver)) = (readings, free(&self.driver)) else {
             return whole(&self.progress).progress;
         };
+        let ids = readings
+            .iter()
+            .flat_map(|(_, list)| list.iter().map(|reading| reading.id));
+        whole(&self.flow).look(&driver, ids, now_ns());
         let mut seen = whole(&self.progress);
         let progress = progress::look(&driver, &readings, &seen.before);
         seen.progress = progress;
