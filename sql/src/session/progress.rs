@@ -31,6 +31,21 @@ pub struct Progress {
     pub is_live: bool,
 }
 
+impl Progress {
+    /// The part of the inputs that has been read, from 0 to 1, if their size is known.
+    pub fn share(&self) -> Option<f64> {
+        let total = self.bytes_total.filter(|total| *total > 0)?;
+        Some(self.bytes.min(total) as f64 / total as f64)
+    }
+
+    /// How far the watermark is behind the clock `now`, in milliseconds since the Unix
+    /// epoch, where rows are read as they happen.
+    pub fn lag_ms(&self, now: i64) -> Option<i64> {
+        let watermark = self.watermark_ms.filter(|_| self.is_live)?;
+        Some(now.saturating_sub(watermark))
+    }
+}
+
 /// What a stream did not take into its results.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
