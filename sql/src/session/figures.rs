@@ -155,9 +155,10 @@ impl Shared {
     /// How all queries stand.
     pub(super) fn query_figures(&self) -> BTreeMap<QueryId, QueryFigures> {
         let driver = self.driver();
-        let (flow, now) = (whole(&self.flow), now_ns());
+        let (mut flow, now) = (whole(&self.flow), now_ns());
         (driver.engine.all_query_stats().into_iter())
             .map(|(id, stats)| {
+                flow.look_at_query(id, &stats, now);
                 let counts = QueryCounts::of(&stats);
                 let rates = flow.query(id, &At { at: now, counts });
                 let rates = rates.unwrap_or_default();

@@ -202,12 +202,12 @@ impl<T: Clone> Track<T> {
 
     /// The look from which the rates at `now` are told.
     fn before(&self, now: i64) -> &At<T> {
-        let is_near = |noted: &&At<T>| {
-            let age = now.saturating_sub(noted.at);
-            // What is noted seldom is older.
-            (0..=SPAN_NS + NOTE_EVERY_NS).contains(&age)
-        };
+        let age = |noted: &&At<T>| now.saturating_sub(noted.at);
+        let is_near = |noted: &&At<T>| (1..=SPAN_NS + NOTE_EVERY_NS).contains(&age(noted));
+        // What is looked at seldom has been noted longer ago.
+        let is_older = |noted: &&At<T>| age(noted) > 0;
         (self.recent.iter().find(is_near))
+            .or_else(|| self.recent.iter().rev().find(is_older))
             .or(self.recent.back())
             .unwrap_or(&self.first)
     }
@@ -232,20 +232,18 @@ impl Flow {
         &mut self,
         driver: &Driver,
         streams: impl Iterator<Item = StreamId>,
+        queries: &[(QueryId, QueryStats)],
         now: i64,
     ) {
         let streams: BTreeSet<StreamId> = streams.collect();
         for id in &streams {
             self.look_at_stream(driver, *id, now);
         }
-        let queries = driver.engine.all_query_stats();
         self.streams.retain(|id, _| streams.contains(id));
-        self.queries
-            .retain(|id, _| queries.iter().any(|(query, _)| query == id));
+        let known: BTreeSet<QueryId> = queries.iter().map(|(query, _)| *query).collect();
+        self.queries.retain(|id, _| known.contains(id));
         for (id, stats) in queries {
-            let counts = QueryCounts::of(&stats);
-            let has_ended = !matches!(stats.status, QueryStatus::Running);
-            self.note_query(id, At { at: now, counts }, has_ended);
+            self.look_at_query(*id, stats, now);
         }
     }
 
@@ -272,11 +270,13 @@ impl Flow {
     }
 
     /// Notes what a query has counted.
-    fn note_query(&mut self, id: QueryId, now: At<QueryCounts>, has_ended: bool) {
+    pub(super) fn look_at_query(&mut self, id: QueryId, stats: &QueryStats, now: i64) {
+        let counts = QueryCounts::of(stats);
+        let now = At { at: now, counts };
         let track = (self.queries.entry(id)).or_insert_with(|| Track::new(now.clone()));
-        match has_ended {
-            true => track.end(now),
-            false => track.note(now),
+        match stats.status {
+            QueryStatus::Running => track.note(now),
+            QueryStatus::Ended | QueryStatus::Failed(_) => track.end(now),
         }
     }
 
@@ -363,6 +363,7 @@ mod tests {
         assert_eq!(track.before(100 * S).at, 0);
         track.note(at(60 * S, 60, 0, 0));
         assert_eq!(track.before(100 * S).at, 60 * S);
+        assert_eq!(track.before(60 * S).at, 0);
         track.note(at(63 * S, 60, 0, 0));
         assert_eq!(track.before(64 * S).at, 60 * S);
         assert_eq!(track.before(66 * S).at, 63 * S);

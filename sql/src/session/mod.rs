@@ -85,6 +85,9 @@ mod cancel_tests;
 mod interactive_tests;
 
 #[cfg(test)]
+mod figures_tests;
+
+#[cfg(test)]
 mod columnar_tests;
 
 #[cfg(test)]

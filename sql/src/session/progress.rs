@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use windrow_core::pipeline::Driver;
+use windrow_core::pipeline::{Driver, QueryId, QueryStats};
 use windrow_core::stream::Reject;
 use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
@@ -68,10 +68,12 @@ pub(super) struct Seen {
     pub(super) before: Progress,
 }
 
-/// Where a session stands whose streams have these readings, and had counted `before`.
+/// Where a session stands whose streams have these readings and whose engine has these
+/// queries, and that had counted `before`.
 pub(super) fn look(
     driver: &Driver,
     readings: &[(&Arc<StreamEntry>, Vec<Reading>)],
+    queries: &[(QueryId, QueryStats)],
     before: &Progress,
 ) -> Progress {
     let mut progress = *before;
@@ -98,7 +100,7 @@ pub(super) fn look(
         }
     }
     progress.bytes_total = driver.bytes_total().map(|bytes| bytes + bytes_read);
-    for (_, stats) in driver.engine.all_query_stats() {
+    for (_, stats) in queries {
         progress.late += stats.late;
         progress.state_bytes += stats.state_bytes;
     }

@@ -257,17 +257,14 @@ impl Shared {
 
     fn step_with(&self, mut driver: MutexGuard<'_, Driver>, wait: Duration) -> Stepped {
         // The waiting is done without the driver, so that rows can be pushed meanwhile.
-        let sources = driver.sources();
         let stepped = driver.step(Duration::ZERO, &now_ns);
-        let has_ended = driver.sources() < sources;
         if stepped == Stepped::NoSource {
             driver.engine.tick(now_ns());
         }
         drop(driver);
         let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= SEEN_EVERY);
         let at = whole(&self.progress).at;
-        // What has ended is noted as it ends.
-        if is_due(at) || has_ended {
+        if is_due(at) {
             self.progress();
         }
         match stepped {
@@ -400,12 +397,12 @@ impl Shared {
         let (Some(readings), Some(driver)) = (readings, free(&self.driver)) else {
             return whole(&self.progress).progress;
         };
-        let ids = readings
-            .iter()
-            .flat_map(|(_, list)| list.iter().map(|reading| reading.id));
-        whole(&self.flow).look(&driver, ids, now_ns());
+        // It is asked once: large states take their time to count.
+        let queries = driver.engine.all_query_stats();
+        let ids = (readings.iter()).flat_map(|(_, list)| list.iter().map(|reading| reading.id));
+        whole(&self.flow).look(&driver, ids, &queries, now_ns());
         let mut seen = whole(&self.progress);
-        let progress = progress::look(&driver, &readings, &seen.before);
+        let progress = progress::look(&driver, &readings, &queries, &seen.before);
         seen.progress = progress;
         seen.at = Some(Instant::now());
         progress
