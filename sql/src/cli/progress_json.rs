@@ -55,3 +55,41 @@ pub(super) fn remark(kind: &str, text: &str) -> String {
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_meaning_is_null() {
+        let line = state("running", &Progress::default(), 0.0, Duration::ZERO, 0);
+        let object: Value = serde_json::from_str(&line).unwrap();
+        for name in ["bytes_total", "share", "watermark", "lag_ms"] {
+            assert_eq!(object[name], Value::Null, "{name}");
+        }
+        assert!(!line.contains('\n'));
+        let progress = Progress {
+            rows: 3_000,
+            bytes: 250,
+            bytes_total: Some(1_000),
+            watermark_ms: Some(1_767_225_600_000),
+            is_live: true,
+            ..Progress::default()
+        };
+        let elapsed = Duration::from_micros(1_500_400);
+        let line = state("done", &progress, 2000.0 / 3.0, elapsed, 1_767_225_602_500);
+        let object: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["state"], "done");
+        assert_eq!(object["elapsed_s"], 1.5);
+        assert_eq!(object["rows_per_s"], 666.667);
+        assert_eq!(object["share"], 0.25);
+        assert_eq!(object["watermark"], "2026-01-01T00:00:00.000Z");
+        assert_eq!(object["lag_ms"], 2_500);
+    }
+
+    #[test]
+    fn a_remark_of_several_lines_is_one_line() {
+        let line = remark("warning", "a \"b\"\n   = help: c");
+        assert_eq!(line, r#"{"warning":"a \"b\"\n   = help: c"}"#);
+    }
+}

@@ -94,6 +94,7 @@ pub(super) fn run(session: Session, scripts: Vec<Arc<Script>>, io: &mut Io) -> R
     };
     let mut watched = Watched {
         session: session.clone(),
+        figures: look(session.clone())?,
         name,
         started: Instant::now(),
         work: start(session.clone(), scripts, cancel.clone())?,
@@ -152,9 +153,25 @@ fn start(
     Ok(work)
 }
 
+/// Looks at the figures again and again, until nobody wants them. A sink that stands still
+/// may keep the session from being asked, and is no reason not to hear a key.
+fn look(session: Session) -> Result<Receiver<Figures>> {
+    let (seen, figures) = sync_channel(0);
+    let look = move || {
+        while seen.send(session.figures()).is_ok() {
+            thread::sleep(DRAW_EVERY);
+        }
+    };
+    (thread::Builder::new().name("windrow-look".into()))
+        .spawn(look)
+        .map_err(|error| no_thread(&error))?;
+    Ok(figures)
+}
+
 /// Work that somebody watches.
 struct Watched {
     session: Session,
+    figures: Receiver<Figures>,
     name: String,
     started: Instant,
     work: Receiver<Ended>,
@@ -168,14 +185,14 @@ impl Watched {
         let mut drawn: Option<Instant> = None;
         let mut figures = Figures::default();
         while !cancel.load(Ordering::SeqCst) {
-            let was_done = self.done.is_some();
             self.look();
             if matches!(self.done, Some((Err(_), _))) {
                 return Ok(());
             }
+            let newer = self.figures.try_iter().last();
             let is_due = drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW_EVERY);
-            if is_due || was_done != self.done.is_some() {
-                figures = self.session.figures();
+            if is_due || newer.is_some() {
+                figures = newer.unwrap_or(figures);
                 self.draw(screen, &figures)?;
                 drawn = Some(Instant::now());
             }

@@ -24,6 +24,9 @@ const NAME_WIDTH_MAX: usize = 24;
 /// Columns of the terminal between two of a table.
 const GAP: u16 = 2;
 
+/// What lies further ahead is no outlook: rates are never quite the same.
+const OUTLOOK_S_MAX: f64 = 3_599.0;
+
 /// What stands where a figure has no meaning.
 const NONE: &str = "–";
 
@@ -40,6 +43,8 @@ pub(super) struct Shown<'a> {
 struct Column {
     header: &'static str,
     is_words: bool,
+    /// Room for what its cells may become, so that those beside them stand still.
+    least: u16,
     cells: Vec<String>,
 }
 
@@ -49,7 +54,7 @@ impl Column {
         let width = cells.fold(self.header.width(), usize::max);
         match self.is_words {
             true => width.min(NAME_WIDTH_MAX) as u16,
-            false => width as u16,
+            false => self.least.max(width as u16),
         }
     }
 }
@@ -134,11 +139,6 @@ fn share(share: Option<f64>) -> String {
     none_or(share, |share| format!("{:.1} %", share * 100.0))
 }
 
-fn seconds(seconds: f64) -> String {
-    // More than a duration can hold is for ever.
-    Duration::try_from_secs_f64(seconds).map_or_else(|_| NONE.to_owned(), duration)
-}
-
 fn delay(delay: Option<Duration>) -> String {
     none_or(delay, |delay| match delay.as_secs() {
         0 => format!("{:.1} ms", delay.as_secs_f64() * 1e3),
@@ -146,11 +146,15 @@ fn delay(delay: Option<Duration>) -> String {
     })
 }
 
-/// When the backlog is gone, or as large as it may be.
+/// When the backlog is gone, or as large as it may be, if that is soon.
 fn outlook(stream: &StreamFigures) -> String {
-    match (stream.drain_s, stream.overflow_s) {
-        (Some(drain), _) => format!("empty in {}", seconds(drain)),
-        (None, Some(overflow)) => format!("full in {}", seconds(overflow)),
+    let soon = |seconds: Option<f64>| {
+        let soon = seconds.filter(|seconds| *seconds <= OUTLOOK_S_MAX)?;
+        Some(duration(Duration::from_secs_f64(soon)))
+    };
+    match (soon(stream.drain_s), soon(stream.overflow_s)) {
+        (Some(drain), _) => format!("empty in {drain}"),
+        (None, Some(overflow)) => format!("full in {overflow}"),
         (None, None) => NONE.to_owned(),
     }
 }
@@ -172,6 +176,12 @@ fn stream_columns(streams: &[StreamFigures]) -> Vec<Column> {
     let column = |header, is_words, cell: &dyn Fn(&StreamFigures) -> String| Column {
         header,
         is_words,
+        least: match header {
+            "outlook" => 16,
+            "rows/s" | "lag" | "p50" | "p99" => 7,
+            "bytes/s" => 9,
+            _ => 0,
+        },
         cells: streams.iter().map(cell).collect(),
     };
     let number = |header, cell: &dyn Fn(&StreamFigures) -> String| column(header, false, cell);
@@ -207,6 +217,7 @@ fn query_columns(queries: &[QueryFigures]) -> Vec<Column> {
     let column = |header, is_words, cell: &dyn Fn(&QueryFigures) -> String| Column {
         header,
         is_words,
+        least: if header == "state" { 9 } else { 0 },
         cells: queries.iter().map(cell).collect(),
     };
     let number = |header, cell: &dyn Fn(&QueryFigures) -> String| column(header, false, cell);
