@@ -121,6 +121,15 @@ pub struct Arrival<'a> {
     pub bytes: u64,
 }
 
+/// Rows that a source holds and that have not been taken from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many they are, as far as they have been counted.
+    pub rows: u64,
+    /// How many there may be before rows are dropped or whoever sends them has to wait.
+    pub rows_max: u64,
+}
+
 /// A source of rows, polled by the driver.
 ///
 /// A source does its reading and parsing on threads of its own behind a bounded
@@ -149,6 +158,16 @@ pub trait Source: Send + Debug {
     /// The size of the whole input in bytes, if it is known.
     fn bytes_total(&self) -> Option<u64> {
         None
+    }
+
+    /// What waits to be taken; `None` where nothing waits or it is not known.
+    fn backlog(&self) -> Option<Backlog> {
+        None
+    }
+
+    /// How long the rows of the last batch have waited since they were read.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -364,6 +364,7 @@ impl Operator for CountAggregate {
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.live as u64,
+            open_windows: self.live as u64,
             state_bytes: bytes.into_iter().sum::<usize>() as u64,
             ..self.counters
         }

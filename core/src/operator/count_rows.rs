@@ -263,6 +263,7 @@ impl Operator for CountRows {
         Counters {
             keys: self.keys.alive() as u64,
             panes: self.live as u64,
+            open_windows: self.live as u64,
             state_bytes: (fixed + held + self.outbox.bytes()) as u64,
             ..self.counters
         }

@@ -95,6 +95,9 @@ pub struct Counters {
     pub keys: u64,
     /// Live panes, sessions or counted windows.
     pub panes: u64,
+    /// Windows with rows that have not been given out; of counted windows, the partitions
+    /// that hold rows.
+    pub open_windows: u64,
     /// Bytes of state.
     pub state_bytes: u64,
 }

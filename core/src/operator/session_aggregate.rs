@@ -389,6 +389,7 @@ impl Operator for SessionAggregate {
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.sessions.len() as u64,
+            open_windows: self.sessions.len() as u64,
             state_bytes: state as u64,
             ..self.counters
         }

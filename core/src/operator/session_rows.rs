@@ -207,6 +207,7 @@ impl Operator for SessionRows {
         Counters {
             keys: self.keys.alive() as u64,
             panes: self.sessions.len() as u64,
+            open_windows: self.sessions.len() as u64,
             state_bytes: state as u64,
             ..self.counters
         }

@@ -475,6 +475,7 @@ impl Operator for WindowAggregate {
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.rollover.live_panes() as u64,
+            open_windows: self.rollover.open_windows(),
             state_bytes: (self.store.bytes() + self.rollover.bytes() + self.outbox.bytes()) as u64,
             ..self.counters
         }

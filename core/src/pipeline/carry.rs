@@ -120,6 +120,7 @@ impl Engine {
         match &event {
             Output::Batch(batch) => {
                 query.rows_out += batch.num_rows() as u64;
+                self.given_out += batch.num_rows() as u64;
                 if !std::mem::replace(&mut query.unflushed, true) {
                     self.unflushed.push(id);
                 }

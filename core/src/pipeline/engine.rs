@@ -192,6 +192,8 @@ pub struct Engine {
     pub(super) late_now: Option<(Arc<str>, Vec<u32>)>,
     /// Queries whose sinks have been written to since they were last flushed.
     pub(super) unflushed: Vec<QueryId>,
+    /// How many rows the queries have given out.
+    pub(super) given_out: u64,
 }
 
 impl Engine {
@@ -219,6 +221,7 @@ impl Engine {
             by_row: BTreeSet::new(),
             late_now: None,
             unflushed: Vec::new(),
+            given_out: 0,
         })
     }
 
@@ -485,6 +488,8 @@ impl Engine {
             let after = ingress.counters;
             let advanced = ingress.tracker.current();
             engine.late_now = Some((name, Vec::new()));
+            let readers = engine.readers(stream);
+            let given = engine.given_out;
             match batch {
                 Some(batch) if engine.by_row.contains(&stream.0) => {
                     engine.carry_rows(stream, &batch, advanced);
@@ -502,11 +507,50 @@ impl Engine {
                 rejected: after.rejected - before.rejected,
                 late: late.len() as u64,
             };
+            engine.account(stream, &report, &readers, given);
             if let Some(origin) = origin {
                 origin.settled(&report);
             }
             Ok(report)
         })
+    }
+
+    /// The queries that take a stream's rows.
+    fn readers(&self, stream: StreamId) -> Vec<QueryId> {
+        let targets = self.stream_targets.get(&stream.0).into_iter().flatten();
+        targets
+            .filter_map(|target| match *target {
+                Target::Node { node, .. } => self.nodes.get(&node).map(|node| node.query),
+                Target::Output(query) => Some(query),
+            })
+            .collect()
+    }
+
+    /// Notes what became of rows that have been carried to their `readers`. `given`: what
+    /// the queries had given out before.
+    fn account(&mut self, stream: StreamId, report: &PushReport, readers: &[QueryId], given: u64) {
+        let is_read = (readers.iter())
+            .filter_map(|reader| self.queries.get(&reader.0))
+            .any(|query| !matches!(query.status, QueryStatus::Failed(_)));
+        let rest = report.accepted.saturating_sub(report.late);
+        let emitted = self.given_out - given;
+        if let Some(ingress) = self.streams.get_mut(&stream.0) {
+            let counters = &mut ingress.counters;
+            counters.late += report.late;
+            match is_read {
+                true => counters.processed += rest,
+                false => counters.unread += rest,
+            }
+            counters.emitted += emitted;
+        }
+    }
+
+    /// Notes what a stream has brought out since the queries had given out `given` rows.
+    fn account_emitted(&mut self, stream: StreamId, given: u64) {
+        let emitted = self.given_out - given;
+        if let Some(ingress) = self.streams.get_mut(&stream.0) {
+            ingress.counters.emitted += emitted;
+        }
     }
 
     /// Carries an event of a stream to all that read it.
@@ -593,10 +637,12 @@ impl Engine {
         change(ingress);
         let after = ingress.tracker.current();
         if after > ingress.told {
+            let given = self.given_out;
             self.install(|engine| {
                 engine.carry_watermark(stream, after);
                 engine.flush();
             });
+            self.account_emitted(stream, given);
         }
         Ok(())
     }
@@ -610,19 +656,15 @@ impl Engine {
         if std::mem::replace(&mut ingress.ended, true) {
             return Ok(());
         }
+        let given = self.given_out;
         self.install(|engine| engine.carry(stream, Output::End));
+        self.account_emitted(stream, given);
         Ok(())
     }
 
     /// Fails every query that reads from a stream.
     pub fn fail_stream(&mut self, stream: StreamId, error: &Arc<Error>) {
-        let targets = self.stream_targets.get(&stream.0).into_iter().flatten();
-        let mut failing: Vec<QueryId> = targets
-            .filter_map(|target| match *target {
-                Target::Node { node, .. } => self.nodes.get(&node).map(|node| node.query),
-                Target::Output(query) => Some(query),
-            })
-            .collect();
+        let mut failing = self.readers(stream);
         failing.dedup();
         for query in failing {
             self.fail(query, error.clone());
@@ -632,11 +674,6 @@ impl Engine {
     /// The engine's own threads.
     pub(super) fn pool(&self) -> Arc<rayon::ThreadPool> {
         self.pool.clone()
-    }
-
-    /// How many rows the queries have given out.
-    pub(super) fn given_out(&self) -> u64 {
-        self.queries.values().map(|query| query.rows_out).sum()
     }
 
     /// Runs `work` with the engine's own threads.

@@ -19,6 +19,8 @@ impl Engine {
         Ok(StreamStats {
             counters: ingress.counters,
             watermark: ingress.tracker.current(),
+            expected: (ingress.expected.as_ref())
+                .and_then(|expected| expected.count(ingress.tracker.current())),
             ended: ingress.ended,
             rejects_let_go: ingress.rejects.let_go(),
             late_let_go: ingress.late.let_go(),
@@ -32,6 +34,7 @@ impl Engine {
     pub fn query_stats(&self, query: QueryId) -> Result<QueryStats> {
         let query = self.query(query)?;
         let mut stats = QueryStats {
+            name: query.name.clone(),
             status: query.status.clone(),
             accepted: query.accepted,
             in_window: query.passed + query.before.in_window,
@@ -43,6 +46,7 @@ impl Engine {
             watermark: query.watermark,
             keys: 0,
             panes: 0,
+            open_windows: 0,
             state_bytes: 0,
             operators: Vec::new(),
         };
@@ -56,6 +60,7 @@ impl Engine {
             }
             stats.keys += counters.keys;
             stats.panes += counters.panes;
+            stats.open_windows += counters.open_windows;
             stats.state_bytes += counters.state_bytes;
             stats
                 .operators
@@ -74,9 +79,10 @@ impl Engine {
     }
 
     /// How all queries stand.
-    pub fn all_query_stats(&self) -> Vec<QueryStats> {
+    pub fn all_query_stats(&self) -> Vec<(QueryId, QueryStats)> {
         (self.queries.keys())
-            .filter_map(|query| self.query_stats(QueryId(*query)).ok())
+            .map(|query| QueryId(*query))
+            .filter_map(|query| Some((query, self.query_stats(query).ok()?)))
             .collect()
     }
 

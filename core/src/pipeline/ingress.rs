@@ -17,6 +17,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
 use super::accounts::{Kept, LateStore, Rejects};
+use super::expect::{Expect, Expected};
 use super::watermark::WatermarkTracker;
 use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
@@ -104,6 +105,8 @@ pub struct StreamSpec {
     pub partitions: u32,
     /// What becomes of rejected rows.
     pub on_error: OnError,
+    /// How many readings should come, if that is known; only with an event time.
+    pub expect: Option<Expect>,
 }
 
 /// How a stream accounts for its rows.
@@ -119,6 +122,16 @@ pub struct StreamCounters {
     pub dropped: u64,
     /// Bytes read from the source.
     pub bytes: u64,
+    /// Accepted rows that came too late for at least one query.
+    pub late: u64,
+    /// Accepted rows that the queries have done with, late for none of them:
+    /// `accepted = processed + late + unread`.
+    pub processed: u64,
+    /// Accepted rows that came when no query was there to take them, or all had failed.
+    pub unread: u64,
+    /// Result rows that the stream's rows, watermarks and end have brought out, of all
+    /// queries.
+    pub emitted: u64,
 }
 
 /// A stream of an engine.
@@ -129,6 +142,7 @@ pub(super) struct Ingress {
     pub(super) counters: StreamCounters,
     pub(super) rejects: Rejects,
     pub(super) late: LateStore,
+    pub(super) expected: Option<Expected>,
     pub(super) ended: bool,
     /// The watermark that the stream's readers know.
     pub(super) told: i64,
@@ -152,6 +166,9 @@ impl Ingress {
             counters: StreamCounters::default(),
             rejects: Rejects::new(kept),
             late: LateStore::new(kept),
+            expected: (spec.expect.clone())
+                .map(|expect| Expected::new(expect, &schema))
+                .transpose()?,
             ended: false,
             told: time::MIN_TIME,
             tells_arrival: false,
@@ -224,6 +241,9 @@ impl Ingress {
         let watermarks = match self.spec.event_time {
             Some(event_time) => {
                 let (times, _) = time::ticks(accepted.column(event_time.column))?;
+                if let Some(expected) = &mut self.expected {
+                    expected.take(&accepted, times)?;
+                }
                 (self.tracker).advance_telling(partition, times, now, self.tells_arrival)
             }
             None => (self.tells_arrival).then(|| vec![time::MIN_TIME; accepted.num_rows()].into()),

@@ -11,6 +11,8 @@ mod accounts;
 
 mod watermark;
 
+mod expect;
+
 mod view;
 
 mod ingress;
@@ -31,14 +33,18 @@ mod outputs;
 
 mod save;
 
+mod meter;
+
 mod driver;
 
 pub use accounts::LateRecords;
 pub use driver::{Driver, Stepped};
 pub use engine::{Engine, EngineConfig, Input, QueryId, QuerySpec, Removed, Step, StreamId};
+pub use expect::{EXPECT_KEYS_MAX, Expect};
 pub use ingress::{
     EventTime, LiveRules, OnError, Prepare, Prepared, StreamCounters, StreamSpec, Violation,
 };
+pub use meter::Meter;
 pub use stats::{PushReport, QueryStats, QueryStatus, StreamStats};
 pub use view::{Cursor, Next, View, ViewSize};
 

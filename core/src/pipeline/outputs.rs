@@ -183,6 +183,7 @@ mod tests {
             live,
             partitions: 1,
             on_error: Default::default(),
+            expect: None,
         };
         let stream = engine.add_stream(stream, 0).expect("it fits");
         let query = QuerySpec {

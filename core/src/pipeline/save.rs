@@ -231,6 +231,10 @@ fn save_stream(ingress: &Ingress) -> Result<Snapshot> {
         ("rejected", counters.rejected),
         ("dropped", counters.dropped),
         ("bytes", counters.bytes),
+        ("late", counters.late),
+        ("processed", counters.processed),
+        ("unread", counters.unread),
+        ("emitted", counters.emitted),
         ("rejects_let_go", ingress.rejects.let_go()),
         ("late_let_go", ingress.late.let_go()),
         ("ended", u64::from(ingress.ended)),
@@ -238,6 +242,9 @@ fn save_stream(ingress: &Ingress) -> Result<Snapshot> {
         part.numbers.insert(name.into(), number as i64);
     }
     (part.parts).insert("watermark".into(), ingress.tracker.save());
+    if let Some(expected) = &ingress.expected {
+        part.parts.insert("expected".into(), expected.save()?);
+    }
 
     let texts = |field: fn(&Reject) -> &str| -> ArrayRef {
         let values = ingress.rejects.iter().map(|reject| Some(field(reject)));
@@ -284,10 +291,17 @@ fn load_stream(ingress: &mut Ingress, part: &Snapshot, now: i64) -> Result<()> {
         rejected: number("rejected")?,
         dropped: number("dropped")?,
         bytes: number("bytes")?,
+        late: number("late")?,
+        processed: number("processed")?,
+        unread: number("unread")?,
+        emitted: number("emitted")?,
     };
     ingress.ended = number("ended")? != 0;
     ingress.tracker.load(part.part("watermark")?, now)?;
     ingress.told = ingress.tracker.current();
+    if let Some(expected) = &mut ingress.expected {
+        expected.load(part.part("expected")?)?;
+    }
 
     let rejects = part.table("rejects")?;
     let text = |column: usize, row: usize| -> String {

@@ -30,6 +30,8 @@ pub(super) struct Accounted {
 /// How a query accounts for the rows it was given, and what it holds.
 #[derive(Debug, Clone)]
 pub struct QueryStats {
+    /// Its name.
+    pub name: Arc<str>,
     /// Where it stands.
     pub status: QueryStatus,
     /// Rows given to it: `accepted = in_window + filtered + late + failed`.
@@ -52,6 +54,8 @@ pub struct QueryStats {
     pub keys: u64,
     /// Live panes, sessions or counted windows.
     pub panes: u64,
+    /// Windows with rows that have not been given out.
+    pub open_windows: u64,
     /// Bytes of state.
     pub state_bytes: u64,
     /// Each operator's name and counters.
@@ -65,6 +69,8 @@ pub struct StreamStats {
     pub counters: StreamCounters,
     /// Its watermark, [`MIN_TIME`] if there is none yet.
     pub watermark: i64,
+    /// How many readings should have come, if that is known.
+    pub expected: Option<u64>,
     /// Whether it has ended.
     pub ended: bool,
     /// Rejects that are no longer kept.

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::operator::{Counters, Drain, Limit, Operator, Output, RowFunction, Stateless};
 use crate::snapshot::Snapshot;
-use crate::stream::{Arrival, Origin, Place, Reject};
+use crate::stream::{Arrival, Origin, Place, Reject, Source, SourceEvent};
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
@@ -154,6 +154,7 @@ fn bench(on_error: OnError) -> Bench {
         live: None,
         partitions: 1,
         on_error,
+        expect: None,
     };
     let stream = engine.add_stream(spec, 0).expect("a stream");
     Bench {
@@ -472,4 +473,141 @@ fn what_is_detached_leaves_nothing_behind() {
         (bench.engine.nodes.len(), bench.engine.queries.len()),
         (0, 0)
     );
+}
+
+#[test]
+fn accepted_rows_are_processed_late_or_unread() {
+    let mut bench = bench(OnError::Keep);
+    let counters = |bench: &Bench| {
+        let stats = bench
+            .engine
+            .stream_stats(bench.stream)
+            .expect("it is there");
+        let counters = stats.counters;
+        let parts = (counters.processed, counters.late, counters.unread);
+        assert_eq!(counters.accepted, parts.0 + parts.1 + parts.2);
+        (counters.processed, counters.unread, counters.emitted)
+    };
+    // Nobody takes them.
+    bench.push(&[1, 2]).expect("it fits");
+    assert_eq!(counters(&bench), (0, 2, 0));
+    let (_, all) = bench.attach("all", vec![same()]);
+    bench.attach("failing", vec![failing_at(7)]);
+    // Given out by both, then by the one that is left; one is rejected.
+    bench.push(&[3, 4, 100]).expect("it fits");
+    assert_eq!(counters(&bench), (2, 2, 4));
+    bench.push(&[7]).expect("it fits");
+    assert_eq!(counters(&bench), (3, 2, 5));
+    assert_eq!(values(&all), [3, 4, 7]);
+
+    let mut failed = self::bench(OnError::Keep);
+    failed.attach("failing", vec![failing_at(7)]);
+    failed.push(&[6]).expect("it fits");
+    failed.push(&[7, 8]).expect("it fits");
+    assert_eq!(counters(&failed), (1, 2, 1));
+    // Who has seen enough has not failed.
+    let mut enough = self::bench(OnError::Keep);
+    enough.attach("two", vec![Box::new(Limit::new(schema(), 0, Some(2)))]);
+    enough.push(&[1, 2, 3]).expect("it fits");
+    assert_eq!(counters(&enough), (3, 0, 2));
+}
+
+#[test]
+fn what_was_counted_is_saved() {
+    let mut first = bench(OnError::Keep);
+    first.attach("all", vec![same()]);
+    first.push(&[1, 2, 100]).expect("it fits");
+    let saved = first.engine.save().expect("saves");
+    let mut second = bench(OnError::Keep);
+    second.attach("all", vec![same()]);
+    second.engine.load(&saved, 0).expect("loads");
+    let counters = |bench: &Bench| {
+        (bench.engine.stream_stats(bench.stream))
+            .expect("it is there")
+            .counters
+    };
+    assert_eq!(counters(&second), counters(&first));
+    assert_eq!(
+        (counters(&second).processed, counters(&second).emitted),
+        (2, 2)
+    );
+}
+
+/// Gives batches that have waited, and ends.
+#[derive(Debug)]
+struct Waited {
+    batches: Vec<(RecordBatch, Duration)>,
+    waited: Duration,
+}
+
+impl Source for Waited {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn poll(&mut self, _: Duration) -> Result<SourceEvent> {
+        let Some((records, waited)) = self.batches.pop() else {
+            return Ok(SourceEvent::End);
+        };
+        self.waited = waited;
+        Ok(SourceEvent::Batch {
+            partition: 0,
+            records,
+            rejected: Vec::new(),
+            origin: None,
+            bytes: 10,
+        })
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+#[test]
+fn a_driver_measures_by_its_clock() {
+    let Bench { engine, stream, .. } = bench(OnError::Keep);
+    let mut driver = Driver::new(engine);
+    let bench = &mut driver.engine;
+    let step = Step {
+        operator: same(),
+        inputs: vec![Input::Stream(stream)],
+        is_window: false,
+    };
+    let spec = QuerySpec {
+        name: "all".into(),
+        steps: vec![step],
+        view: None,
+        sinks: Vec::new(),
+    };
+    bench.attach(spec).expect("attaches");
+    let source = Waited {
+        // Taken from the end. The last one brings nothing out.
+        batches: vec![
+            (rows(&[100]), Duration::from_secs(9)),
+            (rows(&[1, 2]), Duration::from_millis(40)),
+        ],
+        waited: Duration::ZERO,
+    };
+    driver.start(stream, Box::new(source));
+    assert!(driver.meter(stream).is_none(), "nobody has asked it");
+    // The clock goes on by a millisecond whenever it is read.
+    let now = std::sync::atomic::AtomicI64::new(1_000_000_000);
+    let clock = || now.fetch_add(1_000_000, Ordering::Relaxed);
+    while driver.sources() > 0 {
+        driver.step(Duration::ZERO, &clock);
+    }
+    let meter = driver.meter(stream).expect("it has been read");
+    assert!(
+        (1_000_000_000..1_005_000_000).contains(&meter.started),
+        "{meter:?}"
+    );
+    assert!(meter.ended.is_some_and(|ended| ended > meter.started));
+    for quantile in [0.5, 0.99] {
+        // 40 ms in a queue, 1 ms until the clock is read again.
+        let delay = meter.delay(quantile).expect("two rows came out");
+        assert!((delay - 41_000_000).abs() < 500_000, "{delay} ns");
+    }
+    driver.remove_stream(stream);
+    assert!(driver.meter(stream).is_none());
 }

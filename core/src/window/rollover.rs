@@ -145,6 +145,24 @@ impl Rollover {
         self.live.len()
     }
 
+    /// How many windows hold a row and have not been closed.
+    pub(crate) fn open_windows(&self) -> u64 {
+        let (mut open, mut until) = (0_u64, self.closed);
+        if let (Panes::Cumulate { size }, false) = (self.panes, self.short.is_empty()) {
+            until = self.block.saturating_add(size);
+            open = (until - self.closed).max(0) as u64;
+        }
+        // Windows end in the order in which they start, so that one which ends after the
+        // last window of the pane before is counted with this one for the first time.
+        for &pane in self.live.keys() {
+            let last = self.panes.last_end(pane);
+            let all = self.panes.ends_until(pane, last);
+            open += all - self.panes.ends_until(pane, until.min(last));
+            until = until.max(last);
+        }
+        open
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         let pool: usize = self.pool.iter().map(KeySlots::bytes).sum();
         pool + self.pool.capacity() * size_of::<KeySlots>()

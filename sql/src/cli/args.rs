@@ -46,6 +46,7 @@ Examples:
   windrow generate | windrow -c \"SELECT sensor, window_start, avg(value)
       FROM TUMBLE(stdin, ts, INTERVAL '1' MINUTE) GROUP BY sensor, window_start\"
   windrow run city.sql
+  windrow top live.sql
   windrow check city.sql alerts.sql
   windrow generate --rows 100000 --output readings.parquet
 
@@ -64,6 +65,13 @@ Examples:
   windrow run city.sql
   windrow run streams.sql report.sql > report.csv
   echo \"SELECT 1 + 1\" | windrow run -";
+
+const TOP_HELP: &str = "\
+The rows of SELECT are counted and not shown; sinks are written. q or Ctrl-C quits, and
+stops what still runs.
+
+Examples:
+  windrow top systems/network.sql";
 
 const CHECK_HELP: &str = "\
 Nothing is run, written or connected to; files are looked into for their columns.
@@ -97,7 +105,8 @@ pub(super) struct Running {
     /// [default: table on a terminal, csv otherwise]
     #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub format: Option<OutputFormat>,
-    /// Whether progress is shown on stderr: auto (on a terminal), plain, off
+    /// How progress is shown on stderr: auto (bar on a terminal, else nothing), bar, plain
+    /// (lines), json (one object a line), off
     #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
     pub progress: Option<ProgressMode>,
     /// Threads of the engine [default: one for each core]
@@ -126,6 +135,16 @@ pub(super) enum Action {
         files: Vec<PathBuf>,
         #[command(flatten)]
         running: Running,
+    },
+    /// Run scripts and show their streams and queries in a live table, instead of rows
+    #[command(after_help = TOP_HELP)]
+    Top {
+        /// The scripts
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Threads of the engine [default: one for each core]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        workers: Option<u16>,
     },
     /// Say what is wrong in scripts, without running them
     #[command(after_help = CHECK_HELP)]
@@ -166,21 +185,27 @@ pub enum ProgressMode {
     /// A line that moves if stderr is a terminal, nothing otherwise.
     #[default]
     Auto,
+    /// A line that moves, which needs a terminal.
+    Bar,
     /// A new line every few seconds.
     Plain,
+    /// An object of JSON on a line of its own every second; warnings and errors too.
+    Json,
     /// Nothing.
     Off,
 }
 
 impl ValueEnum for ProgressMode {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Plain, Self::Off]
+        &[Self::Auto, Self::Bar, Self::Plain, Self::Json, Self::Off]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(match self {
             Self::Auto => "auto",
+            Self::Bar => "bar",
             Self::Plain => "plain",
+            Self::Json => "json",
             Self::Off => "off",
         }))
     }

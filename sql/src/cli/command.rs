@@ -15,12 +15,14 @@ use clap::{CommandFactory, Parser};
 use windrow_core::kernel;
 use windrow_core::stream::Sink;
 
-use super::args::{Action, Command, Running};
+use super::args::{Action, Command, ProgressMode, Running};
 use super::generate::Generate;
 use super::output::{Output, Sharing};
 use super::pipe::is_given_up;
 use super::progress::Display;
+use super::progress_json;
 use super::shell::{self, Shell};
+use super::top;
 use super::world::{Io, STACK_BYTES, no_thread, read_scripts};
 use crate::connector::registry::{Connector, ConnectorKind, Pairs};
 use crate::connector::stdout::is_closed_pipe;
@@ -111,6 +113,16 @@ fn obey(command: Command, io: &mut Io) -> Result<(), Failure> {
             let scripts = read_scripts(&files, io)?;
             run_scripts(scripts, running.or(sql.running), io)
         }
+        Some(Action::Top { .. }) if !is_plain => Err(unused("top")),
+        Some(Action::Top { files, workers }) => {
+            top::refuse_no_terminal(io).map_err(Failure::Unfit)?;
+            let scripts = read_scripts(&files, io)?;
+            let session = Session::with_config(SessionConfig {
+                workers: workers.map_or(0, usize::from),
+                ..SessionConfig::default()
+            })?;
+            Ok(top::run(session, scripts, io)?)
+        }
         Some(Action::Check { .. }) if !is_plain => Err(unused("check")),
         Some(Action::Check { files }) => {
             let scripts = read_scripts(&files, io)?;
@@ -135,6 +147,7 @@ fn converse(running: Running, io: &mut Io) -> Result<(), Failure> {
     if io.stdin_is_terminal && io.stdout_width.is_some() {
         let format = running.format.unwrap_or(OutputFormat::Table);
         refuse_binary(format, io)?;
+        refuse_bar(running, io)?;
         let mut shell = Shell::new(format, running, io)?;
         let mut editor = shell::Editor::new(shell.session())?;
         return Ok(shell.run(&mut editor)?);
@@ -197,7 +210,36 @@ fn refuse_binary(format: OutputFormat, io: &Io) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A moving line needs a terminal to move on.
+fn refuse_bar(running: Running, io: &Io) -> Result<(), Failure> {
+    if running.progress == Some(ProgressMode::Bar) && !io.stderr_is_terminal {
+        let error = Error::new(
+            ErrorKind::Option,
+            "--progress bar needs a terminal on stderr",
+        );
+        return Err(Failure::Unfit(
+            error.help("choose --progress plain for lines, or json for programs"),
+        ));
+    }
+    Ok(())
+}
+
 fn run_scripts(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Result<(), Failure> {
+    refuse_bar(running, io)?;
+    let done = run_all(scripts, running, io);
+    match done {
+        // Who reads the progress reads the error in its words.
+        Err(Failure::Error(error)) if running.progress == Some(ProgressMode::Json) => {
+            let line = progress_json::remark("error", &error.to_string());
+            // A closed stderr must not hide the exit code.
+            let _ = writeln!(io.stderr, "{line}");
+            Err(Failure::Reported)
+        }
+        done => done,
+    }
+}
+
+fn run_all(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Result<(), Failure> {
     let format = running.format.unwrap_or(match io.stdout_width {
         Some(_) => OutputFormat::Table,
         None => OutputFormat::Csv,
@@ -231,13 +273,24 @@ fn run_scripts(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Resu
             if !stopped && progress.rejected + progress.late > 0 {
                 display.warn(&session, progress.late, io.stderr.as_mut());
             }
+            if done.is_err() {
+                display.fail(&progress, started.elapsed(), io.stderr.as_mut());
+            }
             let mut unwritten = done?;
             // Streams that nobody has ended go on for ever: what they gave until now counts.
             unwritten.extend(session.stop()?);
             unwritten
         }
     };
-    io.report_unwritten(unwritten);
+    match display {
+        Display::Json => {
+            for name in unwritten {
+                // A closed stderr is no reason to fail.
+                let _ = writeln!(io.stderr, "{}", progress_json::remark("not_written", &name));
+            }
+        }
+        _ => io.report_unwritten(unwritten),
+    }
     display.summarize(&progress, stopped, started.elapsed(), io.stderr.as_mut());
     if stopped {
         // The process ends: the system is faster to take all memory back than we are to

@@ -1,8 +1,8 @@
 //! Ctrl-C: the first asks the work to stop, the second ends the process.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -12,11 +12,22 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// When a stop takes so long, a word of why is due.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is done before the second signal ends the process.
+static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
+
+/// Has something done before the second signal ends the process; the first call counts.
+pub(super) fn before_exit(put_right: fn()) {
+    let _ = BEFORE_EXIT.set(put_right);
+}
+
 /// Lets signals that ask for an end set `cancel`. Before, they end the process.
 pub(super) fn catch(cancel: &Arc<AtomicBool>) {
     let cancel = cancel.clone();
     let handler = move || {
         if cancel.swap(true, Ordering::SeqCst) {
+            if let Some(put_right) = BEFORE_EXIT.get() {
+                put_right();
+            }
             std::process::exit(EXIT_INTERRUPTED);
         }
         let cancel = cancel.clone();

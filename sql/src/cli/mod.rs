@@ -12,12 +12,14 @@
 //!
 //! | exit code | meaning |
 //! |---|---|
-//! | 0 | done; the shell was left; stopped by the first Ctrl-C; the reader of stdout has gone |
+//! | 0 | done; the shell or the table was left; stopped by the first Ctrl-C; the reader of stdout has gone |
 //! | 1 | failed |
 //! | 2 | the arguments are wrong |
 //! | 130 | stopped at once by the second Ctrl-C |
 
 mod interrupt;
+
+mod faults;
 
 mod pipe;
 
@@ -27,11 +29,15 @@ mod generate;
 
 mod args;
 
+mod progress_json;
+
 mod progress;
 
 mod world;
 
 mod shell;
+
+mod top;
 
 mod command;
 
@@ -49,12 +55,8 @@ use std::process::ExitCode;
 /// Runs the command with the arguments, the streams and the signals of the process.
 pub fn main() -> ExitCode {
     panic::set_hook(Box::new(|fault| {
-        let place = (fault.location()).map_or_else(String::new, |place| format!(" at {place}"));
-        let words = fault.payload_as_str().unwrap_or("no words");
         // Nobody may be left to read it.
-        let _ = interrupt::say(&format!(
-            "error: windrow itself has failed{place}: {words}\n   = help: please report this"
-        ));
+        let _ = interrupt::say(&faults::words(fault));
     }));
     let mut io = Io {
         stdout: Box::new(std::io::stdout()),

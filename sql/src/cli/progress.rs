@@ -8,6 +8,7 @@ use chrono::DateTime;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::ProgressMode;
+use super::progress_json;
 use crate::session::{Losses, Progress, Session};
 
 /// How often the moving line is drawn.
@@ -15,6 +16,16 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// How often a plain line is written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often an object of JSON is written.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+
+/// How the moving line looks while the size of the inputs is not known, and when it is.
+const LINE: &str = "{spinner} {wide_msg}";
+const LINE_WITH_BAR: &str = "{spinner} {bar:20} {wide_msg}";
+
+/// Steps of the bar.
+const BAR_STEPS: u64 = 1_000;
 
 /// Where progress is shown.
 #[derive(Debug, Clone)]
@@ -25,6 +36,8 @@ pub(super) enum Display {
     Silent,
     /// Lines on stderr.
     Plain,
+    /// Objects of JSON on stderr.
+    Json,
     /// One line of the terminal.
     Bar(ProgressBar),
 }
@@ -35,12 +48,10 @@ impl Display {
             ProgressMode::Off => Self::Off,
             ProgressMode::Auto if !stderr_is_terminal => Self::Silent,
             ProgressMode::Plain => Self::Plain,
-            ProgressMode::Auto => {
+            ProgressMode::Json => Self::Json,
+            ProgressMode::Auto | ProgressMode::Bar => {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-                if let Ok(style) = style {
-                    bar.set_style(style);
-                }
+                look(&bar, LINE);
                 Self::Bar(bar)
             }
         }
@@ -71,13 +82,17 @@ impl Display {
         let every = match self {
             Self::Off | Self::Silent => return work(),
             Self::Plain => WRITE_EVERY,
+            Self::Json => JSON_EVERY,
             Self::Bar(_) => DRAW_EVERY,
         };
         if let Self::Bar(bar) = self {
             // The run before may have finished it.
             bar.set_message("");
             bar.reset();
+            bar.unset_length();
+            look(bar, LINE);
         }
+        let started = Instant::now();
         std::thread::scope(|scope| {
             // Dropped when the work is done, or has panicked: the watcher ends.
             let (_working, done) = mpsc::channel::<()>();
@@ -86,12 +101,15 @@ impl Display {
                 while done.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                     let progress = session.progress();
                     let rate = meter.rate(Instant::now(), progress.rows);
-                    let line = line(&progress, rate, now_ms());
-                    match self {
-                        Self::Bar(bar) => {
-                            bar.set_message(line);
-                            bar.tick();
+                    let line = match self {
+                        Self::Json => {
+                            let elapsed = started.elapsed();
+                            progress_json::state("running", &progress, rate, elapsed, now_ms())
                         }
+                        _ => line(&progress, rate, now_ms()),
+                    };
+                    match self {
+                        Self::Bar(bar) => show(bar, &progress, line),
                         // A closed stderr is no reason to stop the work.
                         _ => drop(writeln!(lines, "{line}")),
                     }
@@ -108,8 +126,22 @@ impl Display {
             return;
         }
         for warning in warnings(&session.losses(), late, ", in the same script") {
+            let warning = match self {
+                Self::Json => progress_json::remark("warning", &warning),
+                _ => format!("warning: {warning}"),
+            };
             // A closed stderr is no reason to fail.
             let _ = writeln!(lines, "{warning}");
+        }
+    }
+
+    /// Says for programs that the work has failed; the error itself follows.
+    pub(super) fn fail(&self, progress: &Progress, elapsed: Duration, lines: &mut dyn Write) {
+        if matches!(self, Self::Json) {
+            let rate = progress.rows as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
+            let object = progress_json::state("failed", progress, rate, elapsed, now_ms());
+            // A closed stderr must not hide the error.
+            let _ = writeln!(lines, "{object}");
         }
     }
 
@@ -122,16 +154,50 @@ impl Display {
         elapsed: Duration,
         lines: &mut dyn Write,
     ) {
+        let rate = progress.rows as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
         let end = match (self, stopped) {
             (Self::Off, _) | (Self::Silent, false) => return,
+            (Self::Json, _) => {
+                let state = if stopped { "stopped" } else { "done" };
+                let object = progress_json::state(state, progress, rate, elapsed, now_ms());
+                // A closed stderr is no reason to fail.
+                let _ = writeln!(lines, "{object}");
+                return;
+            }
             (_, true) => "stopped after",
             (_, false) => "done in",
         };
-        let rate = progress.rows as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
         let line = line(progress, rate, now_ms());
-        // A closed stderr is no reason to fail.
+        // As above.
         let _ = writeln!(lines, "{end} {}: {line}", duration(elapsed));
     }
+}
+
+/// Gives the moving line another look.
+fn look(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏░"));
+    }
+}
+
+/// Moves the line on, with a bar once the size of the inputs is known.
+fn show(bar: &ProgressBar, progress: &Progress, line: String) {
+    match progress.share() {
+        Some(share) => {
+            if bar.length().is_none() {
+                look(bar, LINE_WITH_BAR);
+                bar.set_length(BAR_STEPS);
+            }
+            bar.set_position((share * BAR_STEPS as f64) as u64);
+        }
+        None if bar.length().is_some() => {
+            look(bar, LINE);
+            bar.unset_length();
+        }
+        None => {}
+    }
+    bar.set_message(line);
+    bar.tick();
 }
 
 /// What was not taken into the results, a warning for each stream. `late`: how many rows
@@ -153,7 +219,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String>
             format!(", such as {}: {}", reject.position, reject.reason)
         });
         warnings.push(format!(
-            "warning: {rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them{asked}"
+            "{rows} of '{stream}' rejected{example}\n   = help: SELECT * FROM rejected('{stream}') has them{asked}"
         ));
     }
     if late > 0 {
@@ -172,9 +238,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String>
             1 => "1 row".to_owned(),
             late => format!("{} rows", HumanCount(late)),
         };
-        warnings.push(format!(
-            "warning: {rows} too late for all windows of a query{help}"
-        ));
+        warnings.push(format!("{rows} too late for all windows of a query{help}"));
     }
     warnings
 }
@@ -216,8 +280,7 @@ pub(super) fn line(progress: &Progress, rate: f64, now: i64) -> String {
         format!("{} rows", HumanCount(progress.rows)),
         format!("{} rows/s", short(rate)),
     ];
-    if let Some(total) = progress.bytes_total.filter(|total| *total > 0) {
-        let share = progress.bytes.min(total) as f64 / total as f64;
+    if let Some(share) = progress.share() {
         parts.push(format!("{:.0} %", (share * 100.0).floor()));
     }
     let watermark = progress.watermark_ms;
@@ -237,7 +300,7 @@ pub(super) fn line(progress: &Progress, rate: f64, now: i64) -> String {
 }
 
 /// A number in three digits or so: `950`, `1.2 k`, `35 M`.
-fn short(number: f64) -> String {
+pub(super) fn short(number: f64) -> String {
     let (scaled, unit) = match number {
         n if n >= 1e9 => (n / 1e9, " G"),
         n if n >= 1e6 => (n / 1e6, " M"),

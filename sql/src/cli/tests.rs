@@ -487,13 +487,13 @@ fn rows_that_are_in_no_result_are_warned_of() {
     assert_eq!(
         warnings(&[losses(181, false)], 0, ", in the same script"),
         [
-            "warning: 181 rows of 'x.csv' rejected, such as x.csv:3: column v: '10.7' is not a BIGINT\n   \
+            "181 rows of 'x.csv' rejected, such as x.csv:3: column v: '10.7' is not a BIGINT\n   \
              = help: SELECT * FROM rejected('x.csv') has them, in the same script"
         ]
     );
     assert_eq!(
         warnings(&[losses(0, true)], 1, ""),
-        ["warning: 1 row too late for all windows of a query\n   \
+        ["1 row too late for all windows of a query\n   \
              = help: SELECT * FROM late('x.csv') has them"]
     );
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use glob::MatchOptions;
-use windrow_core::stream::{Source, SourceEvent};
+use windrow_core::stream::{Backlog, Source, SourceEvent};
 
 use super::reading::{Reading, RowFeed, SourceOptions};
 use super::registry::Wanted;
@@ -392,6 +392,14 @@ impl Source for FileSource {
 
     fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
         self.reading.poll(wait)
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.reading.backlog()
+    }
+
+    fn waited(&self) -> Duration {
+        self.reading.waited()
     }
 
     fn bytes_total(&self) -> Option<u64> {

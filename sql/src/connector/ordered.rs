@@ -22,6 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use windrow_core::stream::Backlog;
 use windrow_core::{Error, Result};
 
 /// A worker that is so many items ahead waits.
@@ -36,6 +37,8 @@ pub(super) type Job<T> = Box<dyn FnOnce(&mut Emit<'_, T>) + Send>;
 struct Slot<T> {
     items: VecDeque<Result<T>>,
     done: bool,
+    /// When its job or item was given in.
+    since: Instant,
 }
 
 struct State<T> {
@@ -71,6 +74,7 @@ impl<T> Shared<T> {
 /// The end at which the results come out.
 pub(super) struct Ordered<T> {
     shared: Arc<Shared<T>>,
+    waited: Duration,
 }
 
 impl<T> fmt::Debug for Ordered<T> {
@@ -125,6 +129,7 @@ impl<T: Send + 'static> Ordered<T> {
         });
         let ordered = Self {
             shared: shared.clone(),
+            waited: Duration::ZERO,
         };
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
             (thread::Builder::new().name(name).spawn(body))
@@ -151,6 +156,18 @@ impl<T: Send + 'static> Ordered<T> {
         Ok(ordered)
     }
 
+    /// How long the last item took since its job was given in.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The rows that are ready, and how many there may be while jobs are taken.
+    pub(super) fn backlog(&self) -> Backlog {
+        let rows = self.shared.lock().rows_ready as u64;
+        let rows_max = self.shared.rows_max as u64;
+        Backlog { rows, rows_max }
+    }
+
     /// The next item, waiting for it at most `wait`.
     ///
     /// # Errors
@@ -161,6 +178,7 @@ impl<T: Send + 'static> Ordered<T> {
         loop {
             while let Some(slot) = state.slots.front_mut() {
                 if let Some(item) = slot.items.pop_front() {
+                    self.waited = slot.since.elapsed();
                     if let Ok(item) = &item {
                         state.rows_ready -= (self.shared.rows_of)(item);
                     }
@@ -232,6 +250,7 @@ impl<T> Feed<T> {
         state.slots.push_back(Slot {
             items,
             done: job.is_none(),
+            since: Instant::now(),
         });
         match job {
             Some(job) => {

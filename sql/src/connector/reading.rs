@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use windrow_core::stream::{Reject, SourceEvent};
+use windrow_core::stream::{Backlog, Reject, SourceEvent};
 
 use super::ordered::{Emit, Feed, Job, Next, Ordered};
 use crate::error::Result;
@@ -118,6 +118,22 @@ impl Reading {
 
     pub(super) fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// As [`windrow_core::stream::Source::backlog`]: the rows that have been parsed.
+    pub(super) fn backlog(&self) -> Option<Backlog> {
+        match &self.state {
+            State::Running(ordered) => Some(ordered.backlog()),
+            State::Planned(_) | State::Ended => None,
+        }
+    }
+
+    /// As [`windrow_core::stream::Source::waited`].
+    pub(super) fn waited(&self) -> Duration {
+        match &self.state {
+            State::Running(ordered) => ordered.waited(),
+            State::Planned(_) | State::Ended => Duration::ZERO,
+        }
     }
 
     /// The next event. After an error nothing follows.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
-use windrow_core::stream::{Source, SourceEvent};
+use windrow_core::stream::{Backlog, Source, SourceEvent};
 
 use super::reading::{Reading, SourceOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -456,5 +456,13 @@ impl Source for StdinSource {
 
     fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
         self.reading.poll(wait)
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.reading.backlog()
+    }
+
+    fn waited(&self) -> Duration {
+        self.reading.waited()
     }
 }

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use windrow_core::stream::{Reject, Sink, Source, SourceEvent};
+use windrow_core::stream::{Backlog, Reject, Sink, Source, SourceEvent};
 
 use super::address::{addresses, in_use, own_address};
 use super::client::{Client, Closed};
@@ -233,6 +233,14 @@ impl Source for TcpSource {
 
     fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
         self.reading.poll(wait)
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.reading.backlog()
+    }
+
+    fn waited(&self) -> Duration {
+        self.reading.waited()
     }
 }
 

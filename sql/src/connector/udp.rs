@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use socket2::SockRef;
-use windrow_core::stream::{Sink, Source, SourceEvent};
+use windrow_core::stream::{Backlog, Sink, Source, SourceEvent};
 
 use super::address::{in_use, own_address};
 use super::drops::KernelDrops;
@@ -129,10 +129,15 @@ impl Connector for Udp {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    blocks: VecDeque<Vec<u8>>,
+    /// Blocks of whole lines, and when each came.
+    blocks: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
     /// How much of the first block has been read.
     read: usize,
+    /// All bytes that have been taken in.
+    taken: u64,
+    /// How long the last block to be read had waited.
+    waited: Duration,
 }
 
 /// What lies between the socket and the parsers.
@@ -162,7 +167,8 @@ impl Queue {
             return;
         }
         waiting.bytes += block.len();
-        waiting.blocks.push_back(block);
+        waiting.taken += block.len() as u64;
+        waiting.blocks.push_back((Instant::now(), block));
         drop(waiting);
         self.came.notify_one();
     }
@@ -188,19 +194,21 @@ impl Read for Lines {
                 .0;
         }
         let mut len = 0;
-        while let Some(block) = waiting.blocks.front()
+        while let Some((since, block)) = waiting.blocks.front()
             && len < buffer.len()
         {
+            let waited = since.elapsed();
             let rest = &block[waiting.read..];
             let part = rest.len().min(buffer.len() - len);
             buffer[len..len + part].copy_from_slice(&rest[..part]);
             let is_read = part == rest.len();
             len += part;
             waiting.read += part;
+            waiting.waited = waited;
             if is_read {
                 waiting.read = 0;
                 let block = waiting.blocks.pop_front();
-                waiting.bytes -= block.map_or(0, |block| block.len());
+                waiting.bytes -= block.map_or(0, |(_, block)| block.len());
             }
         }
         Ok(len)
@@ -213,6 +221,31 @@ impl Fill for Counted<Lines> {}
 struct UdpSource {
     reading: Reading,
     queue: Arc<Queue>,
+    given: Given,
+}
+
+/// What has come out of the parsers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given {
+    bytes: u64,
+    rows: u64,
+}
+
+impl Given {
+    /// What is left of `taken` bytes, of which `waiting` lie in a queue for `waiting_max`,
+    /// in rows of the mean size; `None` before the first row.
+    fn backlog(self, taken: u64, waiting: u64, waiting_max: u64) -> Option<Backlog> {
+        let rows = |bytes: u64| {
+            let rows = u128::from(bytes) * u128::from(self.rows);
+            rows.div_ceil(u128::from(self.bytes)) as u64
+        };
+        // Beside the queue, what the parsers hold.
+        let left = taken.saturating_sub(self.bytes).max(waiting);
+        (self.rows > 0 && self.bytes > 0).then(|| Backlog {
+            rows: rows(left),
+            rows_max: rows(left - waiting + waiting_max),
+        })
+    }
 }
 
 impl fmt::Debug for UdpSource {
@@ -262,7 +295,12 @@ impl UdpSource {
             let _open = feed.text(0, TextReader::new(chunks, text, shape), &read)?;
             Ok(())
         });
-        Ok(Self { reading, queue })
+        let given = Given::default();
+        Ok(Self {
+            reading,
+            queue,
+            given,
+        })
     }
 }
 
@@ -308,9 +346,31 @@ impl Source for UdpSource {
 
     fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
         match self.queue.dropped.swap(0, Relaxed) {
-            0 => self.reading.poll(wait),
-            rows => Ok(SourceEvent::Dropped(rows)),
+            0 => {}
+            rows => return Ok(SourceEvent::Dropped(rows)),
         }
+        let event = self.reading.poll(wait)?;
+        if let SourceEvent::Batch {
+            records,
+            rejected,
+            bytes,
+            ..
+        } = &event
+        {
+            self.given.bytes += bytes;
+            self.given.rows += (records.num_rows() + rejected.len()) as u64;
+        }
+        Ok(event)
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let waiting = self.queue.lock();
+        let held = (waiting.bytes - waiting.read) as u64;
+        (self.given).backlog(waiting.taken, held, self.queue.bytes_max as u64)
+    }
+
+    fn waited(&self) -> Duration {
+        self.reading.waited() + self.queue.lock().waited
     }
 }
 
@@ -348,5 +408,25 @@ impl ConnectorKind for UdpKind {
     fn option_names(&self) -> Vec<&'static str> {
         let names = NAMES.iter().chain(&FORMAT_OPTIONS).chain(&SOURCE_OPTIONS);
         names.copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_told_in_rows_of_the_mean_size() {
+        let given = Given {
+            bytes: 1_000,
+            rows: 50,
+        };
+        // 400 bytes wait for 20 bytes a row, and 200 are being parsed. The queue takes 600
+        // more.
+        let backlog = given.backlog(1_600, 400, 1_000).expect("rows have come");
+        assert_eq!((backlog.rows, backlog.rows_max), (30, 60));
+        let none = given.backlog(1_000, 0, 1_000).expect("rows have come");
+        assert_eq!((none.rows, none.rows_max), (0, 50));
+        assert_eq!(Given::default().backlog(10, 10, 100), None);
     }
 }

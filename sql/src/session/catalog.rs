@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
-use windrow_core::pipeline::{EventTime, LiveRules, OnError, QueryId, StreamId, StreamSpec, View};
+use windrow_core::pipeline::{
+    EventTime, Expect, LiveRules, OnError, QueryId, StreamId, StreamSpec, View,
+};
 
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs, Wanted};
@@ -100,6 +102,8 @@ pub(super) struct StreamEntry {
     pub(super) watermark: Option<String>,
     pub(super) live: Option<LiveRules>,
     pub(super) on_error: OnError,
+    /// How many readings should come.
+    pub(super) expect: Option<Expect>,
     /// `None`: fed by INSERT and push.
     pub(super) connector: Option<Arc<dyn Connector>>,
     pub(super) connector_name: String,
@@ -137,6 +141,7 @@ impl StreamEntry {
             watermark: self.watermark.clone(),
             live: self.live,
             on_error: self.on_error,
+            expect: self.expect.clone(),
             connector: self.connector.clone(),
             connector_name: self.connector_name.clone(),
             implicit: self.implicit,
@@ -152,8 +157,12 @@ impl StreamEntry {
     pub(super) fn wanted(&self, scans: &[PlannedScan]) -> Wanted {
         let time = self.event_time.map(|time| time.column);
         let asked = scans.iter().flat_map(|scan| scan.columns.iter().copied());
+        let expected = self
+            .expect
+            .iter()
+            .flat_map(|expect| expect.keys.iter().copied());
         Wanted {
-            columns: self.rules.source_columns(asked.chain(time)),
+            columns: self.rules.source_columns(asked.chain(time).chain(expected)),
             passing: self.passing(scans),
         }
     }
@@ -176,8 +185,9 @@ impl StreamEntry {
             .chain(self.rules.not_null.iter().copied());
         let valid = valid.map(|place| self.rules.places[place]).collect();
         let conditions = scans.iter().map(condition).collect::<Option<Vec<_>>>()?;
-        (self.rules.take_each_alike() && !conditions.is_empty())
-            .then_some(Passing { conditions, valid })
+        // Rows that stand in for others have not their times and keys.
+        let takes_each_alike = self.rules.take_each_alike() && self.expect.is_none();
+        (takes_each_alike && !conditions.is_empty()).then_some(Passing { conditions, valid })
     }
 
     /// Whether a query that reads it alone may have parts of it passed over.
@@ -224,6 +234,7 @@ impl StreamEntry {
                 None => 0,
             },
             on_error: self.on_error,
+            expect: self.expect.clone(),
         }
     }
 }

@@ -12,7 +12,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast;
-use windrow_core::pipeline::{EventTime, LiveRules, OnError};
+use windrow_core::pipeline::{EventTime, Expect, LiveRules, OnError};
 use windrow_core::time;
 
 use super::catalog::StreamEntry;
@@ -55,7 +55,13 @@ impl Declaration<'_> {
 
         let own = pairs(&take(
             &mut options,
-            &["idle_timeout", "max_future", "on_error"],
+            &[
+                "idle_timeout",
+                "max_future",
+                "on_error",
+                "expect_every",
+                "expect_by",
+            ],
         ));
         let mut own = Settings::new(&own);
         let idle_timeout = own
@@ -121,6 +127,8 @@ impl Declaration<'_> {
         };
         let rules = self.rules(create, &source)?;
         let event_time = self.event_time(create, &rules.schema)?;
+        let expect = expect(&mut own, event_time, &rules.schema)
+            .map_err(|error| located(error, &create.options))?;
         let is_live = connector
             .as_ref()
             .is_none_or(|connector| connector.is_live());
@@ -140,6 +148,7 @@ impl Declaration<'_> {
                 max_future_ns: nanos(max_future, MAX_FUTURE),
             }),
             on_error: on_error.unwrap_or_default(),
+            expect,
             connector,
             connector_name: connector_name.map_or_else(|| "push".into(), |name| name.value),
             implicit: false,
@@ -390,11 +399,65 @@ pub(super) fn own_stream(
             max_future_ns: MAX_FUTURE.as_nanos() as i64,
         }),
         on_error: OnError::default(),
+        expect: None,
         connector: Some(source),
         connector_name: "own".into(),
         implicit: false,
         readings: Default::default(),
     })
+}
+
+/// How many readings should come: `expect_every`, for each value of the columns of
+/// `expect_by`.
+fn expect(
+    options: &mut Settings<'_>,
+    event_time: Option<EventTime>,
+    schema: &Schema,
+) -> Result<Option<Expect>> {
+    let every = options.duration("expect_every")?;
+    let by = options.text("expect_by");
+    let Some(every) = every else {
+        return match by {
+            None => Ok(None),
+            Some(_) => {
+                let message = "option expect_by says of what, but not how often";
+                Err(Error::new(ErrorKind::Option, message)
+                    .help("say it with expect_every = '10 seconds'"))
+            }
+        };
+    };
+    let Some(event_time) = event_time else {
+        let message = "option expect_every counts intervals of event time, and there is none";
+        return Err(Error::new(ErrorKind::Option, message)
+            .help("declare it, for example: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND"));
+    };
+    let unit = time::time_unit(schema.field(event_time.column).data_type())?;
+    let every = (i128::try_from(every.as_nanos()).ok())
+        .and_then(|nanos| time::exact_ticks(nanos, unit).ok())
+        .filter(|ticks| *ticks > 0);
+    let Some(every) = every else {
+        let message = format!(
+            "option expect_every must be above zero and no finer than column {}",
+            schema.field(event_time.column).name()
+        );
+        return Err(Error::new(ErrorKind::Option, message));
+    };
+    let key = |name: &str| {
+        schema.index_of(name).map_err(|_| {
+            let message = format!("option expect_by names \"{name}\", which is no column");
+            let error = Error::new(ErrorKind::Option, message);
+            match nearest(
+                name,
+                schema.fields().iter().map(|field| field.name().as_str()),
+            ) {
+                Some(meant) => error.help(format!("did you mean {meant}?")),
+                None => error.help("name columns of the stream, with commas between them"),
+            }
+        })
+    };
+    let keys = by.into_iter().flat_map(|by| by.split(',')).map(str::trim);
+    let keys = keys.map(key).collect::<Result<Vec<_>>>()?;
+    Ok(Some(Expect { every, keys }))
 }
 
 /// The options of some names, taken out of the others.
@@ -437,12 +500,14 @@ fn at_column(error: Error, columns: &[&ColumnDef]) -> Error {
 }
 
 /// The options of streams that are not their connector's.
-pub(super) const OWN_OPTIONS: [&str; 5] = [
+pub(super) const OWN_OPTIONS: [&str; 7] = [
     "connector",
     "idle_timeout",
     "max_future",
     "on_error",
     "event_time_field",
+    "expect_every",
+    "expect_by",
 ];
 
 /// Refuses options that nobody knows, naming the nearest.

@@ -1,5 +1,5 @@
 //! Tables that the session itself fills: `late('s')`, `rejected('s')`,
-//! `windrow.streams`, `windrow.queries`.
+//! `windrow.streams`, `windrow.queries`, `windrow.operators`.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -243,9 +243,10 @@ impl RowsNow for SystemRows {
 
 type SystemTable = (&'static str, fn(&Shared) -> Result<RecordBatch>);
 
-const SYSTEM_TABLES: [SystemTable; 2] = [
+const SYSTEM_TABLES: [SystemTable; 3] = [
     ("streams", show::stream_stats),
     ("queries", show::query_stats),
+    ("operators", show::operator_stats),
 ];
 
 #[async_trait]

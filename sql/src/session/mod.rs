@@ -38,6 +38,8 @@ mod declare;
 
 mod progress;
 
+mod flow;
+
 mod shared;
 
 mod readings;
@@ -47,6 +49,8 @@ mod settle;
 mod held;
 
 mod job;
+
+mod figures;
 
 mod show;
 
@@ -81,6 +85,9 @@ mod cancel_tests;
 mod interactive_tests;
 
 #[cfg(test)]
+mod figures_tests;
+
+#[cfg(test)]
 mod columnar_tests;
 
 #[cfg(test)]
@@ -103,6 +110,8 @@ use windrow_core::stream::Sink;
 use crate::connector::registry::{Connector, ConnectorKind, Connectors};
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry, ViewEntry};
+pub use figures::{Figures, QueryFigures, StreamFigures};
+pub use flow::{QueryRates, StreamRates};
 use held::Reserved;
 use job::Found;
 pub use known::{Known, Relation};
@@ -449,6 +458,8 @@ impl Session {
         let snapshot = Snapshot::decode(bytes)?;
         let mut driver = self.shared.driver();
         driver.engine.load(&snapshot, now_ns())?;
+        // What was counted elsewhere has not flowed here.
+        *shared::whole(&self.shared.flow) = Default::default();
         // A session that was cancelled may have been saved with results on their way.
         driver.engine.resume();
         Ok(())
@@ -483,6 +494,12 @@ impl Session {
     pub fn abort(&self) {
         self.shared.abandon_jobs();
         self.shared.driver().engine.abort();
+    }
+
+    /// How the streams and all queries stand, with those of statements that are being
+    /// answered. Waits for a step that is being done.
+    pub fn figures(&self) -> Figures {
+        self.shared.figures()
     }
 
     /// Where the session stands; asked from any thread, it does not wait.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use windrow_core::pipeline::Driver;
+use windrow_core::pipeline::{Driver, QueryId, QueryStats};
 use windrow_core::stream::Reject;
 use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
@@ -31,6 +31,21 @@ pub struct Progress {
     pub is_live: bool,
 }
 
+impl Progress {
+    /// The part of the inputs that has been read, from 0 to 1, if their size is known.
+    pub fn share(&self) -> Option<f64> {
+        let total = self.bytes_total.filter(|total| *total > 0)?;
+        Some(self.bytes.min(total) as f64 / total as f64)
+    }
+
+    /// How far the watermark is behind the clock `now`, in milliseconds since the Unix
+    /// epoch, where rows are read as they happen.
+    pub fn lag_ms(&self, now: i64) -> Option<i64> {
+        let watermark = self.watermark_ms.filter(|_| self.is_live)?;
+        Some(now.saturating_sub(watermark))
+    }
+}
+
 /// What a stream did not take into its results.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -53,10 +68,12 @@ pub(super) struct Seen {
     pub(super) before: Progress,
 }
 
-/// Where a session stands whose streams have these readings, and had counted `before`.
+/// Where a session stands whose streams have these readings and whose engine has these
+/// queries, and that had counted `before`.
 pub(super) fn look(
     driver: &Driver,
     readings: &[(&Arc<StreamEntry>, Vec<Reading>)],
+    queries: &[(QueryId, QueryStats)],
     before: &Progress,
 ) -> Progress {
     let mut progress = *before;
@@ -83,7 +100,7 @@ pub(super) fn look(
         }
     }
     progress.bytes_total = driver.bytes_total().map(|bytes| bytes + bytes_read);
-    for stats in driver.engine.all_query_stats() {
+    for (_, stats) in queries {
         progress.late += stats.late;
         progress.state_bytes += stats.state_bytes;
     }

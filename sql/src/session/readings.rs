@@ -151,11 +151,8 @@ impl Shared {
         let records = fitted(records, &stream.rules.source_schema())?;
         let reading = self.reading(stream)?;
         let mut driver = self.driver();
-        let now = now_ns();
         let bytes = records.get_array_memory_size() as u64;
-        let report = (driver.engine).push(reading, producer, &records, Vec::new(), bytes, now)?;
-        driver.engine.tick(now);
-        Ok(report)
+        Ok(driver.push(reading, producer, &records, bytes, &now_ns)?)
     }
 
     /// The streams of the engine that an entry's rows come from.

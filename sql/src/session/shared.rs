@@ -11,6 +11,7 @@ use windrow_core::pipeline::{
 use windrow_core::stream::Sink;
 
 use super::catalog::{Catalog, Entry, Failure, JobId, Reading, Work};
+use super::flow::Flow;
 use super::progress::{self, Losses, Progress, Seen};
 use super::settings::Settings;
 use super::stream_rules::Rules;
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub(super) settings: RwLock<Settings>,
     /// Where the session stood when that was last looked at.
     progress: Mutex<Seen>,
+    /// What streams and queries have counted in the last seconds.
+    pub(super) flow: Mutex<Flow>,
     /// Work that DataFusion does once bounded inputs have been read, in order.
     pub(super) jobs: Mutex<Vec<PendingJob>>,
     pub(super) jobs_made: AtomicU64,
@@ -161,6 +164,7 @@ impl Shared {
             connectors: RwLock::new(connectors),
             settings: RwLock::new(settings),
             progress: Mutex::default(),
+            flow: Mutex::default(),
             jobs: Mutex::default(),
             jobs_made: AtomicU64::new(0),
             job_turn: Mutex::default(),
@@ -344,6 +348,7 @@ impl Shared {
             sinks,
         };
         let query = self.driver().engine.attach(spec)?;
+        whole(&self.flow).begin_query(query, now_ns());
         work.queries.push((name.into(), query));
         Ok(Attached {
             query,
@@ -360,6 +365,7 @@ impl Shared {
             live: None,
             partitions: 1,
             on_error: Default::default(),
+            expect: None,
         };
         let id = self.driver().engine.add_stream(spec, now_ns())?;
         work.tables.push(id);
@@ -391,8 +397,12 @@ impl Shared {
         let (Some(readings), Some(driver)) = (readings, free(&self.driver)) else {
             return whole(&self.progress).progress;
         };
+        // It is asked once: large states take their time to count.
+        let queries = driver.engine.all_query_stats();
+        let ids = (readings.iter()).flat_map(|(_, list)| list.iter().map(|reading| reading.id));
+        whole(&self.flow).look(&driver, ids, &queries, now_ns());
         let mut seen = whole(&self.progress);
-        let progress = progress::look(&driver, &readings, &seen.before);
+        let progress = progress::look(&driver, &readings, &queries, &seen.before);
         seen.progress = progress;
         seen.at = Some(Instant::now());
         progress
@@ -449,21 +459,18 @@ impl Shared {
     /// Takes a stream of the engine away; what it has counted stays counted.
     pub(super) fn forget(&self, stream: StreamId) {
         let mut driver = self.driver();
-        driver.stop(stream);
         if let Ok(stats) = driver.engine.stream_stats(stream) {
             let mut seen = whole(&self.progress);
             seen.before.rows += stats.counters.received;
             seen.before.bytes += stats.counters.bytes;
             seen.before.rejected += stats.counters.rejected;
         }
-        driver.engine.remove_stream(stream);
+        driver.remove_stream(stream);
     }
 
     /// Takes the rows of a table away, which no stream has counted.
     pub(super) fn forget_table(&self, table: StreamId) {
-        let mut driver = self.driver();
-        driver.stop(table);
-        driver.engine.remove_stream(table);
+        self.driver().remove_stream(table);
     }
 
     /// Notes a job that was cut short when the session was cancelled.

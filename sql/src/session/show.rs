@@ -1,14 +1,18 @@
 //! What a session tells about itself: `SHOW`, `DESCRIBE`, the system tables, progress.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
-use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamStats};
+use windrow_core::operator::Counters;
+use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamCounters};
 
-use super::catalog::{Entry, StreamEntry};
-use super::progress::watermark_micros;
+use super::catalog::Entry;
+use super::figures::{QueryFigures, StreamFigures};
+use super::flow::QueryRates;
 use super::settings::Settings;
 use super::shared::{Shared, shared_error};
 use crate::dialect::Show;
@@ -36,9 +40,26 @@ fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }
 
+/// A column of figures that may have no meaning.
+fn floats(values: impl IntoIterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<Float64Array>())
+}
+
+/// As [`counts`], of counts that may have no meaning.
+fn counts_if(values: impl IntoIterator<Item = Option<u64>>) -> ArrayRef {
+    let values = values
+        .into_iter()
+        .map(|value| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX)));
+    Arc::new(values.collect::<Int64Array>())
+}
+
+fn millis(duration: Option<Duration>) -> Option<f64> {
+    duration.map(|duration| duration.as_secs_f64() * 1e3)
+}
+
 impl Shared {
     /// Continuous queries by name, each followed by the parts that feed it.
-    pub(super) fn named_queries(&self) -> Vec<(String, QueryId)> {
+    fn named_queries(&self) -> Vec<(String, QueryId)> {
         let mut queries = Vec::new();
         let standing = self.catalog().standing();
         for entry in standing.values() {
@@ -55,85 +76,98 @@ impl Shared {
         queries
     }
 
-    /// The newest reading of a stream: what its counters are about. Late rows are those of
-    /// all queries, whatever reading they have joined.
-    fn stats(&self, stream: &StreamEntry) -> Option<StreamStats> {
-        let readings = stream.readings().list.clone();
-        let driver = self.driver();
-        let mut all = (readings.iter().rev())
-            .filter_map(|reading| driver.engine.stream_stats(reading.id).ok());
-        let mut newest = all.next()?;
-        newest.late_let_go += all.map(|stats| stats.late_let_go).sum::<u64>();
-        Some(newest)
+    /// How continuous queries stand, by name.
+    fn named_query_figures(&self) -> Vec<(String, QueryFigures)> {
+        let named = self.named_queries();
+        let mut figures = self.query_figures();
+        (named.into_iter())
+            .filter_map(|(name, query)| Some((name, figures.remove(&query)?)))
+            .collect()
     }
 }
 
-/// `windrow.streams`: received = accepted + rejected + dropped, exactly.
+/// `windrow.streams`: received = accepted + rejected + dropped and accepted = processed +
+/// late + unread, exactly.
 pub(super) fn stream_stats(shared: &Shared) -> Result<RecordBatch> {
-    let streams = shared.streams();
-    let stats: Vec<Option<StreamStats>> =
-        streams.iter().map(|stream| shared.stats(stream)).collect();
-    let number = |count: fn(&StreamStats) -> u64| {
-        counts(stats.iter().map(|stats| stats.as_ref().map_or(0, count)))
+    let streams = shared.stream_figures();
+    let name = |name: fn(&StreamFigures) -> &str| {
+        texts(streams.iter().map(|stream| Some(name(stream).to_string())))
     };
-    let watermarks = streams.iter().zip(&stats).map(|(stream, stats)| {
-        stats
-            .as_ref()
-            .and_then(|stats| watermark_micros(stream, stats.watermark))
-    });
-    let ended = stats
-        .iter()
-        .map(|stats| stats.as_ref().map(|stats| stats.ended));
+    let count =
+        |count: fn(&StreamCounters) -> u64| counts(streams.iter().map(|s| count(&s.counters)));
+    let count_if = |count: fn(&StreamFigures) -> Option<u64>| counts_if(streams.iter().map(count));
+    let float = |float: fn(&StreamFigures) -> Option<f64>| floats(streams.iter().map(float));
+    let watermarks = streams.iter().map(|stream| stream.watermark_us);
+    let ended = streams.iter().map(|stream| stream.ended);
+    let lags = streams.iter().map(|stream| stream.lag_ms);
+    let let_go = |count: fn(&StreamFigures) -> u64| counts(streams.iter().map(count));
     table(vec![
+        ("name", name(|stream| &stream.name)),
+        ("connector", name(|stream| &stream.connector)),
+        ("expected", count_if(|stream| stream.expected)),
+        ("received", count(|counters| counters.received)),
+        ("accepted", count(|counters| counters.accepted)),
+        ("rejected", count(|counters| counters.rejected)),
+        ("dropped", count(|counters| counters.dropped)),
+        ("processed", count(|counters| counters.processed)),
+        ("late", count(|counters| counters.late)),
+        ("unread", count(|counters| counters.unread)),
+        ("emitted", count(|counters| counters.emitted)),
+        ("bytes", count(|counters| counters.bytes)),
+        ("collection_rate", float(StreamFigures::collection_rate)),
         (
-            "name",
-            texts(streams.iter().map(|stream| Some(stream.name.clone()))),
+            "processing_efficiency",
+            float(StreamFigures::processing_efficiency),
+        ),
+        ("transfer_bytes_per_s", float(|stream| stream.rates.bytes)),
+        ("input_rows_per_s", float(|stream| stream.rates.input)),
+        (
+            "processing_rows_per_s",
+            float(|stream| stream.rates.processing),
         ),
         (
-            "connector",
-            texts(
-                streams
-                    .iter()
-                    .map(|stream| Some(stream.connector_name.clone())),
-            ),
+            "backlog_rows",
+            count_if(|stream| Some(stream.backlog?.rows)),
         ),
-        ("received", number(|stats| stats.counters.received)),
-        ("accepted", number(|stats| stats.counters.accepted)),
-        ("rejected", number(|stats| stats.counters.rejected)),
-        ("dropped", number(|stats| stats.counters.dropped)),
-        ("bytes", number(|stats| stats.counters.bytes)),
+        (
+            "backlog_rows_max",
+            count_if(|stream| Some(stream.backlog?.rows_max)),
+        ),
+        ("drain_s", float(|stream| stream.drain_s)),
+        ("overflow_s", float(|stream| stream.overflow_s)),
         (
             "watermark",
             Arc::new(watermarks.collect::<TimestampMicrosecondArray>()),
         ),
+        ("lag_ms", Arc::new(lags.collect::<Int64Array>())),
+        ("delay_p50_ms", float(|stream| millis(stream.delay_p50))),
+        ("delay_p99_ms", float(|stream| millis(stream.delay_p99))),
         ("ended", Arc::new(ended.collect::<BooleanArray>())),
-        ("rejects_let_go", number(|stats| stats.rejects_let_go)),
-        ("late_let_go", number(|stats| stats.late_let_go)),
+        ("rejects_let_go", let_go(|stream| stream.rejects_let_go)),
+        ("late_let_go", let_go(|stream| stream.late_let_go)),
     ])
+}
+
+/// How a query stands, in words.
+fn status_words(status: &QueryStatus) -> String {
+    match status {
+        QueryStatus::Running => "running".to_string(),
+        QueryStatus::Ended => "ended".to_string(),
+        QueryStatus::Failed(error) => format!("failed: {}", shared_error(error).message()),
+    }
 }
 
 /// `windrow.queries`: accepted = in_window + filtered + late + failed, exactly.
 pub(super) fn query_stats(shared: &Shared) -> Result<RecordBatch> {
-    let queries = shared.named_queries();
-    let mut names = Vec::new();
-    let mut stats: Vec<QueryStats> = Vec::new();
-    {
-        let driver = shared.driver();
-        for (name, query) in queries {
-            if let Ok(found) = driver.engine.query_stats(query) {
-                names.push(Some(name));
-                stats.push(found);
-            }
-        }
-    }
-    let number = |count: fn(&QueryStats) -> u64| counts(stats.iter().map(count));
-    let status = stats.iter().map(|stats| {
-        Some(match &stats.status {
-            QueryStatus::Running => "running".to_string(),
-            QueryStatus::Ended => "ended".to_string(),
-            QueryStatus::Failed(error) => format!("failed: {}", shared_error(error).message()),
-        })
-    });
+    let queries = shared.named_query_figures();
+    let number = |count: fn(&QueryStats) -> u64| {
+        counts(queries.iter().map(|(_, query)| count(&query.stats)))
+    };
+    let rate = |rate: fn(&QueryRates) -> Option<f64>| {
+        floats(queries.iter().map(|(_, query)| rate(&query.rates)))
+    };
+    let names = queries.iter().map(|(name, _)| Some(name.clone()));
+    let status = (queries.iter()).map(|(_, query)| Some(status_words(&query.stats.status)));
     table(vec![
         ("name", texts(names)),
         ("status", texts(status)),
@@ -144,9 +178,62 @@ pub(super) fn query_stats(shared: &Shared) -> Result<RecordBatch> {
         ("failed", number(|stats| stats.failed)),
         ("missed_windows", number(|stats| stats.missed_windows)),
         ("emitted", number(|stats| stats.rows_out)),
+        ("rows_in_per_s", rate(|rates| rates.rows_in)),
+        ("rows_out_per_s", rate(|rates| rates.rows_out)),
         ("keys", number(|stats| stats.keys)),
+        ("open_windows", number(|stats| stats.open_windows)),
         ("panes", number(|stats| stats.panes)),
         ("state_bytes", number(|stats| stats.state_bytes)),
+    ])
+}
+
+/// `windrow.operators`: one row for each operator of a query, in the order in which rows go
+/// through them.
+pub(super) fn operator_stats(shared: &Shared) -> Result<RecordBatch> {
+    let queries = shared.named_query_figures();
+    let operators: Vec<(&String, usize, &String, &Counters, Option<f64>)> = (queries.iter())
+        .flat_map(|(name, query)| {
+            let rates = query.rates.operators.iter().copied();
+            (query
+                .stats
+                .operators
+                .iter()
+                .zip(rates.chain(std::iter::repeat(None))))
+            .enumerate()
+            .map(move |(place, ((operator, counters), rate))| {
+                (name, place + 1, operator, counters, rate)
+            })
+        })
+        .collect();
+    let number = |count: fn(&Counters) -> u64| {
+        counts(
+            operators
+                .iter()
+                .map(|(_, _, _, counters, _)| count(counters)),
+        )
+    };
+    table(vec![
+        (
+            "query",
+            texts(operators.iter().map(|row| Some(row.0.clone()))),
+        ),
+        ("step", counts(operators.iter().map(|row| row.1 as u64))),
+        (
+            "operator",
+            texts(operators.iter().map(|row| Some(row.2.clone()))),
+        ),
+        ("rows_in", number(|counters| counters.rows_in)),
+        ("rows_out", number(|counters| counters.rows_out)),
+        ("rows_in_per_s", floats(operators.iter().map(|row| row.4))),
+        ("in_window", number(|counters| counters.in_window)),
+        ("filtered", number(|counters| counters.filtered)),
+        ("late", number(|counters| counters.late)),
+        ("missed_windows", number(|counters| counters.missed_windows)),
+        ("windows", number(|counters| counters.windows)),
+        ("keys", number(|counters| counters.keys)),
+        ("open_windows", number(|counters| counters.open_windows)),
+        ("panes", number(|counters| counters.panes)),
+        ("state_bytes", number(|counters| counters.state_bytes)),
     ])
 }
 

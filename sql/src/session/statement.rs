@@ -13,7 +13,7 @@ use super::catalog::StreamEntry;
 use super::held::{Held, Leaving};
 use super::job::{BatchQuery, Found, GraphRows, ReadyTable, RunningBatch, start_tables};
 use super::settle::Settles;
-use super::shared::Shared;
+use super::shared::{Shared, now_ns};
 use super::show;
 use crate::dialect::Show;
 use crate::error::{Error, ErrorKind, Result, Script};
@@ -183,9 +183,7 @@ pub(super) fn execute(shared: &Arc<Shared>, statement: Prepared) -> Result<Runni
         }
         Prepared::End(stream) => {
             let reading = shared.reading(&stream)?;
-            let mut driver = shared.driver();
-            driver.stop(reading);
-            driver.engine.end_stream(reading)?;
+            shared.driver().end(reading, now_ns())?;
             Ok(Running::nothing())
         }
         Prepared::Leave(leaving) => {

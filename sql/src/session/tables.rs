@@ -189,6 +189,7 @@ impl Shared {
             watermark: None,
             live: None,
             on_error: Default::default(),
+            expect: None,
             connector: Some(source),
             connector_name: connector.into(),
             implicit: true,

@@ -2,6 +2,7 @@
 //! so only when a row lies behind, and an operator that is drained, saved and restored
 //! as a script says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -226,11 +227,22 @@ pub(crate) fn run(
         run.take_late();
     }
     run.ending = true;
+    let (open, given) = (
+        run.operator.counters().open_windows,
+        run.outcome.answers.len(),
+    );
     run.operator.on_end(0).expect("takes the end");
     while run.drain(7) == Drain::More {}
     assert!(run.ended, "the end is passed on");
+    if run.operator.name() == "WindowAggregate" {
+        let windows =
+            (run.outcome.answers[given..].iter()).map(|answer| (answer.start, answer.end));
+        let windows: BTreeSet<_> = windows.collect();
+        assert_eq!(open, windows.len() as u64, "the end closes what is open");
+    }
     let counters = run.operator.counters();
-    assert_eq!((counters.keys, counters.panes), (0, 0), "nothing is left");
+    let left = (counters.keys, counters.panes, counters.open_windows);
+    assert_eq!(left, (0, 0, 0), "nothing is left");
     run.outcome.counters = Counters {
         state_bytes: 0,
         ..counters

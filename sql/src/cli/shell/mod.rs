@@ -395,7 +395,7 @@ impl<'a> Shell<'a> {
             }
         }
         for warning in warnings(&losses, progress.late.saturating_sub(self.told.late), "") {
-            self.remark(&warning);
+            self.remark(&format!("warning: {warning}"));
         }
         self.told = progress;
     }

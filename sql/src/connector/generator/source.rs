@@ -4,6 +4,8 @@
 //! batches ahead of the engine. With `realtime` it gives each row when the wall clock
 //! has come to its arrival.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
 };
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
-use windrow_core::stream::{Source, SourceEvent};
+use windrow_core::stream::{Backlog, Source, SourceEvent};
 
 use super::arrivals::{Arrivals, Arrived};
 use super::readings::Readings;
@@ -35,13 +37,19 @@ pub struct GeneratorSource {
     is_live: bool,
     batches: Receiver<Message>,
     has_ended: bool,
+    /// Rows that wait for the engine.
+    waiting: Arc<AtomicU64>,
+    batch_rows: usize,
+    /// How long the last batch had waited.
+    waited: Duration,
     /// Dropped with the source: the thread ends at once.
     _stop: Sender<()>,
 }
 
 #[derive(Debug)]
 enum Message {
-    Batch(RecordBatch),
+    /// Rows, and since when they have been there.
+    Batch(RecordBatch, Instant),
     End,
 }
 
@@ -60,11 +68,13 @@ impl GeneratorSource {
         }
         let (batches_in, batches) = sync_channel(QUEUE_BATCHES);
         let (stop, stopped) = channel();
+        let waiting = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             arrivals: Arrivals::new(&options),
             readings: Readings::new(&options),
             batch_rows: options.batch_rows,
             batches: batches_in,
+            waiting: waiting.clone(),
             stopped,
         };
         thread::Builder::new()
@@ -85,6 +95,9 @@ impl GeneratorSource {
             is_live,
             batches,
             has_ended: false,
+            waiting,
+            batch_rows: options.batch_rows,
+            waited: Duration::ZERO,
             _stop: stop,
         })
     }
@@ -104,13 +117,17 @@ impl Source for GeneratorSource {
             return Ok(SourceEvent::End);
         }
         match self.batches.recv_timeout(wait) {
-            Ok(Message::Batch(records)) => Ok(SourceEvent::Batch {
-                partition: 0,
-                bytes: bytes(&records),
-                records,
-                rejected: Vec::new(),
-                origin: None,
-            }),
+            Ok(Message::Batch(records, since)) => {
+                (self.waiting).fetch_sub(records.num_rows() as u64, Ordering::Relaxed);
+                self.waited = since.elapsed();
+                Ok(SourceEvent::Batch {
+                    partition: 0,
+                    bytes: bytes(&records),
+                    records,
+                    rejected: Vec::new(),
+                    origin: None,
+                })
+            }
             Ok(Message::End) => {
                 self.has_ended = true;
                 Ok(SourceEvent::End)
@@ -121,6 +138,17 @@ impl Source for GeneratorSource {
                 message: "its thread has died".to_owned(),
             }),
         }
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        (!self.has_ended).then(|| Backlog {
+            rows: self.waiting.load(Ordering::Relaxed),
+            rows_max: (QUEUE_BATCHES * self.batch_rows) as u64,
+        })
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
     }
 }
 
@@ -137,6 +165,7 @@ struct Worker {
     readings: Readings,
     batch_rows: usize,
     batches: SyncSender<Message>,
+    waiting: Arc<AtomicU64>,
     stopped: Receiver<()>,
 }
 
@@ -147,6 +176,12 @@ struct Abandoned;
 impl Worker {
     fn send(&self, message: Message) -> Result<(), Abandoned> {
         self.batches.send(message).map_err(|_| Abandoned)
+    }
+
+    fn send_rows(&self, rows: RecordBatch) -> Result<(), Abandoned> {
+        // Before they can be taken.
+        (self.waiting).fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+        self.send(Message::Batch(rows, Instant::now()))
     }
 
     /// As fast as the queue takes them.
@@ -166,7 +201,7 @@ impl Worker {
                 .map(|arrived| readings.rows(arrived))
                 .collect();
             for batch in batches {
-                self.send(Message::Batch(batch))?;
+                self.send_rows(batch)?;
             }
             // Where all readings are lost, there is nothing to send by which to learn it.
             if self.stopped.try_recv() == Err(TryRecvError::Disconnected) {
@@ -184,7 +219,7 @@ impl Worker {
             let mut arrived = Vec::new();
             self.arrivals.take(self.batch_rows, now, &mut arrived);
             if !arrived.is_empty() {
-                self.send(Message::Batch(self.readings.rows(&arrived)))?;
+                self.send_rows(self.readings.rows(&arrived))?;
             }
             let Some(due) = self.arrivals.due() else {
                 return self.send(Message::End);

@@ -1,0 +1,107 @@
+//! Progress for programs: each line of stderr is an object of JSON.
+//!
+//! `cargo build -p windrow-sql` builds the binary beforehand.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use serde_json::Value;
+use windrow_tests::command::{output, text, windrow};
+
+/// The objects of a text, one a line.
+#[track_caller]
+fn objects(lines: &str) -> Vec<Value> {
+    let object = |line: &str| -> Value {
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value.is_object(), "{line}");
+        value
+    };
+    lines.lines().map(object).collect()
+}
+
+const LATE: &str = "CREATE STREAM f (ts TIMESTAMP, k TEXT, v DOUBLE CHECK (v >= 0), WATERMARK FOR ts) \
+     WITH (connector = 'file', path = 'tests/slt/data/late.csv', format = 'csv'); \
+     CREATE MATERIALIZED VIEW m AS SELECT window_start, count(*) AS n \
+     FROM TUMBLE(f, ts, INTERVAL '10' SECOND) GROUP BY window_start, window_end; \
+     SELECT sum(n) AS n FROM m";
+
+#[test]
+fn a_file_with_late_and_rejected_rows() {
+    let output = output(&["--progress", "json", "-c", LATE]);
+    assert_eq!(text(&output.stdout), "n\n4\n");
+    let objects = objects(&text(&output.stderr));
+    let (end, remarks) = objects.split_last().expect("there is an end");
+    assert_eq!(end["state"], "done");
+    for (name, count) in [("rows", 7), ("rejected", 2), ("late", 1), ("bytes", 181)] {
+        assert_eq!(end[name], count, "{name}: {end}");
+    }
+    assert_eq!((&end["share"], &end["lag_ms"]), (&1.0.into(), &Value::Null));
+    let warnings: Vec<_> = (remarks.iter())
+        .filter_map(|remark| remark["warning"].as_str())
+        .collect();
+    assert_eq!(warnings.len(), 2, "{remarks:?}");
+    assert!(
+        warnings[0].starts_with("2 rows of 'f' rejected"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].starts_with("1 row too late"), "{warnings:?}");
+}
+
+#[test]
+fn long_work_says_where_it_stands() {
+    let sql = "SELECT k FROM stdin";
+    let mut child = windrow(&["--progress", "json", "-c", sql])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"k,v\na,1\nb,2\n").expect("it is read");
+    let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let (mut lines, mut states) = (stderr.lines(), Vec::new());
+    // It goes on until the pipe is closed, when something has been said of it.
+    while !states.iter().any(|state| state == "running") {
+        let line = lines.next().expect("it goes on").expect("text");
+        states.extend(objects(&line)[0]["state"].as_str().map(str::to_owned));
+    }
+    drop(stdin);
+    let rest: Vec<Value> = lines
+        .map(|line| objects(&line.expect("text")).remove(0))
+        .collect();
+    let end = rest.last().expect("an end");
+    assert_eq!((&end["state"], &end["rows"]), (&"done".into(), &2.into()));
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn an_error_is_an_object_too() {
+    let output = output(&["--progress", "json", "-c", "SELECT * FROM 'nothing.csv'"]);
+    assert_eq!(output.status.code(), Some(1));
+    let objects = objects(&text(&output.stderr));
+    let (error, before) = objects.split_last().expect("an error");
+    assert!(
+        error["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("nothing.csv"))
+    );
+    assert!(
+        before.iter().any(|object| object["state"] == "failed"),
+        "{before:?}"
+    );
+}
+
+#[test]
+fn off_says_nothing_and_a_bar_needs_a_terminal() {
+    let off = output(&["--progress", "off", "-c", LATE]);
+    assert_eq!(
+        (text(&off.stderr), off.status.code()),
+        (String::new(), Some(0))
+    );
+    let bar = output(&["--progress", "bar", "-c", LATE]);
+    assert_eq!(bar.status.code(), Some(2));
+    let stderr = text(&bar.stderr);
+    assert!(
+        stderr.contains("needs a terminal") && stderr.contains("--progress plain"),
+        "{stderr}"
+    );
+}
