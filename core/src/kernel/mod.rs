@@ -24,6 +24,8 @@
 
 mod bits;
 
+mod fetch;
+
 mod order;
 
 mod record;
@@ -61,6 +63,7 @@ pub use dispatch::{
     rows_min_i64, rows_sum_f64, rows_sum_i64, sum_f64, summarize_f64, tree_grow, tree_maxs,
     tree_mins, tree_sums,
 };
+pub use fetch::fetch;
 pub use ranked::{Around, Ranked};
 pub use record::{LaneRecord, Record};
 pub use reference::{BLOCK_ROWS, Frame, NARROW_ROWS, Summary, TREE_ROWS};
