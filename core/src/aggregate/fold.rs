@@ -17,12 +17,13 @@ use arrow::datatypes::{ArrowNativeType, DataType};
 
 use super::saved::Saved;
 use super::select::{Run, for_each_run, selected, two_runs};
+use super::shards::{are_worth_sharing, in_shards};
 use super::{AggregateState, Rows, Shared};
 use crate::batch::room;
 use crate::error::Result;
 
 /// What a row gives to a fold.
-pub(super) trait Column {
+pub(super) trait Column: Sync {
     /// One row's part.
     type Value: Copy;
 
@@ -33,7 +34,7 @@ pub(super) trait Column {
     fn value(&self, row: usize) -> Self::Value;
 }
 
-impl<T: Copy> Column for &[T] {
+impl<T: Copy + Sync> Column for &[T] {
     type Value = T;
 
     #[inline(always)]
@@ -61,7 +62,7 @@ impl<T: ArrowNativeType> Column for ScalarBuffer<T> {
     }
 }
 
-impl<T: Copy> Column for Vec<T> {
+impl<T: Copy + Sync> Column for Vec<T> {
     type Value = T;
 
     #[inline(always)]
@@ -90,7 +91,7 @@ impl Column for &BooleanBuffer {
 }
 
 /// Two columns side by side.
-impl<T: Copy> Column for (&[T], &[T]) {
+impl<T: Copy + Sync> Column for (&[T], &[T]) {
     type Value = (T, T);
 
     #[inline(always)]
@@ -244,16 +245,23 @@ impl<F: Fold> AggregateState for FoldState<F> {
 ///
 /// # Panics
 /// If the columns are shorter than the slots: a caller's bug.
-pub(super) fn fold_rows<S: Copy, C: Column>(
+pub(super) fn fold_rows<S: Copy + Send, C: Column>(
     records: &mut [S],
     slots: &[u32],
     columns: &C,
     selection: Option<&BooleanBuffer>,
-    add: impl Fn(&mut S, C::Value) + Copy,
+    add: impl Fn(&mut S, C::Value) + Copy + Sync,
 ) {
     let rows = slots.len();
     assert_eq!(columns.rows(), rows, "each row has a slot");
     let Some(selection) = selection else {
+        if are_worth_sharing(records, rows) {
+            return in_shards(records, slots, |records, slots, rows| {
+                for (slot, row) in slots.iter().zip(rows) {
+                    add(&mut records[*slot as usize], columns.value(*row));
+                }
+            });
+        }
         return fold_range(records, slots, columns, 0..rows, add);
     };
     for_each_run(selection, |run| match run {

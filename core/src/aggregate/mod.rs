@@ -27,6 +27,7 @@ mod bytes;
 mod physical;
 mod saved;
 mod select;
+mod shards;
 
 pub mod slide;
 

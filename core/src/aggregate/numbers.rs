@@ -6,6 +6,7 @@ use arrow::datatypes::Float64Type;
 
 use super::fold::fold_rows;
 use super::min_max::FloatKey;
+use super::shards::{SHARD_ROWS, are_worth_sharing, in_shards};
 use crate::kernel::{self, LaneRecord, Record};
 
 /// The numbers of one slot.
@@ -112,7 +113,16 @@ impl Numbers for Record {
     }
 
     fn add_rows(records: &mut [Self], slots: &[u32], values: &[f64]) {
-        kernel::add_rows(records, slots, values);
+        if !are_worth_sharing(records, slots.len()) {
+            return kernel::add_rows(records, slots, values);
+        }
+        in_shards(records, slots, |records, slots, rows| {
+            let mut own = [0.0; SHARD_ROWS];
+            for (value, row) in own.iter_mut().zip(rows) {
+                *value = values[*row];
+            }
+            kernel::add_rows(records, slots, &own[..slots.len()]);
+        });
     }
 
     #[inline(always)]

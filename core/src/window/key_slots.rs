@@ -1,14 +1,19 @@
 //! The slots of one pane: which key has which.
 //!
 //! A pane is a plain list while it holds a handful of keys, a hash table while it
-//! holds a small share of all keys, and a table indexed by key id beyond that: its
-//! memory follows the keys that are in it, and a look-up in a full pane is one load.
+//! holds a small share of the keys between its least and its greatest id, and a table
+//! indexed by key id beyond that: its memory follows the keys that are in it, and a
+//! look-up is mostly one load. Where keys come and go, those of one time have ids that lie
+//! together.
+//! Where keys are as new as the pane, their ids and slots mostly rise one by one: then a
+//! slot is a sum, and there is no table.
 //!
 //! A pane that is expected to hold most keys is given a *block*: neighbouring slots, one
 //! for each key id. Its slots are sums, not look-ups, and two such panes are combined
 //! from end to end.
 
 use hashbrown::HashMap;
+use rayon::prelude::*;
 
 use crate::batch::room;
 
@@ -21,6 +26,13 @@ const LISTED_KEYS_MAX: usize = 8;
 /// From one key in so many on, a pane is indexed by key id.
 const DENSE_SHARE: usize = 8;
 
+/// It no longer is with fewer than one in so many: a pane would have to hold twice the keys
+/// to be indexed again.
+const SPARSE_SHARE: usize = 2 * DENSE_SHARE;
+
+/// An index by key id of so few places is worth its room with any number of keys.
+const SMALL_DENSE_MAX: usize = 256;
+
 /// From one key in so many on, the next pane is expected to hold most keys.
 pub(crate) const FULL_SHARE: usize = 2;
 
@@ -29,6 +41,12 @@ const BLOCK_KEYS_MIN: usize = 16;
 
 /// Rows that are looked up before new keys among them are taken in.
 const BLOCK_ROWS: usize = 256;
+
+/// Rows that one thread looks up at a time.
+const MORSEL_ROWS: usize = 8 * 1024;
+
+/// From so many rows on, sharing the work costs less than it gains.
+const PARALLEL_ROWS_MIN: usize = 2 * MORSEL_ROWS;
 
 /// Neighbouring slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +68,6 @@ pub(crate) trait Owner {
 
     /// A slot for it.
     fn allocate(&mut self) -> u32;
-
-    /// One more than the greatest key id.
-    fn bound(&self) -> usize;
 }
 
 /// A map from key ids to slots that remembers the order of insertion.
@@ -69,10 +84,85 @@ pub(crate) struct KeySlots {
 enum Index {
     #[default]
     Listed,
-    Hashed(HashMap<u32, u32>),
-    Dense(Vec<u32>),
+    /// Keys and slots rise by one from the first on.
+    Rising,
+    Hashed(Hashed),
+    Dense(Dense),
     /// The slot of key `k` is the `k`-th of the block; which keys have come.
     Block(Vec<bool>),
+}
+
+/// Slots by key.
+#[derive(Debug)]
+struct Hashed {
+    slots: HashMap<u32, u32>,
+    /// Of the keys.
+    least: u32,
+    greatest: u32,
+}
+
+impl Hashed {
+    fn insert(&mut self, key: u32, slot: u32) {
+        self.slots.insert(key, slot);
+        self.least = self.least.min(key);
+        self.greatest = self.greatest.max(key);
+    }
+
+    /// Whether so many of the keys between the least and the greatest are in it that they
+    /// are to be indexed by their ids.
+    fn is_dense(&self) -> bool {
+        self.slots.len() * DENSE_SHARE > (self.greatest - self.least) as usize
+    }
+}
+
+/// Slots of neighbouring key ids.
+#[derive(Debug)]
+struct Dense {
+    first: u32,
+    /// Those of `first` and the keys after it; [`NONE`] where there is none.
+    slots: Vec<u32>,
+}
+
+impl Dense {
+    #[inline(always)]
+    fn get(&self, key: u32) -> u32 {
+        let place = key.wrapping_sub(self.first) as usize;
+        self.slots.get(place).copied().unwrap_or(NONE)
+    }
+
+    /// Adds a key, the `len`-th; false if too few of its places would be taken.
+    fn insert(&mut self, key: u32, slot: u32, len: usize) -> bool {
+        if len == 1 && self.get_mut(key).is_none() {
+            // It is empty, so that it may be of any keys.
+            self.first = key;
+        }
+        let (first, places) = (self.first as usize, self.slots.len());
+        let (least, end) = (
+            first.min(key as usize),
+            (first + places).max(key as usize + 1),
+        );
+        if end - least > places {
+            if end - least > (len * SPARSE_SHARE).max(SMALL_DENSE_MAX) {
+                return false;
+            }
+            if least < first {
+                // By half as well, so that falling keys do not move it for each.
+                let more = (first - least).max(places / 2).min(first);
+                self.slots.splice(0..0, std::iter::repeat_n(NONE, more));
+                self.first -= more as u32;
+            } else {
+                room::resize(&mut self.slots, end - first, NONE);
+            }
+        }
+        if let Some(place) = self.get_mut(key) {
+            *place = slot;
+        }
+        true
+    }
+
+    fn get_mut(&mut self, key: u32) -> Option<&mut u32> {
+        self.slots.get_mut(key.wrapping_sub(self.first) as usize)
+    }
 }
 
 impl KeySlots {
@@ -144,11 +234,12 @@ impl KeySlots {
                 let place = self.keys.iter().position(|&other| other == key)?;
                 Some(self.slots[place])
             }
-            Index::Hashed(slots) => slots.get(&key).copied(),
-            Index::Dense(slots) => {
-                let slot = slots.get(key as usize).copied().unwrap_or(NONE);
-                (slot != NONE).then_some(slot)
+            Index::Rising => {
+                let place = key.wrapping_sub(self.keys[0]);
+                ((place as usize) < self.keys.len()).then(|| self.slots[0] + place)
             }
+            Index::Hashed(hashed) => hashed.slots.get(&key).copied(),
+            Index::Dense(dense) => Some(dense.get(key)).filter(|slot| *slot != NONE),
             Index::Block(held) => {
                 let is_held = held.get(key as usize).is_some_and(|held| *held);
                 (self.block.filter(|_| is_held)).map(|block| block.first + key)
@@ -156,43 +247,53 @@ impl KeySlots {
         }
     }
 
-    /// Gives a slot to a key that has none. `bound` is one more than the greatest id.
-    fn insert(&mut self, key: u32, slot: u32, bound: usize) {
+    /// Gives a slot to a key that has none.
+    fn insert(&mut self, key: u32, slot: u32) {
         debug_assert!(self.get(key).is_none(), "the key has no slot yet");
         room::push(&mut self.keys, key);
         room::push(&mut self.slots, slot);
+        let len = self.keys.len();
         match &mut self.index {
-            Index::Listed if self.keys.len() <= LISTED_KEYS_MAX => return,
-            Index::Listed => {
-                let pairs = self.keys.iter().copied().zip(self.slots.iter().copied());
-                self.index = Index::Hashed(pairs.collect());
-            }
-            Index::Hashed(slots) => {
-                slots.insert(key, slot);
-            }
-            Index::Dense(slots) => {
-                if slots.len() <= key as usize {
-                    room::resize(slots, (key as usize + 1).max(bound), NONE);
+            Index::Listed if len <= LISTED_KEYS_MAX => {}
+            Index::Listed if rise(&self.keys) && rise(&self.slots) => self.index = Index::Rising,
+            Index::Rising if rise(&self.keys[len - 2..]) && rise(&self.slots[len - 2..]) => {}
+            Index::Hashed(hashed) => {
+                hashed.insert(key, slot);
+                if hashed.is_dense() {
+                    self.index_by_key();
                 }
-                slots[key as usize] = slot;
             }
-            // Its slot is not of the block.
-            Index::Block(_) => self.index_by_key(bound.max(key as usize + 1)),
-        }
-        if matches!(self.index, Index::Hashed(_)) && self.keys.len() * DENSE_SHARE >= bound {
-            self.index_by_key(bound.max(key as usize + 1));
+            Index::Dense(dense) => {
+                if !dense.insert(key, slot, len) {
+                    self.index_by_key();
+                }
+            }
+            // In a block, the key's slot is not of it.
+            Index::Listed | Index::Rising | Index::Block(_) => self.index_by_key(),
         }
     }
 
-    fn index_by_key(&mut self, bound: usize) {
-        let mut slots = vec![NONE; bound];
-        for (&key, &slot) in self.keys.iter().zip(&self.slots) {
-            if slots.len() <= key as usize {
-                slots.resize(key as usize + 1, NONE);
-            }
-            slots[key as usize] = slot;
-        }
-        self.index = Index::Dense(slots);
+    /// Makes an index of what it holds.
+    fn index_by_key(&mut self) {
+        let (least, greatest) = (self.keys.iter()).fold((u32::MAX, 0), |(least, greatest), key| {
+            (least.min(*key), greatest.max(*key))
+        });
+        let pairs = self.keys.iter().copied().zip(self.slots.iter().copied());
+        let places = (greatest - least) as usize + 1;
+        self.index = if self.keys.len() * DENSE_SHARE >= places {
+            let mut slots = vec![NONE; places];
+            pairs.for_each(|(key, slot)| slots[(key - least) as usize] = slot);
+            Index::Dense(Dense {
+                first: least,
+                slots,
+            })
+        } else {
+            Index::Hashed(Hashed {
+                slots: pairs.collect(),
+                least,
+                greatest,
+            })
+        };
     }
 
     /// The slots of many rows' keys, appended to `slots`; those that are missing are
@@ -200,11 +301,34 @@ impl KeySlots {
     pub(crate) fn find(&mut self, keys: &[u32], slots: &mut Vec<u32>, owner: &mut impl Owner) {
         let first = slots.len();
         slots.extend_from_slice(keys);
-        for (keys, slots) in (keys.chunks(BLOCK_ROWS)).zip(slots[first..].chunks_mut(BLOCK_ROWS)) {
+        let slots = &mut slots[first..];
+        let is_long = keys.len() >= PARALLEL_ROWS_MIN && rayon::current_num_threads() > 1;
+        if is_long && matches!(self.index, Index::Hashed(_) | Index::Dense(_)) {
+            return self.find_together(keys, slots, owner);
+        }
+        for (keys, slots) in (keys.chunks(BLOCK_ROWS)).zip(slots.chunks_mut(BLOCK_ROWS)) {
             if self.look_up(slots) {
                 self.hold_all(keys, owner);
             } else {
                 self.take_in(keys, slots, owner);
+            }
+        }
+    }
+
+    /// As [`KeySlots::find`], by several threads, of a pane without a block: a slot that a
+    /// key has stays its own while others are made.
+    fn find_together(&mut self, keys: &[u32], slots: &mut [u32], owner: &mut impl Owner) {
+        let are_there: Vec<bool> = (slots.par_chunks_mut(MORSEL_ROWS))
+            .map(|slots| self.look_up(slots))
+            .collect();
+        let morsels = (keys.chunks(MORSEL_ROWS)).zip(slots.chunks_mut(MORSEL_ROWS));
+        for ((keys, slots), are_there) in morsels.zip(are_there) {
+            if are_there {
+                continue;
+            }
+            let rows = keys.iter().zip(slots);
+            for (key, slot) in rows.filter(|(_, slot)| **slot == NONE) {
+                self.take_in(&[*key], std::slice::from_mut(slot), owner);
             }
         }
     }
@@ -236,7 +360,7 @@ impl KeySlots {
                 (None, _) => {
                     owner.hold(key);
                     let slot = owner.allocate();
-                    self.insert(key, slot, owner.bound());
+                    self.insert(key, slot);
                     slot
                 }
             };
@@ -253,10 +377,23 @@ impl KeySlots {
                 *key = if is_there { *key + first } else { NONE };
                 all & is_there
             }),
-            (Index::Dense(table), _) => rows.fold(true, |all, key| {
-                *key = table.get(*key as usize).copied().unwrap_or(NONE);
+            (Index::Dense(dense), _) => rows.fold(true, |all, key| {
+                *key = dense.get(*key);
                 all & (*key != NONE)
             }),
+            (Index::Rising, _) => {
+                let (key, slot, len) = (self.keys[0], self.slots[0], self.keys.len());
+                rows.fold(true, |all, row| {
+                    let place = row.wrapping_sub(key);
+                    let is_there = (place as usize) < len;
+                    *row = if is_there {
+                        slot.wrapping_add(place)
+                    } else {
+                        NONE
+                    };
+                    all & is_there
+                })
+            }
             (Index::Listed, _) if self.keys.len() == 1 => {
                 let (known, its) = (self.keys[0], self.slots[0]);
                 rows.fold(true, |all, key| {
@@ -277,10 +414,12 @@ impl KeySlots {
     pub(crate) fn take(&mut self) -> (Vec<u32>, Vec<u32>, Option<Block>) {
         match &mut self.index {
             Index::Listed => {}
-            Index::Hashed(_) | Index::Block(_) => self.index = Index::Listed,
-            Index::Dense(slots) => {
+            Index::Rising | Index::Hashed(_) | Index::Block(_) => self.index = Index::Listed,
+            Index::Dense(dense) => {
                 for &key in &self.keys {
-                    slots[key as usize] = NONE;
+                    if let Some(slot) = dense.get_mut(key) {
+                        *slot = NONE;
+                    }
                 }
             }
         }
@@ -296,17 +435,28 @@ impl KeySlots {
     /// How many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         let index = match &self.index {
-            Index::Listed => 0,
-            Index::Hashed(slots) => slots.allocation_size(),
-            Index::Dense(slots) => slots.capacity() * size_of::<u32>(),
+            Index::Listed | Index::Rising => 0,
+            Index::Hashed(hashed) => hashed.slots.allocation_size(),
+            Index::Dense(dense) => dense.slots.capacity() * size_of::<u32>(),
             Index::Block(held) => held.capacity(),
         };
         index + (self.keys.capacity() + self.slots.capacity()) * size_of::<u32>()
     }
 }
 
+/// Whether numbers rise one by one.
+fn rise(numbers: &[u32]) -> bool {
+    numbers
+        .array_windows()
+        .all(|[one, next]| next.wrapping_sub(*one) == 1)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Slots from 1,000 on for the keys below a bound.
@@ -323,10 +473,6 @@ mod tests {
         fn allocate(&mut self) -> u32 {
             self.next += 1;
             self.next - 1
-        }
-
-        fn bound(&self) -> usize {
-            901
         }
     }
 
@@ -356,6 +502,75 @@ mod tests {
             assert!(pane.is_empty());
             assert_eq!(pane.get(0), None);
         }
+    }
+
+    proptest! {
+        /// Runs of keys, long enough for several threads among them, have the slots that
+        /// they would have one by one, in whatever order they come; also in a pane that
+        /// held others before.
+        #[test]
+        fn keys_have_the_slots_of_a_map(
+            rounds in prop::collection::vec(
+                prop::collection::vec((0..900_u32, 1..80_u32, 1..600_usize), 1..12),
+                1..4,
+            ),
+            threads in 1..4_usize,
+        ) {
+            let mut pane = KeySlots::default();
+            let mut owner = counter();
+            let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let threads = threads.expect("threads");
+            for runs in rounds {
+                let (mut model, mut order) = (HashMap::new(), Vec::new());
+                let first_slot = owner.next;
+                owner.held.clear();
+                for (first, len, times) in runs {
+                    let run = (first..(first + len).min(901)).collect::<Vec<u32>>();
+                    let keys = run.repeat(times);
+                    let expected: Vec<u32> = (keys.iter())
+                        .map(|key| {
+                            let next = first_slot + model.len() as u32;
+                            *model.entry(*key).or_insert_with(|| {
+                                order.push(*key);
+                                next
+                            })
+                        })
+                        .collect();
+                    let mut slots = vec![7];
+                    threads.install(|| pane.find(&keys, &mut slots, &mut owner));
+                    prop_assert_eq!(&slots[1..], &expected);
+                    prop_assert_eq!(pane.keys(), &order);
+                    prop_assert_eq!(&owner.held, &order);
+                    for key in 0..901 {
+                        prop_assert_eq!(pane.get(key), model.get(&key).copied());
+                    }
+                }
+                let mut found: Vec<u32> = (0..901).collect();
+                prop_assert_eq!(pane.look_up(&mut found), model.len() == 901);
+                for (key, slot) in (0..901).zip(found) {
+                    prop_assert_eq!(slot, model.get(&key).copied().unwrap_or(NONE));
+                }
+                pane.take();
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_rise_with_their_slots_need_no_table() {
+        let mut pane = KeySlots::default();
+        let (mut slots, mut owner) = (Vec::new(), counter());
+        pane.find(&(40..140).collect::<Vec<u32>>(), &mut slots, &mut owner);
+        assert!(matches!(pane.index, Index::Rising));
+        assert_eq!(
+            (pane.get(39), pane.get(139), pane.get(140)),
+            (None, Some(1_099), None)
+        );
+        pane.find(&[141, 60], &mut slots, &mut owner);
+        assert!(!matches!(pane.index, Index::Rising));
+        assert_eq!(
+            (pane.get(141), pane.get(140), pane.get(60)),
+            (Some(1_100), None, Some(1_020))
+        );
     }
 
     #[test]

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Where a part has a key that is new to the interner or to a pane, it is taken in by one
-//! thread before the rest goes on. While most parts have such keys, or where an aggregate
-//! wants whole batches, these go one step after the other.
+//! thread before the rest goes on. While many parts have such keys, or where an aggregate
+//! wants whole batches, these go one step after the other: all ids, all slots, then the
+//! states. In each step threads share what is known, and one takes in what is new.
 //!
 //! Slots are those that the rows would be given one by one: what comes out depends neither
 //! on the number of threads nor on how the stream was cut into batches.
@@ -34,9 +35,12 @@ const PART_ROWS: usize = 4 * 1024;
 /// From so many rows on, sharing the work costs less than it gains.
 const PARALLEL_ROWS_MIN: usize = 16 * 1024;
 
-/// After a batch most of whose rows had to be taken in by one thread, so many others go step
-/// by step before parts are tried again.
+/// After a batch most of whose rows had to be taken in step by step, so many others are before
+/// parts are tried again.
 const STEPWISE_BATCHES: u32 = 4;
+
+/// After so many parts with new keys, the rest of a batch goes step by step.
+const NEW_PARTS_MAX: usize = 2;
 
 /// Rows without a key are added run by run where runs are at least so long, on average.
 const RUN_ROWS_MIN: usize = 64;
@@ -146,11 +150,12 @@ impl Lifter {
         {
             return self.lift_runs(records, &lifted, runs, rollover, store);
         }
-        let is_stepwise = !takes_parts || self.stepwise > 0;
+        let tries_parts = takes_parts && self.stepwise == 0;
+        let mut is_stepwise = !tries_parts;
         self.stepwise = self.stepwise.saturating_sub(1);
         let columns = store.keys.columns(records);
         let mut next = 0;
-        let mut alone = 0;
+        let (mut alone, mut new_parts) = (0, 0);
         while next < rows {
             if !is_stepwise {
                 let buffers = &self.buffers;
@@ -159,6 +164,8 @@ impl Lifter {
                 )?;
             }
             if next < rows {
+                new_parts += 1;
+                is_stepwise |= new_parts > NEW_PARTS_MAX;
                 let end = match is_stepwise {
                     true => rows,
                     false => rows.min(next + PART_ROWS),
@@ -171,7 +178,7 @@ impl Lifter {
                 next = end;
             }
         }
-        if !is_stepwise && rows > PART_ROWS && alone * 2 > rows {
+        if tries_parts && rows > PART_ROWS && alone * 2 > rows {
             self.stepwise = STEPWISE_BATCHES;
         }
         Ok(())

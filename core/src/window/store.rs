@@ -207,10 +207,6 @@ impl Owner for Store {
     fn allocate(&mut self) -> u32 {
         self.arena.allocate()
     }
-
-    fn bound(&self) -> usize {
-        self.keys.bound()
-    }
 }
 
 impl Store {

@@ -13,10 +13,11 @@
 //! The bytes of dead strings stay in the arena until they are half of it; then the
 //! others are moved together.
 
+use super::far::FarSlots;
 use super::hash::{Seed, Slots};
 use super::table::Table;
 use crate::error::{Error, Result};
-use crate::kernel::{SHORT_LEN_MAX, WORD_LEN, WordTable, hash_word, short_word};
+use crate::kernel::{self, SHORT_LEN_MAX, WORD_LEN, WordTable, hash_word, short_word};
 
 /// The last byte of the word of a long string.
 const LONG: u8 = u8::MAX;
@@ -200,6 +201,21 @@ impl Table for ByteTable {
             ByteKey::Short(word) => word,
             ByteKey::Long(bytes) => Word::long(self.slots.seed.bytes(bytes), bytes.len()),
         }
+    }
+
+    #[inline(always)]
+    fn far(&self) -> Option<(&FarSlots, Seed)> {
+        self.slots.far().map(|far| (far, self.slots.seed))
+    }
+
+    #[inline(always)]
+    fn fetch(&self, id: u32) {
+        kernel::fetch(&self.words, id as usize);
+    }
+
+    #[inline(always)]
+    fn hash(seed: Seed, word: Word) -> u64 {
+        hash_of(seed, word)
     }
 
     #[inline(always)]

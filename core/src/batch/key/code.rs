@@ -5,10 +5,12 @@
 
 use half::f16;
 
+use super::far::FarSlots;
 use super::hash::{NO_ID, Seed, Slots};
 use super::table::{Column, Table};
 use crate::batch::room;
 use crate::error::Result;
+use crate::kernel;
 
 /// A number as a code, the same for numbers that are one key.
 pub(super) trait Code: Copy + Sync + Send {
@@ -89,7 +91,7 @@ impl<F: Fn(usize) -> u64 + Sync> Column<CodeTable> for Codes<F> {
 
 #[inline(always)]
 fn hash(seed: Seed, code: u64) -> u64 {
-    seed.mix(code, 0)
+    seed.word(code)
 }
 
 /// The greatest range that indexes directly: 256 KiB of ids.
@@ -182,6 +184,24 @@ impl Table for CodeTable {
     #[inline(always)]
     fn word(&self, code: u64) -> u64 {
         code
+    }
+
+    #[inline(always)]
+    fn far(&self) -> Option<(&FarSlots, Seed)> {
+        match &self.map {
+            Map::Direct { .. } => None,
+            Map::Hashed(slots) => slots.far().map(|far| (far, slots.seed)),
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&self, id: u32) {
+        kernel::fetch(&self.codes, id as usize);
+    }
+
+    #[inline(always)]
+    fn hash(seed: Seed, code: u64) -> u64 {
+        hash(seed, code)
     }
 
     #[inline(always)]

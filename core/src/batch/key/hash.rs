@@ -5,8 +5,9 @@
 //! ```
 //!
 //! A slot is four bytes: a table of a thousand keys and the keys themselves lie in the
-//! first-level cache. A removal shifts the slots behind it back: no tombstones, so a
-//! table whose keys come and go for years is as fast as on its first day.
+//! first-level cache. Of more keys than the caches hold, [`FarSlots`] is the table. A
+//! removal shifts the slots behind it back: no tombstones, so a table whose keys come and
+//! go for years is as fast as on its first day.
 //!
 //! Source: Knuth, The Art of Computer Programming 3, 6.4, algorithm R (removal); the
 //! multiplication whose halves are folded is that of wyhash.
@@ -15,8 +16,8 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// The id of no key. Greater than every id that is given out.
-pub(super) const NO_ID: u32 = u32::MAX;
+use super::far::FarSlots;
+pub(super) use super::far::NO_ID;
 
 /// The secret of one table. Keys come from outside: whoever knew the hash could send
 /// keys that all fall into one slot. Ids do not depend on it, so neither do results.
@@ -44,6 +45,14 @@ impl Seed {
     /// The secret as kernels take it.
     pub(super) fn words(self) -> [u64; 3] {
         [self.added[0], self.added[1], self.multiplier]
+    }
+
+    /// Hashes a word, also one of many neighbouring ones: their products alone would be as
+    /// evenly spaced as they are, and for one secret in some hundred fall into few slots.
+    #[inline(always)]
+    pub(super) fn word(self, word: u64) -> u64 {
+        let hash = self.mix(word, 0);
+        (hash ^ hash >> u32::BITS).wrapping_mul(self.multiplier)
     }
 
     /// Hashes two words.
@@ -77,8 +86,16 @@ pub(super) struct Slots {
     ids: Vec<u32>,
     len: usize,
     shift: u32,
+    /// Instead of `ids`, where there are many.
+    far: Option<FarSlots>,
     pub(super) seed: Seed,
 }
+
+/// A table of more keys, and the keys, are more than the caches next to the processor hold.
+pub(super) const NEAR_KEYS_MAX: usize = 1 << 15;
+
+/// A table of fewer keys is near again.
+const NEAR_AGAIN: usize = NEAR_KEYS_MAX / 4;
 
 const SLOTS_MIN: usize = 16;
 
@@ -103,6 +120,7 @@ impl Slots {
             ids: Vec::new(),
             len: 0,
             shift: 0,
+            far: None,
             seed: Seed::random(),
         };
         slots.allocate(SLOTS_MIN);
@@ -112,6 +130,9 @@ impl Slots {
     /// The id that `matches`, or [`NO_ID`].
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, matches: impl Fn(u32) -> bool) -> u32 {
+        if let Some(far) = &self.far {
+            return far.find(hash, matches);
+        }
         let mask = self.ids.len() - 1;
         let mut at = (hash >> self.shift) as usize;
         loop {
@@ -123,20 +144,26 @@ impl Slots {
         }
     }
 
-    /// The id in the first slot for this hash: that of most keys in the table.
+    /// The table, if it is far.
+    #[inline(always)]
+    pub(super) fn far(&self) -> Option<&FarSlots> {
+        self.far.as_ref()
+    }
+
+    /// The id in the first slot for this hash: that of most keys in a table that is near.
     #[inline(always)]
     pub(super) fn at_home(&self, hash: u64) -> u32 {
         self.along(hash, 0)
     }
 
-    /// The id so many slots behind the first one for this hash.
+    /// The id so many slots behind the first one for this hash, in a table that is near.
     #[inline(always)]
     pub(super) fn along(&self, hash: u64, steps: usize) -> u32 {
         let mask = self.ids.len() - 1;
         self.ids[((hash >> self.shift) as usize + steps) & mask]
     }
 
-    /// All slots; the top bits of a hash say where to look first.
+    /// All slots of a table that is near; the top bits of a hash say where to look first.
     pub(super) fn ids(&self) -> &[u32] {
         &self.ids
     }
@@ -148,16 +175,38 @@ impl Slots {
 
     /// Adds an id that is not in the table. `hash_of` gives the hash of every id in it.
     pub(super) fn insert(&mut self, id: u32, hash_of: impl Fn(u32) -> u64) {
-        let size = size_for(self.len + 1);
+        self.len += 1;
+        if self.len > NEAR_KEYS_MAX && self.far.is_none() {
+            self.go_far(&hash_of);
+        }
+        if let Some(far) = &mut self.far {
+            far.make_room(self.len);
+            far.insert(hash_of(id), id);
+            return;
+        }
+        let size = size_for(self.len);
         if size > self.ids.len() {
             self.resize(size, &hash_of);
         }
         self.place(id, hash_of(id));
-        self.len += 1;
+    }
+
+    fn go_far(&mut self, hash_of: impl Fn(u32) -> u64) {
+        let mut far = FarSlots::new(self.len);
+        for id in std::mem::take(&mut self.ids) {
+            if id != NO_ID {
+                far.insert(hash_of(id), id);
+            }
+        }
+        self.far = Some(far);
     }
 
     /// Removes an id that is in the table.
     pub(super) fn remove(&mut self, id: u32, hash_of: impl Fn(u32) -> u64) {
+        self.len -= 1;
+        if let Some(far) = &mut self.far {
+            return far.remove(hash_of(id), id);
+        }
         let mask = self.ids.len() - 1;
         let mut hole = (hash_of(id) >> self.shift) as usize & mask;
         while self.ids[hole] != id {
@@ -179,11 +228,23 @@ impl Slots {
             }
         }
         self.ids[hole] = NO_ID;
-        self.len -= 1;
     }
 
     /// Gives memory back if the table is four times as large as it needs to be.
     pub(super) fn shrink(&mut self, hash_of: impl Fn(u32) -> u64) {
+        match self.far.take() {
+            Some(far) if self.len < NEAR_AGAIN => {
+                self.allocate(size_for(self.len));
+                far.ids().for_each(|id| self.place(id, hash_of(id)));
+                return;
+            }
+            Some(mut far) => {
+                far.shrink(self.len);
+                self.far = Some(far);
+                return;
+            }
+            None => {}
+        }
         let size = size_for(self.len);
         if size * 4 <= self.ids.len() {
             self.resize(size, hash_of);
@@ -191,7 +252,8 @@ impl Slots {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.ids.capacity() * size_of::<u32>()
+        let far = self.far.as_ref().map_or(0, FarSlots::bytes);
+        far + self.ids.capacity() * size_of::<u32>()
     }
 
     fn allocate(&mut self, size: usize) {

@@ -14,7 +14,8 @@ use std::ops::Range;
 use arrow::buffer::NullBuffer;
 use rayon::prelude::*;
 
-use super::hash::NO_ID;
+use super::far::FarSlots;
+use super::hash::{NO_ID, Seed};
 use super::ids::Ids;
 use crate::error::Result;
 use crate::kernel::FIND_ROWS;
@@ -40,6 +41,16 @@ pub(super) trait Table: Send + Sync + Debug {
 
     /// A key's word.
     fn word(&self, key: Self::Key<'_>) -> Self::Word;
+
+    /// The table of ids and the secret of their hashes, if it is far. Then [`Table::likely`]
+    /// and [`Table::along`] must not be asked.
+    fn far(&self) -> Option<(&FarSlots, Seed)>;
+
+    /// Asks for what [`Table::is`] looks at.
+    fn fetch(&self, id: u32);
+
+    /// The hash of a word.
+    fn hash(seed: Seed, word: Self::Word) -> u64;
 
     /// The id that a key with this word most likely has; [`NO_ID`] or another key's if
     /// it has not.
@@ -180,6 +191,9 @@ impl<T: Table> Keyed<T> {
         first: usize,
         ids: &mut [u32],
     ) -> bool {
+        if let Some((far, seed)) = self.table.far() {
+            return self.find_far(far, seed, column, nulls, first, ids);
+        }
         // Whether a key is found at once is a coin toss that the processor cannot
         // foresee: short loops take no branch on it and list those that were not, for
         // another that looks further.
@@ -206,6 +220,67 @@ impl<T: Table> Keyed<T> {
                 }
             };
             missed |= self.find_further(column, first, &mut further[..count], ids);
+        }
+        missed
+    }
+
+    /// As [`Keyed::find_morsel`], in a table that is far: every step is done for many rows
+    /// before the next, so that what it waits for comes together.
+    fn find_far(
+        &self,
+        far: &FarSlots,
+        seed: Seed,
+        column: &impl Column<T>,
+        nulls: Option<&NullBuffer>,
+        first: usize,
+        ids: &mut [u32],
+    ) -> bool {
+        let mut words = [T::Word::default(); FIND_ROWS];
+        let mut hashes = [0; FIND_ROWS];
+        let mut further = [0; FIND_ROWS];
+        let mut missed = false;
+        for (block, ids) in ids.chunks_mut(FIND_ROWS).enumerate() {
+            let first = first + block * FIND_ROWS;
+            let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(first + row));
+            match nulls {
+                None => {
+                    let keys = column.keys(first..first + ids.len());
+                    for (word, key) in words.iter_mut().zip(keys) {
+                        *word = self.table.word(key);
+                    }
+                }
+                Some(_) => {
+                    for row in (0..ids.len()).filter(|row| !is_null(*row)) {
+                        words[row] = self.table.word(column.key(first + row));
+                    }
+                }
+            }
+            let hashes = &mut hashes[..ids.len()];
+            for (hash, word) in hashes.iter_mut().zip(&words) {
+                *hash = T::hash(seed, *word);
+                far.fetch(*hash);
+            }
+            for (id, hash) in ids.iter_mut().zip(hashes) {
+                *id = far.find_likely(*hash);
+                self.table.fetch(*id);
+            }
+            let mut count = 0;
+            for (row, (id, word)) in ids.iter().zip(&words).enumerate() {
+                further[count % FIND_ROWS] = row;
+                count += usize::from(!self.table.is(*id, *word));
+            }
+            for &row in &further[..count] {
+                if ids[row] != NO_ID && !is_null(row) {
+                    ids[row] = self.table.find(words[row], column.key(first + row));
+                }
+                missed |= ids[row] == NO_ID && !is_null(row);
+            }
+            if nulls.is_some() {
+                for row in (0..ids.len()).filter(|row| is_null(*row)) {
+                    ids[row] = self.null;
+                    missed |= self.null == NO_ID;
+                }
+            }
         }
         missed
     }
@@ -268,24 +343,35 @@ impl<T: Table> Keyed<T> {
         ids: &mut [u32],
     ) -> Result<Vec<u32>> {
         let mut created = Vec::new();
-        for (i, id) in ids.iter_mut().enumerate() {
-            if *id != NO_ID {
-                continue;
-            }
-            if nulls.is_some_and(|nulls| nulls.is_null(first + i)) {
-                if self.null == NO_ID {
-                    self.null = self.ids.take()?;
-                    created.push(self.null);
+        for (block, ids) in ids.chunks_mut(FIND_ROWS).enumerate() {
+            let first = first + block * FIND_ROWS;
+            let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(first + row));
+            if let Some((far, seed)) = self.table.far() {
+                let rows = ids.iter().enumerate().filter(|(_, id)| **id == NO_ID);
+                let rows = rows.map(|(row, _)| row).filter(|row| !is_null(*row));
+                for row in rows {
+                    far.fetch(T::hash(seed, self.table.word(column.key(first + row))));
                 }
-                *id = self.null;
-                continue;
             }
-            let key = column.key(first + i);
-            *id = self.table.find(self.table.word(key), key);
-            if *id == NO_ID {
-                *id = self.ids.take()?;
-                self.table.insert(key, *id)?;
-                created.push(*id);
+            for (row, id) in ids.iter_mut().enumerate() {
+                if *id != NO_ID {
+                    continue;
+                }
+                if is_null(row) {
+                    if self.null == NO_ID {
+                        self.null = self.ids.take()?;
+                        created.push(self.null);
+                    }
+                    *id = self.null;
+                    continue;
+                }
+                let key = column.key(first + row);
+                *id = self.table.find(self.table.word(key), key);
+                if *id == NO_ID {
+                    *id = self.ids.take()?;
+                    self.table.insert(key, *id)?;
+                    created.push(*id);
+                }
             }
         }
         Ok(created)

@@ -579,3 +579,112 @@ fn releasing_a_dead_key_is_a_bug() {
     let mut interner = KeyInterner::new(&[DataType::Int64]).expect("keys");
     interner.release(&[0]);
 }
+
+/// So many keys that their table is far, some long, some NULL.
+fn many_keys(data_type: &DataType) -> ArrayRef {
+    let key = |i: u64| match i % 1_000 {
+        999 => None,
+        n if n % 7 == 0 => Some(format!("a key of more than sixteen bytes {i}")),
+        _ => Some(format!("key {i}")),
+    };
+    match data_type {
+        DataType::Int64 => {
+            let code = |i: u64| (i % 1_000 < 999).then_some(i as i64 * 1_000_003 - (1 << 40));
+            Arc::new((0..70_000).map(code).collect::<Int64Array>())
+        }
+        _ => {
+            let keys = (0..70_000).map(key).collect::<StringArray>();
+            cast(&keys, data_type).expect("strings")
+        }
+    }
+}
+
+#[test]
+fn more_keys_than_caches_hold_are_known_and_forgotten() {
+    for data_type in [DataType::Int64, DataType::Utf8, DataType::Utf8View] {
+        let keys = many_keys(&data_type);
+        // Those of the first rows come again before the last have come.
+        let rows: Vec<u32> = (0..50_000).chain(0..20_000).chain(40_000..70_000).collect();
+        let batch = take(&keys, &UInt32Array::from(rows.clone()), None).expect("rows");
+        // The id of a key is the number of different keys before it; NULL is one.
+        let mut next = 0;
+        let mut null = None;
+        let expected: Vec<u32> = (0..70_000)
+            .map(|row| {
+                let id = match keys.is_null(row) {
+                    true => *null.get_or_insert(next),
+                    false => next,
+                };
+                next += u32::from(id == next);
+                id
+            })
+            .collect();
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.expect("threads").install(|| {
+                let mut interner =
+                    KeyInterner::new(std::slice::from_ref(&data_type)).expect("keys");
+                let mut ids = Vec::new();
+                let columns = [batch.clone()];
+                interner
+                    .intern(&columns, batch.len(), &mut ids)
+                    .expect("fits");
+                let of_rows: Vec<u32> = rows.iter().map(|row| expected[*row as usize]).collect();
+                assert_eq!(ids, of_rows);
+                assert_eq!(interner.len(), next as usize);
+                let mut found = vec![0; 1_000];
+                assert!(interner.find(&columns, 69_123, &mut found[..800]));
+                assert_eq!(found[..800], of_rows[69_123..69_923]);
+
+                // So few are left that the table is near again.
+                let dead: Vec<u32> = (0..next).filter(|id| id % 20 != 0).collect();
+                interner.release(&dead);
+                assert_eq!(interner.len(), (next - dead.len() as u32) as usize);
+                let live: Vec<u32> = (0..next).filter(|id| id % 20 == 0).collect();
+                let live_rows: Vec<u32> = (0..70_000_u32)
+                    .filter(|row| {
+                        expected[*row as usize].is_multiple_of(20) && keys.is_valid(*row as usize)
+                    })
+                    .collect();
+                let values = take(&keys, &UInt32Array::from(live_rows), None).expect("rows");
+                let mut ids = Vec::new();
+                let columns = [values.clone()];
+                interner
+                    .intern(&columns, values.len(), &mut ids)
+                    .expect("fits");
+                assert_eq!(ids, live);
+                assert_eq!(&interner.keys(&live).expect("live")[0], &values);
+
+                // Those that are dead come anew, and are given dead ids.
+                let columns = [keys.clone()];
+                interner
+                    .intern(&columns, keys.len(), &mut ids)
+                    .expect("fits");
+                assert_eq!(interner.len(), next as usize);
+                assert!(ids.iter().all(|id| *id < next));
+                assert_eq!(&interner.keys(&ids).expect("live")[0], &keys);
+            });
+        }
+    }
+}
+
+#[test]
+fn neighbouring_numbers_fall_into_slots_of_their_own() {
+    // Were they hashed by a product alone, one secret in some hundred would make runs of
+    // hundreds of slots of them.
+    for _ in 0..2_000 {
+        let seed = super::hash::Seed::random();
+        let mut homes: Vec<usize> = (0..2_000)
+            .map(|word| (seed.word(word) >> 52) as usize)
+            .collect();
+        homes.sort_unstable();
+        let (mut end, mut steps) = (0, 0);
+        for home in homes {
+            let slot = home.max(end);
+            steps += slot - home;
+            end = slot + 1;
+        }
+        // Half full, a key is half a step from its home.
+        assert!(steps < 4 * 2_000, "{steps}");
+    }
+}

@@ -147,6 +147,49 @@ fn neither_threads_nor_the_cut_into_batches_change_a_bit() {
     }
 }
 
+/// Rows of so many sites that neither their keys nor their states lie in a cache: few come
+/// twice in a batch, and there are new ones in each.
+fn wide_stream(random: &mut Random, disorder: i64) -> Vec<Row> {
+    (0..120_000)
+        .map(|number| Row {
+            time: Some(number / 200 - random.within(0, disorder)),
+            name: None,
+            site: random.within(0, 90_000) * 1_000_003,
+            value: number as f64 + 0.1 * random.within(0, 9) as f64,
+        })
+        .collect()
+}
+
+#[test]
+fn nor_do_they_where_there_are_more_keys_than_caches_hold() {
+    // The first four share a record.
+    let names = ["avg", "sum", "min", "max", "stddev", "count"];
+    let batches = |rows: usize, step: Step| -> Vec<Step> {
+        (0..120_000 / rows)
+            .flat_map(|_| [Step::Push(rows), step])
+            .collect()
+    };
+    for (seed, kind, disorder) in [(8, TUMBLE, 0), (9, TUMBLE, 50), (10, HOP, 0)] {
+        let rows = wide_stream(&mut Random(seed), disorder);
+        let plain = || window_aggregate(spec(kind, 0, 2)).expect("it fits");
+        let steps = batches(40_000, Step::Drain(1_000));
+        let outcome = on_threads(3, || run(plain, &rows, BOUND, &steps));
+        check(&outcome, &expect_fixed(kind, 0, 2, &rows, BOUND), 2);
+
+        let make = || window_aggregate(native_spec(kind, &names)).expect("it fits");
+        let few = batches(3_000, Step::Drain(1_000));
+        let few = on_threads(1, || run(make, &rows, BOUND, &few));
+        for (threads, steps) in [
+            (1, batches(60_000, Step::Drain(1_000))),
+            (2, batches(60_000, Step::Drain(1_000))),
+            (3, batches(40_000, Step::Restore)),
+        ] {
+            let outcome = on_threads(threads, || run(make, &rows, BOUND, &steps));
+            assert!(outcome.answers == few.answers, "{kind:?} {threads}");
+        }
+    }
+}
+
 #[test]
 fn panes_of_few_rows_take_little_memory_after_a_full_one() {
     const SITES: i64 = 2_000;
