@@ -460,7 +460,10 @@ mod tests {
     #[test]
     fn the_password_of_a_url_is_not_shown() {
         for (url, shown) in [
-            ("postgres://ada:secret@host:5432/db", "postgres://ada:…@host:5432/db"),
+            (
+                "postgres://ada:secret@host:5432/db",
+                "postgres://ada:…@host:5432/db",
+            ),
             ("postgres://ada:a/b@c:d@host/db", "postgres://ada:…@host/db"),
             ("postgres://ada@host:5432/db", "postgres://ada@host:5432/db"),
             ("http://127.0.0.1:8080/rows", "http://127.0.0.1:8080/rows"),

@@ -43,7 +43,8 @@ pub(super) fn append(records: &RecordBatch, lines: &mut Vec<u8>) -> Result<()> {
             if cells.write(row, &mut text).is_none() {
                 let schema = records.schema();
                 let name = schema.field(number).name();
-                let message = format!("a value of column \"{name}\" is no time that can be written");
+                let message =
+                    format!("a value of column \"{name}\" is no time that can be written");
                 return Err(Error::new(ErrorKind::Io, message)
                     .help("leave such rows out by WHERE, or write the number: to_unixtime"));
             }
@@ -111,7 +112,9 @@ impl<'a> Cells<'a> {
                 }
             }
             Self::Float(column) => text.push_str(float(&mut ryu::Buffer::new(), column.value(row))),
-            Self::Single(column) => text.push_str(float(&mut ryu::Buffer::new(), column.value(row))),
+            Self::Single(column) => {
+                text.push_str(float(&mut ryu::Buffer::new(), column.value(row)))
+            }
             Self::Date(column) => {
                 let date = NaiveDate::from_epoch_days(column.value(row))?;
                 day(date, text)?;

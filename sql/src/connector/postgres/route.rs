@@ -70,7 +70,10 @@ impl Route {
                 _ => {
                     let name = setting.split('=').next().unwrap_or("");
                     let why = format!("its setting '{name}' is not known");
-                    return Err(unfit(&why, "leave it out: only sslmode=disable may stand there"));
+                    return Err(unfit(
+                        &why,
+                        "leave it out: only sslmode=disable may stand there",
+                    ));
                 }
             }
         }

@@ -18,7 +18,7 @@ use super::table::Table;
 use super::wire::Failure;
 use crate::connector::file_sink::Existing;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs, no_source};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::encode::setting::{Settings, unfit};
 
 /// Rows are written as lines by so many, and then it is seen how many bytes they are.
@@ -65,7 +65,11 @@ impl PostgresSinkOptions {
         let mut needed = |name: &str, example: &str| {
             settings.text(name).ok_or_else(|| {
                 let message = format!("a postgres sink needs the option {name}");
-                Error::new(ErrorKind::Option, message).help(format!("for example {example}"))
+                let error = Error::new(ErrorKind::Option, message);
+                match nearest(name, pairs.keys().map(String::as_str)) {
+                    Some(written) => error.help(format!("write {name} instead of {written}")),
+                    None => error.help(format!("for example {example}")),
+                }
             })
         };
         let url = needed("url", "url = 'postgres://user@127.0.0.1:5432/database'")?;
@@ -121,19 +125,20 @@ impl PostgresSinkOptions {
             rows => format!("{rows} rows were not written to {}", self.place()),
         };
         match failure {
-            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
-                "see whether the database runs, or raise the option retry_timeout",
-            ),
-            Failure::Refused(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
-                match why.as_str() {
+            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}"))
+                .help("see whether the database runs, or raise the option retry_timeout"),
+            Failure::Refused(why) => {
+                Error::new(ErrorKind::Io, format!("{what}: {why}")).help(match why.as_str() {
                     "it holds rows already" => {
                         "add existing = 'append' to keep them, existing = 'replace' to remove \
                          them with the first new ones, or name another table"
                     }
-                    _ => "change the query or its CASTs so that the rows fit the table, or the \
-                          options of the sink",
-                },
-            ),
+                    _ => {
+                        "change the query or its CASTs so that the rows fit the table, or the \
+                          options of the sink"
+                    }
+                })
+            }
         }
     }
 }

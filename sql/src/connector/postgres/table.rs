@@ -15,8 +15,6 @@ const NAME_BYTES_MAX: usize = 63;
 /// A table and the columns that are written to.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// As the user wrote it, for errors.
-    pub(super) written: String,
     /// Quoted, with its schema if it has one.
     name: String,
     /// Quoted, and its type.
@@ -33,9 +31,8 @@ impl Table {
         let parts: Vec<&str> = written.split('.').collect();
         if parts.len() > 2 {
             let message = format!("option table is '{written}', but must be a name");
-            return Err(
-                Error::new(ErrorKind::Option, message).help("write 'readings' or 'schema.readings'")
-            );
+            return Err(Error::new(ErrorKind::Option, message)
+                .help("write 'readings' or 'schema.readings'"));
         }
         let parts: Vec<String> = (parts.iter())
             .map(|part| quoted("option table", part))
@@ -45,10 +42,14 @@ impl Table {
             return Err(Error::new(ErrorKind::Plan, message).help("name the columns in SELECT"));
         }
         let columns = (schema.fields().iter())
-            .map(|field| Ok((quoted("a column's name", field.name())?, column_type(field)?)))
+            .map(|field| {
+                Ok((
+                    quoted("a column's name", field.name())?,
+                    column_type(field)?,
+                ))
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
-            written: written.to_owned(),
             name: parts.join("."),
             columns,
         })

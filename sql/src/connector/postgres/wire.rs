@@ -265,7 +265,12 @@ impl Connection {
     }
 
     /// Whether to go on after an error that may be mere waiting.
-    fn patient(&self, error: io::Error, began: Instant, is_over: IsOver<'_>) -> Result<(), Failure> {
+    fn patient(
+        &self,
+        error: io::Error,
+        began: Instant,
+        is_over: IsOver<'_>,
+    ) -> Result<(), Failure> {
         use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
         if !matches!(error.kind(), Interrupted | TimedOut | WouldBlock) {
             return Err(error.into());
@@ -306,8 +311,7 @@ fn first(body: &DataRowBody) -> Result<Option<String>, Failure> {
 
 /// What the database says went wrong.
 fn told(body: &ErrorResponseBody) -> Result<Failure, Failure> {
-    let (mut code, mut message, mut detail, mut place) =
-        (String::new(), String::new(), None, None);
+    let (mut code, mut message, mut detail, mut place) = (String::new(), String::new(), None, None);
     let mut fields = body.fields();
     while let Some(field) = fields.next()? {
         let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
