@@ -101,7 +101,7 @@ fn rows_that_are_there_stay_or_go_as_is_said() {
     assert!(error.contains("existing = 'append'"), "{error}");
     succeeds(&sink(", existing = 'append'", "SELECT 2 AS n"), url);
     assert_eq!(rows(), ["1", "2"]);
-    // What fails leaves the old rows: the second of three transactions, 'a' is no number.
+    // What fails leaves the old rows: 'a' is no number.
     let bad = "SELECT CASE WHEN value = 1 THEN 'a' ELSE '5' END AS n FROM generate_series(1, 3)";
     let error = fails(&sink(", existing = 'replace'", bad), url);
     assert!(
