@@ -63,7 +63,7 @@ fn plain(column: &ArrayRef) -> Result<ArrayRef> {
             let values = cast(column, values).map_err(unwritable)?;
             return plain(&values);
         }
-        T::LargeUtf8 | T::Utf8View => T::Utf8,
+        T::LargeUtf8 | T::Utf8View | T::Null => T::Utf8,
         T::Float16 => T::Float32,
         T::Date64 => T::Date32,
         T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
