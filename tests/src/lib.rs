@@ -12,3 +12,6 @@ pub mod rewrite;
 pub mod cell;
 
 pub mod command;
+
+#[cfg(unix)]
+pub mod postgres;

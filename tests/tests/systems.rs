@@ -12,6 +12,8 @@ use arrow::datatypes::Int64Type;
 use serde_json::Value;
 use windrow_sql::{ErrorKind, Session};
 use windrow_tests::command::windrow;
+#[cfg(unix)]
+use windrow_tests::postgres::Postgres;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -254,6 +256,182 @@ fn results_of_one_are_posted_to_another() {
     let doors = json(path("doors.json"));
     assert_eq!(doors.len(), 1);
     assert_eq!(doors[0]["time"], "2026-01-01T00:00:00");
+}
+
+/// The rows of the table that an array of objects is, in the order of building and hour.
+fn by_hour(mut rows: Vec<Value>) -> Vec<Value> {
+    rows.sort_by_key(|row| format!("{} {}", row["building"], row["window_start"]));
+    rows
+}
+
+#[cfg(unix)]
+#[test]
+fn wrong_values_are_cleaned_and_a_line_decides() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    let panel = thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let mut lines = String::new();
+        client.read_to_string(&mut lines).expect("text");
+        let rows = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        by_hour(rows.collect())
+    });
+    let database = Postgres::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("hours.json");
+    let mut text = system("cleaning.sql", 7104, port)
+        .replace("'hours.json'", &format!("'{}'", report.display()));
+    let (mark, end) = ("CREATE SINK archive", "SELECT * FROM hours;\n");
+    let start = text.find(mark).expect("it has an archive");
+    match &database {
+        Some(database) => {
+            let named = "url = 'postgres://postgres@127.0.0.1:5432/postgres', password = 'windrow'";
+            assert!(text.contains(named));
+            let url = database.url(database.port);
+            text = text.replace(named, &format!("url = '{url}'"));
+        }
+        None => {
+            let length = text[start..].find(end).expect("it has a query") + end.len();
+            text.replace_range(start..start + length, "");
+        }
+    }
+    let script = folder.path().join("cleaning.sql");
+    std::fs::write(&script, text).expect("written");
+    let script = script.display().to_string();
+    let run = windrow(&["run", &script, "--format", "csv", "--progress", "plain"]).spawn();
+    let output = run.expect("it starts").wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+
+    // By hand, from the 24 rows of the file: 6 are rejected, one has no power.
+    let expected_rejects = [
+        "rule,reason,rows,example",
+        "not null,column building is NULL,1,\"2026-07-01T11:10:00Z,,21,77\"",
+        "parse,the row has 3 fields instead of 4,1,\"2026-07-01T11:50:00Z,lab,26\"",
+        "power >= 0,the check power >= 0 is false,1,\"2026-07-01T10:50:00Z,lab,24,-3\"",
+        "type,column power: '9e99x' is not a DOUBLE,1,\"2026-07-01T11:20:00Z,hall,35,9e99x\"",
+        "type,column power: 'broken' is not a DOUBLE,1,\"2026-07-01T10:25:00Z,hall,25,broken\"",
+        "type,column ts: 'yesterday' is not a TIMESTAMP,1,\"yesterday,lab,18,52\"",
+    ];
+    let rejects = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(rejects.trim().lines().collect::<Vec<_>>(), expected_rejects);
+    assert!(said.contains("6 rejected"), "{said}");
+
+    // Power, and the temperatures that are numbers, as they stand in the file.
+    type Readings = (&'static [f64], &'static [(f64, f64)]);
+    let hours: [(&str, &str, Readings, &str); 4] = [
+        (
+            "hall",
+            "10",
+            (
+                &[110., 135., 155., 140., 180.],
+                &[(10., 110.), (20., 135.), (30., 155.), (40., 180.)],
+            ),
+            "shed load",
+        ),
+        (
+            "hall",
+            "11",
+            (
+                &[120.5, 144.5, 139., 170.],
+                &[(15., 120.5), (25., 144.5), (35., 170.)],
+            ),
+            "shed load",
+        ),
+        (
+            "lab",
+            "10",
+            (
+                &[48., 51., 54.5, 57.5, 70.],
+                &[(12., 48.), (16., 54.5), (20., 57.5), (28., 70.)],
+            ),
+            "keep",
+        ),
+        (
+            "lab",
+            "11",
+            (&[50., 56., 59.5], &[(14., 50.), (22., 56.), (30., 59.5)]),
+            "keep",
+        ),
+    ];
+    let found = by_hour(json(report));
+    let on_panel = panel.join().expect("it does not panic");
+    assert_eq!((found.len(), on_panel.len()), (4, 4));
+    for (place, (building, hour, (power, pairs), decision)) in hours.iter().enumerate() {
+        let (mean, spread) = mean_and_spread(power);
+        let (slope, intercept) = line(pairs);
+        let row = &found[place];
+        assert_eq!(
+            (&row["building"], &row["decision"]),
+            (&(*building).into(), &(*decision).into())
+        );
+        assert_eq!(row["window_start"], format!("2026-07-01T{hour}:00:00"));
+        assert_eq!(row["readings"], power.len());
+        let at_35 = intercept + slope * 35.0;
+        let numbers = [
+            ("mean", mean),
+            ("spread", spread),
+            ("slope", slope),
+            ("intercept", intercept),
+            ("at_35", at_35),
+        ];
+        for (column, expected) in numbers {
+            let value = row[column].as_f64().expect("a number");
+            assert!(
+                (value - expected).abs() < 1e-9,
+                "{column}: {value}, not {expected}"
+            );
+        }
+        for column in ["building", "window_start", "at_35", "decision"] {
+            assert_eq!(on_panel[place][column], row[column]);
+        }
+    }
+    // By hand: Sxy = 1150, Sxx = 500.
+    assert!((found[0]["slope"].as_f64().expect("a number") - 2.3).abs() < 1e-12);
+    if let Some(database) = database {
+        let rows = database.ask(
+            "SELECT json_build_object('building', building, 'window_start', window_start, \
+             'readings', readings, 'mean', mean, 'spread', spread, 'slope', slope, \
+             'intercept', intercept, 'at_35', at_35, 'decision', decision) FROM hours",
+        );
+        let rows = rows
+            .iter()
+            .map(|row| serde_json::from_str(row).expect("JSON"));
+        let rows = by_hour(rows.collect());
+        assert_eq!(rows.len(), found.len());
+        for (row, expected) in rows.iter().zip(&found) {
+            for (column, value) in expected.as_object().expect("a row") {
+                // PostgreSQL writes 144.0 as 144.
+                match value.as_f64() {
+                    Some(value) => assert_eq!(row[column].as_f64(), Some(value), "{column}"),
+                    None => assert_eq!(&row[column], value),
+                }
+            }
+        }
+    }
+}
+
+/// The mean, and the standard deviation of a sample.
+fn mean_and_spread(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0)).sqrt())
+}
+
+/// Slope and intercept of the line of least squares through points (x, y).
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len() as f64;
+    let x = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let y = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let products: f64 = points
+        .iter()
+        .map(|point| (point.0 - x) * (point.1 - y))
+        .sum();
+    let squares: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    (products / squares, y - products / squares * x)
 }
 
 fn rows(session: &Session, query: &str) -> Vec<RecordBatch> {

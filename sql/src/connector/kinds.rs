@@ -9,6 +9,7 @@ use super::blackhole::BlackholeSink;
 use super::files::{FileKind, StdinKind};
 use super::generator::{self, GeneratorOptions, GeneratorSource};
 use super::http::HttpKind;
+use super::postgres::PostgresKind;
 use super::registry::{Connector, ConnectorKind, Connectors, Pairs, no_sink, no_source};
 use super::stdout::StdoutKind;
 use super::tcp::TcpKind;
@@ -25,6 +26,7 @@ pub fn register_all(connectors: &mut Connectors) {
     connectors.register("tcp", Arc::new(TcpKind));
     connectors.register("udp", Arc::new(UdpKind));
     connectors.register("http", Arc::new(HttpKind::default()));
+    connectors.register("postgres", Arc::new(PostgresKind));
     let stdout = StdoutKind::new(OutputFormat::Csv, None, |_| Ok(Box::new(std::io::stdout())));
     connectors.register("stdout", Arc::new(stdout));
     connectors.register("blackhole", Arc::new(BlackholeKind));

@@ -53,6 +53,8 @@ mod udp;
 
 mod http;
 
+mod postgres;
+
 mod kinds;
 
 pub use kinds::register_all;

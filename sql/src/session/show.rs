@@ -299,7 +299,8 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
                 let options = sink.options.iter();
                 let options = options.map(|(name, value)| match name.as_str() {
                     // It opens a receiver's door to whoever reads it.
-                    "authorization" => format!("{name} = '…'"),
+                    "authorization" | "password" => format!("{name} = '…'"),
+                    "url" => format!("{name} = '{}'", without_password(value)),
                     _ => format!("{name} = '{value}'"),
                 });
                 Some(options.collect::<Vec<_>>().join(", "))
@@ -438,4 +439,37 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
         ),
         ("notes", texts(notes)),
     ])
+}
+
+/// A URL without the password in it, however badly that is written.
+fn without_password(url: &str) -> String {
+    let start = url.find("://").map_or(0, |place| place + 3);
+    let Some(end) = url.rfind('@').filter(|end| *end >= start) else {
+        return url.to_owned();
+    };
+    match url[start..end].find(':') {
+        Some(colon) => format!("{}…{}", &url[..=start + colon], &url[end..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn the_password_of_a_url_is_not_shown() {
+        for (url, shown) in [
+            (
+                "postgres://ada:secret@host:5432/db",
+                "postgres://ada:…@host:5432/db",
+            ),
+            ("postgres://ada:a/b@c:d@host/db", "postgres://ada:…@host/db"),
+            ("postgres://ada@host:5432/db", "postgres://ada@host:5432/db"),
+            ("http://127.0.0.1:8080/rows", "http://127.0.0.1:8080/rows"),
+            ("ada:secret@host", "ada:…@host"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
 }
