@@ -316,6 +316,11 @@ impl Session {
         let entry = self.shared.catalog().entries.get(view).cloned();
         match entry {
             Some(Entry::View(entry)) => match &entry.kept {
+                Some(kept) if kept.view.is_table() => Err(Error::new(
+                    ErrorKind::Plan,
+                    format!("the rows of {view} change, so that there are none to follow"),
+                )
+                .help(format!("read them again: SELECT * FROM {view}"))),
                 Some(kept) => Ok(Subscription {
                     cursor: kept.view.subscribe(),
                     session: self.clone(),
