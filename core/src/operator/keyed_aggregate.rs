@@ -58,9 +58,7 @@ pub struct KeyedAggregateSpec {
 ///
 /// # Errors
 /// If the columns do not fit the input.
-pub fn keyed_aggregate(
-    spec: KeyedAggregateSpec,
-) -> Result<(Box<dyn Operator>, Arc<KeyedTable>)> {
+pub fn keyed_aggregate(spec: KeyedAggregateSpec) -> Result<(Box<dyn Operator>, Arc<KeyedTable>)> {
     let table = Arc::new(KeyedTable::new(spec)?);
     let operator = KeyedAggregate {
         outbox: Outbox::new(table.schema()),

@@ -292,9 +292,7 @@ fn how(
     let props = state.execution_props();
     let blame = Arc::new(Blame::of(query));
     if let Some(graph) = lower::lower(&optimised, mode, props, &blame).map_err(place)? {
-        let needed = mode.goes_on()
-            || streams.any
-            || graph.steps.iter().any(|step| step.is_window);
+        let needed = mode.goes_on() || streams.any || graph.steps.iter().any(|step| step.is_window);
         if needed {
             return Ok(Planned::Graph(graph));
         }

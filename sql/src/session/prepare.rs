@@ -236,7 +236,10 @@ impl<'a> Preparing<'a> {
             keys_max = Some(number.ok_or_else(|| {
                 Error::new(
                     ErrorKind::Option,
-                    format!("max_keys is a whole number above zero, not '{}'", value.value),
+                    format!(
+                        "max_keys is a whole number above zero, not '{}'",
+                        value.value
+                    ),
                 )
                 .help("write for example max_keys = '100000'")
                 .at(value.span.clone())

@@ -551,7 +551,11 @@ impl Lowering<'_> {
         )))
     }
 
-    pub(super) fn factory(&self, call: &Call, schema: &DFSchema) -> Result<Arc<dyn AggregateFactory>> {
+    pub(super) fn factory(
+        &self,
+        call: &Call,
+        schema: &DFSchema,
+    ) -> Result<Arc<dyn AggregateFactory>> {
         if let Some(native) = &call.native {
             return Ok(native.clone());
         }

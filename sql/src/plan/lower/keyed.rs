@@ -94,10 +94,7 @@ fn steps_above(plan: &LogicalPlan) -> Option<(&Aggregate, Vec<&LogicalPlan>)> {
         let is_row_wise = match below {
             LogicalPlan::Aggregate(aggregate) => {
                 let groups = &aggregate.group_expr;
-                return groups
-                    .iter()
-                    .all(is_row_wise)
-                    .then_some((aggregate, steps));
+                return groups.iter().all(is_row_wise).then_some((aggregate, steps));
             }
             LogicalPlan::SubqueryAlias(_) => true,
             LogicalPlan::Projection(projection) => projection.expr.iter().all(is_row_wise),
@@ -142,7 +139,12 @@ impl Lowering<'_> {
         if above.is_empty() {
             let schema = arrow_schema(plan.schema());
             let columns = Compiler::places(&schema, 0..schema.fields().len());
-            above.push(Box::new(Stretch::new("Project", Vec::new(), columns, schema)));
+            above.push(Box::new(Stretch::new(
+                "Project",
+                Vec::new(),
+                columns,
+                schema,
+            )));
         }
         Ok(above)
     }
@@ -201,8 +203,8 @@ impl Lowering<'_> {
             })
             .collect::<Result<Vec<_>>>()?;
         let prepared = Arc::new(Schema::new(fields));
-        let stretch = Stretch::new("Project", Vec::new(), columns, prepared.clone())
-            .of(self.compiler.blame);
+        let stretch =
+            Stretch::new("Project", Vec::new(), columns, prepared.clone()).of(self.compiler.blame);
         let text = format!("Project: {}", texts(&below));
         let operator = Box::new(Stateless::new(Box::new(stretch)));
         let timing = input.timing;
@@ -267,8 +269,10 @@ impl Lowering<'_> {
             if is_first_or_last(&function) {
                 if let Some(place) = order_in_time(&function, schema, timing) {
                     if ordered_by.is_some_and(|other| other != place) {
-                        return Err(not_kept(&shown, "another call is ordered by another column")
-                            .help("order all of them by the event time"));
+                        return Err(
+                            not_kept(&shown, "another call is ordered by another column")
+                                .help("order all of them by the event time"),
+                        );
                     }
                     ordered_by = Some(place);
                     time = Some(place);

@@ -30,7 +30,9 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::{
     Expr, FetchType, Limit as LimitPlan, LogicalPlan, SkipType, TableScan,
 };
-use windrow_core::operator::{KeyedTable, Limit, Operator, Stateless, Union, WindowRowsSpec, window_rows};
+use windrow_core::operator::{
+    KeyedTable, Limit, Operator, Stateless, Union, WindowRowsSpec, window_rows,
+};
 use windrow_core::window::{Span, WindowKind};
 
 use super::node::WindowNode;
