@@ -34,6 +34,9 @@ mod by_key;
 
 mod over;
 
+mod keyed_aggregate;
+
+pub use keyed_aggregate::{KeyedAggregateSpec, KeyedTable, keyed_aggregate};
 pub use over::over;
 pub use window_aggregate::window_aggregate;
 pub use window_rows::window_rows;

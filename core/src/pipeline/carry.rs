@@ -180,6 +180,9 @@ impl Engine {
             }
         }
         if let Some(view) = &query.view {
+            if ended && let Err(error) = view.keep_last() {
+                query.status = QueryStatus::Failed(Arc::new(error));
+            }
             match &query.status {
                 QueryStatus::Failed(error) => view.fail(error.clone()),
                 _ if ended => view.end(),

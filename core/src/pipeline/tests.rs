@@ -24,7 +24,7 @@ fn rows(values: &[i64]) -> RecordBatch {
 }
 
 fn values(view: &View) -> Vec<i64> {
-    let batches = view.batches();
+    let batches = view.batches().expect("rows are there");
     let column = |batch: &RecordBatch| {
         batch
             .column(0)

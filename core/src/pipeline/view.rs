@@ -3,6 +3,10 @@
 //! A view is an append-only list of immutable batches. Reading takes the list as it
 //! is, without waiting for anyone; a subscription is a position in it. A view holds
 //! rows up to a limit in bytes; the oldest it lets go are counted.
+//!
+//! The view of an aggregation by key without a window is no list but the operator's own
+//! table, of which each reading takes the rows of that moment. When its query ends, its
+//! last rows are kept as a list.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +18,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::batch::{bytes_of, compacted};
 use crate::error::{Error, Result};
+use crate::operator::KeyedTable;
 use crate::snapshot::Snapshot;
 
 /// A materialized view's rows.
@@ -35,6 +40,8 @@ struct State {
     rows_let_go: u64,
     ended: bool,
     failure: Option<Arc<Error>>,
+    /// Where its rows are computed when they are read.
+    table: Option<Arc<KeyedTable>>,
 }
 
 /// How much a view holds.
@@ -80,6 +87,19 @@ impl View {
         }
     }
 
+    /// A view of a table that an operator keeps.
+    pub fn of_table(table: Arc<KeyedTable>) -> Self {
+        Self {
+            schema: table.schema(),
+            bytes_max: usize::MAX,
+            state: Mutex::new(State {
+                table: Some(table),
+                ..State::default()
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change below leaves the state whole, so that a panic elsewhere in a
         // holder's thread does not spoil it.
@@ -89,6 +109,11 @@ impl View {
     /// The columns.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// Whether its rows still change.
+    pub fn is_table(&self) -> bool {
+        self.state().table.is_some()
     }
 
     /// Adds rows and wakes who waits for them.
@@ -112,12 +137,33 @@ impl View {
 
     /// Says that nothing follows.
     pub fn end(&self) {
+        // What cannot be computed any longer says so when it is read.
+        let _ = self.keep_last();
         self.state().ended = true;
         self.changed.notify_all();
     }
 
+    /// Keeps the rows of a table as they are: its operator takes no more.
+    ///
+    /// # Errors
+    /// If they cannot be computed.
+    pub(super) fn keep_last(&self) -> Result<()> {
+        let Some(table) = self.state().table.clone() else {
+            return Ok(());
+        };
+        let batches = table.batches()?;
+        let mut state = self.state();
+        state.bytes = batches.iter().map(bytes_of).sum();
+        state.rows = rows_of(&batches);
+        state.batches = batches.into();
+        state.table = None;
+        Ok(())
+    }
+
     /// Says that nothing follows because of an error.
     pub fn fail(&self, error: Arc<Error>) {
+        // What cannot be computed any longer says so when it is read.
+        let _ = self.keep_last();
         let mut state = self.state();
         state.failure = Some(error);
         state.ended = true;
@@ -126,13 +172,32 @@ impl View {
     }
 
     /// The rows as they are now.
-    pub fn batches(&self) -> Vec<RecordBatch> {
-        self.state().batches.iter().cloned().collect()
+    ///
+    /// # Errors
+    /// If they are computed now, and a value is refused.
+    pub fn batches(&self) -> Result<Vec<RecordBatch>> {
+        let state = self.state();
+        match state.table.clone() {
+            None => Ok(state.batches.iter().cloned().collect()),
+            Some(table) => {
+                drop(state);
+                table.batches()
+            }
+        }
     }
 
-    /// How much it holds.
+    /// How much it holds; of a table whose rows cannot be computed, nothing.
     pub fn size(&self) -> ViewSize {
         let state = self.state();
+        if let Some(table) = state.table.clone() {
+            drop(state);
+            let batches = table.batches().unwrap_or_default();
+            return ViewSize {
+                rows: rows_of(&batches),
+                bytes: batches.iter().map(bytes_of).sum(),
+                rows_let_go: 0,
+            };
+        }
         ViewSize {
             rows: state.rows,
             bytes: state.bytes,
@@ -168,8 +233,15 @@ impl View {
         let mut state = self.state();
         state.rows_let_go = snapshot.number("rows_let_go")? as u64;
         state.ended = snapshot.number("ended")? != 0;
+        if state.ended {
+            state.table = None;
+        }
         Ok(())
     }
+}
+
+fn rows_of(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.num_rows() as u64).sum()
 }
 
 impl Cursor {

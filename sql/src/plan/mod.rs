@@ -46,6 +46,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::FutureExt;
+use windrow_core::operator::KeyedTable;
 
 use crate::dialect::{Emit, Query};
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +92,14 @@ impl Planned {
         }
     }
 
+    /// The table in which the results can be read at any moment, if they change.
+    pub fn table(&self) -> Option<Arc<KeyedTable>> {
+        match self {
+            Self::Graph(graph) => graph.table.clone(),
+            Self::Batch(_) => None,
+        }
+    }
+
     /// Whether it puts rows into windows that close.
     pub fn has_window(&self) -> bool {
         match self {
@@ -114,7 +123,7 @@ fn in_windows(graph: &Graph) -> bool {
         TableRows::Now(_) => false,
         TableRows::Computed(batch) => batch.leaves.iter().any(|(_, graph)| in_windows(graph)),
     };
-    let closes = |step: &PlannedStep| step.is_window && !step.is_over();
+    let closes = |step: &PlannedStep| step.is_window && !step.is_open();
     graph.steps.iter().any(closes) || graph.tables.iter().any(below)
 }
 
@@ -231,7 +240,7 @@ pub fn plan(
             .flat_map(|relation| relation.settles.clone())
             .collect(),
         // Views go on giving rows; tables of now are read once.
-        Mode::Continuous => relations
+        Mode::Continuous | Mode::Kept { .. } => relations
             .iter()
             .filter(|relation| matches!(relation.origin, Origin::Rows(_)))
             .flat_map(|relation| relation.settles.clone())
@@ -276,22 +285,25 @@ fn how(
             .in_script(query.positions.script())
     };
     let streams = refuse::Streams::of(logical);
-    if mode == Mode::Continuous || streams.any_live {
+    if mode.goes_on() || streams.any_live {
         refuse::clock_functions(logical, query)?;
     }
     let optimised = optimise(state, logical).map_err(|error| context.tell(error))?;
     let props = state.execution_props();
     let blame = Arc::new(Blame::of(query));
     if let Some(graph) = lower::lower(&optimised, mode, props, &blame).map_err(place)? {
-        let needed = mode == Mode::Continuous
-            || streams.any
-            || graph.steps.iter().any(|step| step.is_window);
+        let needed = mode.goes_on() || streams.any || graph.steps.iter().any(|step| step.is_window);
         if needed {
             return Ok(Planned::Graph(graph));
         }
     }
     if streams.any_live {
-        return Err(place(refuse::unbounded(&optimised, query)));
+        return match (lower::keyed(&optimised, mode, props, &blame), mode) {
+            (Ok(Some(graph)), Mode::Kept { .. }) => Ok(Planned::Graph(graph)),
+            (Ok(Some(_)), _) => Err(place(refuse::changelog(query))),
+            (Err(error), Mode::Kept { .. }) => Err(place(error.at(refuse::grouping(query)))),
+            _ => Err(place(refuse::unbounded(&optimised, query))),
+        };
     }
 
     let plan = lower::parts(optimised, mode, props, &blame).map_err(place)?;

@@ -142,6 +142,32 @@ fn word(query: &Query, word: &str) -> Option<Range<usize>> {
     Some(start..start + word.len())
 }
 
+/// The error for the latest state of keys where rows are not kept as a table.
+pub(super) fn changelog(query: &Query) -> Error {
+    let error = match is_distinct(query) {
+        true => Error::new(
+            ErrorKind::Plan,
+            "DISTINCT over a live stream would keep state for ever",
+        ),
+        false => Error::new(
+            ErrorKind::Plan,
+            "each row changes the latest state of its key, so that the results would be a changelog",
+        ),
+    };
+    error
+        .help(
+            "keep it as a table that can be read at any moment: CREATE MATERIALIZED VIEW … WITH \
+             (max_keys = '100000') AS SELECT …; or group by a window, for example FROM \
+             TUMBLE(readings, ts, INTERVAL '1' MINUTE) GROUP BY …, window_start",
+        )
+        .at(grouping(query))
+}
+
+/// The place of the GROUP BY clause, or of the query.
+pub(super) fn grouping(query: &Query) -> Range<usize> {
+    group_by(query).unwrap_or_else(|| query.span.clone())
+}
+
 /// The error for a plan over live streams that would keep state without bound.
 pub(super) fn unbounded(plan: &LogicalPlan, query: &Query) -> Error {
     // What stands deepest is what all above it wait for.

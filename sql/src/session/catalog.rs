@@ -267,7 +267,7 @@ pub(super) struct Kept {
 
 impl RowsNow for Kept {
     fn rows(&self) -> Result<Vec<RecordBatch>> {
-        Ok(self.view.batches())
+        Ok(self.view.batches()?)
     }
 }
 

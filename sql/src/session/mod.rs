@@ -88,6 +88,9 @@ mod interactive_tests;
 mod figures_tests;
 
 #[cfg(test)]
+mod latest_tests;
+
+#[cfg(test)]
 mod columnar_tests;
 
 #[cfg(test)]
@@ -316,6 +319,7 @@ impl Session {
         let entry = self.shared.catalog().entries.get(view).cloned();
         match entry {
             Some(Entry::View(entry)) => match &entry.kept {
+                Some(kept) if kept.view.is_table() => Err(changing(view)),
                 Some(kept) => Ok(Subscription {
                     cursor: kept.view.subscribe(),
                     session: self.clone(),
@@ -405,11 +409,14 @@ impl Session {
     /// If there is no such view, or it is computed once only.
     pub fn add_sink(&self, view: &str, sink: Box<dyn Sink>) -> Result<()> {
         let entry = self.shared.catalog().entries.get(view).cloned();
-        let query = match entry {
-            Some(Entry::View(entry)) => entry.kept.as_ref().and_then(|kept| kept.query),
+        let kept = match &entry {
+            Some(Entry::View(entry)) => entry.kept.as_ref(),
             _ => None,
         };
-        match query {
+        if kept.is_some_and(|kept| kept.view.is_table()) {
+            return Err(changing(view));
+        }
+        match kept.and_then(|kept| kept.query) {
             Some(query) => Ok(self.shared.driver().engine.add_sink(query, sink)?),
             None => Err(self.unknown("continuous materialized view", view)),
         }
@@ -512,6 +519,12 @@ impl Session {
     pub fn losses(&self) -> Vec<Losses> {
         self.shared.losses()
     }
+}
+
+/// The error for following a view whose rows change.
+fn changing(view: &str) -> Error {
+    let message = format!("the rows of {view} change, so that there are none to follow");
+    Error::new(ErrorKind::Plan, message).help(format!("read them again: SELECT * FROM {view}"))
 }
 
 /// The answer to a script's last statement: rows that come as they are computed.

@@ -23,7 +23,7 @@ use crate::dialect::{
     Statement, StatementKind, parse_script, rows_as_texts,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
-use crate::plan::{self, Mode, Names, Planned, PlannedQuery};
+use crate::plan::{self, Mode, Names, Planned, PlannedInput, PlannedQuery};
 
 /// Plans every statement of a script, attaches its queries, and opens its sinks when all
 /// of it fits.
@@ -186,7 +186,66 @@ impl<'a> Preparing<'a> {
         let mut planned = (plan::plan(&state, query, &self.names(), mode, &value))
             .map_err(|error| no_rows::explained(error, &self.named(query)))?;
         planned.reads.extend(self.views_named(query));
+        if mode.goes_on() {
+            self.refuse_changing(&planned)
+                .map_err(|error| error.at(query.span.clone()))?;
+        }
         Ok(planned)
+    }
+
+    /// Refuses a query that goes on over rows which change.
+    fn refuse_changing(&self, planned: &PlannedQuery) -> Result<()> {
+        let graphs = planned.how.graphs().into_iter();
+        let inputs = graphs.flat_map(|graph| graph.steps.iter().flat_map(|step| &step.inputs));
+        let catalog = self.shared.catalog();
+        for input in inputs {
+            if let PlannedInput::View(name) = input
+                && let Some(Entry::View(view)) = catalog.entries.get(name)
+                && (view.kept.as_ref()).is_some_and(|kept| kept.view.is_table())
+            {
+                let message = format!(
+                    "the rows of {name} change with each row of its stream, so that what follows \
+                     would be a changelog"
+                );
+                return Err(Error::new(ErrorKind::Plan, message).help(format!(
+                    "read it as it is at a moment, SELECT … FROM {name}; or group by a window \
+                     over the stream"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// How the query of a view is planned; refuses options that views do not have.
+    fn view_mode(&self, create: &CreateView) -> Result<Mode> {
+        let mut keys_max = self.shared.settings().keys_max();
+        for (option, value) in &create.options {
+            if option != "max_keys" || !create.materialized {
+                let error = Error::new(
+                    ErrorKind::Option,
+                    format!("a view has no option \"{option}\""),
+                );
+                return Err(error
+                    .help(
+                        "a materialized view has max_keys; SET view_bytes_max = … bounds what it \
+                         keeps of windows",
+                    )
+                    .at(value.name_span.clone()));
+            }
+            let number = value.value.parse().ok().filter(|keys| *keys > 0);
+            keys_max = Some(number.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Option,
+                    format!(
+                        "max_keys is a whole number above zero, not '{}'",
+                        value.value
+                    ),
+                )
+                .help("write for example max_keys = '100000'")
+                .at(value.span.clone())
+            })?);
+        }
+        Ok(Mode::Kept { keys_max })
     }
 
     /// The views that a query names: plain ones are replaced by their queries in its plan.
@@ -352,16 +411,7 @@ impl<'a> Preparing<'a> {
         else {
             return Ok(Prepared::Done);
         };
-        if let Some((option, value)) = create.options.first_key_value() {
-            return Err(Error::new(
-                ErrorKind::Option,
-                format!("a view has no option \"{option}\""),
-            )
-            .help(
-                "leave WITH (…) out; SET view_bytes_max = … bounds what a materialized view keeps",
-            )
-            .at(value.name_span.clone()));
-        }
+        let mode = self.view_mode(create)?;
         let name = create.name.value.clone();
         let text = self
             .script
@@ -370,13 +420,16 @@ impl<'a> Preparing<'a> {
             .unwrap_or_default()
             .to_string();
         let entry = if create.materialized {
-            let planned = self.plan(&create.query, Mode::Continuous)?;
+            let planned = self.plan(&create.query, mode)?;
             self.refuse_itself(&create.name, &planned.reads)?;
             let sources = self.resolve(&planned.reads).entries;
             let inputs = self.inputs(&planned);
             let schema = planned.how.schema();
             let bytes_max = self.shared.settings().view_bytes_max();
-            let view = Arc::new(View::new(schema.clone(), bytes_max));
+            let view = Arc::new(match planned.how.table() {
+                Some(table) => View::of_table(table),
+                None => View::new(schema.clone(), bytes_max),
+            });
             let mut held = Held::new(self.shared);
             let (timing, query) = match planned.how {
                 Planned::Graph(graph) => {
@@ -605,6 +658,9 @@ impl<'a> Preparing<'a> {
         }
         let (query, mode) = match &statement.kind {
             StatementKind::Query(query) => (query, Mode::Once),
+            StatementKind::CreateView(create) if create.materialized => {
+                (&create.query, self.view_mode(create)?)
+            }
             StatementKind::CreateView(create) => (&create.query, Mode::Continuous),
             StatementKind::CreateSink(CreateSink {
                 query: Some(query), ..

@@ -42,6 +42,12 @@ impl Settings {
                     true,
                 ),
                 setting(
+                    "max_keys",
+                    0,
+                    "keys kept by each view without a window; 0 = the view says it",
+                    false,
+                ),
+                setting(
                     "rejects_bytes_max",
                     config.rejects_bytes_max as u64,
                     "bytes of the rejected rows kept for each stream",
@@ -69,12 +75,18 @@ impl Settings {
         }
     }
 
+    fn value(&self, name: &str) -> Option<usize> {
+        let setting = self.values.iter().find(|setting| setting.name == name);
+        setting.map(|setting| setting.value as usize)
+    }
+
     pub(super) fn view_bytes_max(&self) -> usize {
-        let setting = self
-            .values
-            .iter()
-            .find(|setting| setting.name == "view_bytes_max");
-        setting.map_or(usize::MAX, |setting| setting.value as usize)
+        self.value("view_bytes_max").unwrap_or(usize::MAX)
+    }
+
+    /// How many keys a view without a window keeps; `None`: nobody has said.
+    pub(super) fn keys_max(&self) -> Option<usize> {
+        self.value("max_keys").filter(|keys| *keys > 0)
     }
 
     /// Each setting's name, value and meaning.

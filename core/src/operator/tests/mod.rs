@@ -8,6 +8,7 @@ mod panes;
 
 mod by_hand;
 mod counts;
+mod keyed;
 mod over;
 mod over_floats;
 mod over_quantiles;

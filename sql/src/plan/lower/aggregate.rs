@@ -90,7 +90,7 @@ fn chain(plan: &LogicalPlan) -> Result<Option<Chain<'_>>> {
 }
 
 /// `expr` over `schema` with each column replaced by what it stands for.
-fn inline(expr: &Expr, schema: &DFSchema, columns: &[Expr]) -> Result<Expr> {
+pub(super) fn inline(expr: &Expr, schema: &DFSchema, columns: &[Expr]) -> Result<Expr> {
     let inlined = expr.clone().transform_up(|expr| {
         Ok(match &expr {
             Expr::Column(column) => {
@@ -551,7 +551,11 @@ impl Lowering<'_> {
         )))
     }
 
-    fn factory(&self, call: &Call, schema: &DFSchema) -> Result<Arc<dyn AggregateFactory>> {
+    pub(super) fn factory(
+        &self,
+        call: &Call,
+        schema: &DFSchema,
+    ) -> Result<Arc<dyn AggregateFactory>> {
         if let Some(native) = &call.native {
             return Ok(native.clone());
         }

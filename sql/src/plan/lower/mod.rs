@@ -18,6 +18,8 @@ mod aggregate;
 
 mod over;
 
+mod keyed;
+
 mod parts;
 
 use std::sync::Arc;
@@ -28,7 +30,9 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::{
     Expr, FetchType, Limit as LimitPlan, LogicalPlan, SkipType, TableScan,
 };
-use windrow_core::operator::{Limit, Operator, Stateless, Union, WindowRowsSpec, window_rows};
+use windrow_core::operator::{
+    KeyedTable, Limit, Operator, Stateless, Union, WindowRowsSpec, window_rows,
+};
 use windrow_core::window::{Span, WindowKind};
 
 use super::node::WindowNode;
@@ -37,6 +41,7 @@ use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Blame, ColumnExpr, Stretch};
 use expr::{Compiler, plan_fault};
+pub use keyed::keyed;
 pub use parts::{BatchPlan, parts};
 
 /// What a query takes of a stream.
@@ -80,9 +85,10 @@ pub struct PlannedStep {
 }
 
 impl PlannedStep {
-    /// Whether it computes over the rows around each row: no window closes.
-    pub(super) fn is_over(&self) -> bool {
-        self.operator.name() == "OverAggregate"
+    /// Whether it computes over the rows around each row, or over all of them: no window
+    /// closes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.operator.name(), "OverAggregate" | "KeyedAggregate")
     }
 }
 
@@ -117,6 +123,8 @@ pub struct Graph {
     pub schema: SchemaRef,
     /// How the results follow the event time.
     pub timing: Timing,
+    /// Where the results can be read; `None`: the last operator gives them.
+    pub table: Option<Arc<KeyedTable>>,
 }
 
 /// How a query is going to run.
@@ -124,8 +132,21 @@ pub struct Graph {
 pub enum Mode {
     /// It goes on while its streams do: a materialized view's rows to come are read.
     Continuous,
+    /// As `Continuous`, and its results are kept as a table: they may change, of so many keys
+    /// at most.
+    Kept {
+        /// How many keys there may be; `None`: nobody has said.
+        keys_max: Option<usize>,
+    },
     /// It answers once: a materialized view's rows of now are read.
     Once,
+}
+
+impl Mode {
+    /// Whether it goes on while its streams do.
+    pub fn goes_on(self) -> bool {
+        self != Self::Once
+    }
 }
 
 /// Lowers a plan; `None` if DataFusion has to compute it.
@@ -155,6 +176,7 @@ pub fn lower(
         tables: lowering.tables,
         schema,
         timing: lowered.timing,
+        table: None,
     }))
 }
 
@@ -349,8 +371,8 @@ impl Lowering<'_> {
                 columns: places.clone(),
                 condition: None,
             }),
-            (Origin::View(_), Mode::Continuous) => PlannedInput::View(relation.name.clone()),
-            (Origin::View(rows), Mode::Once) | (Origin::Rows(rows), _) => {
+            (Origin::View(_), mode) if mode.goes_on() => PlannedInput::View(relation.name.clone()),
+            (Origin::View(rows) | Origin::Rows(rows), _) => {
                 self.tables.push(PlannedTable {
                     name: relation.name.clone(),
                     schema: relation.schema.clone(),
