@@ -95,6 +95,7 @@ fn a_line_of_100_megabytes_takes_no_memory() {
     assert_eq!(serving.row(), "3");
     // line_bytes_max is 1 MiB.
     let grown = serving.peak() - before;
+    println!("100 MB in a line: {} KiB more", grown / 1024);
     assert!(grown < 16 * MIB, "{} MiB", grown / MIB);
 }
 
@@ -146,6 +147,7 @@ fn a_body_of_100_megabytes_is_refused() {
     assert_eq!(serving.row(), "2");
     // body_bytes_max is 32 MiB.
     let grown = serving.peak() - before;
+    println!("100 MB in a body: {} KiB more", grown / 1024);
     assert!(grown < 80 * MIB, "{} MiB", grown / MIB);
 }
 
@@ -173,5 +175,6 @@ fn a_thousand_clients_at_once_are_heard() {
     serving.connect().write_all(b"{\"n\":-1}\n").expect("sent");
     assert_eq!(serving.row(), "-1");
     let peak = serving.peak();
+    println!("1000 clients: {} MiB in all", peak / MIB);
     assert!(peak < 700 * MIB, "{} MiB", peak / MIB);
 }

@@ -19,6 +19,14 @@ const MESSAGE_BYTES_MAX: usize = 1 << 16;
 
 const BATCH_ROWS: usize = 10;
 
+/// How a message begins, and how a file does.
+pub(crate) const WORDS: &[&[u8]] = &[
+    b"\xFF\xFF\xFF\xFF",
+    b"\0\0\0\0",
+    b"ARROW1\0\0",
+    b"\0\0\0\0\0\0\0\0",
+];
+
 fn batches(text: fn(Vec<&'static str>) -> ArrayRef) -> [RecordBatch; 2] {
     [
         vec!["a", "bc", "ä"],
@@ -58,7 +66,8 @@ fn file(batches: &[RecordBatch]) -> Vec<u8> {
     bytes
 }
 
-fn seeds() -> Vec<Vec<u8>> {
+/// Streams of each kind, and a file.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let plain = batches(|texts| Arc::new(StringArray::from(texts)));
     let views = batches(|texts| Arc::new(StringViewArray::from(texts)));
     let dictionary =
@@ -96,13 +105,7 @@ fn read(reader: impl std::io::Read) -> Answer {
 
 #[test]
 fn arrow_stream() {
-    let words: &[&[u8]] = &[
-        b"\xFF\xFF\xFF\xFF",
-        b"\0\0\0\0",
-        b"ARROW1\0\0",
-        b"\0\0\0\0\0\0\0\0",
-    ];
-    let inputs = (edited(seeds(), words, 3), cuts());
+    let inputs = (edited(seeds(), WORDS, 3), cuts());
     fuzz("arrow_stream", &inputs, |(Bytes(bytes), cuts)| {
         let whole = read(&bytes[..]);
         let parts = read(Parts::new(&bytes, &cuts));

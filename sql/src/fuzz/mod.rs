@@ -19,7 +19,7 @@ use proptest::sample::Index;
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
-mod arrow;
+pub(crate) mod arrow;
 
 mod snapshot;
 

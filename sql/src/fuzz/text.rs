@@ -204,8 +204,8 @@ fn csv() {
         let options = options(LINE_BYTES_MAX);
         let read = answer(&bytes, Format::Csv, &options, &cuts)?;
         if let Ok((rows, rejects)) = read {
-            // A record takes a line at least, and so does the header.
-            prop_assert!(rows.len() + rejects.len() <= lines(&bytes, is_record).count());
+            // A record takes a line at least; where there is one column, a blank line is one.
+            prop_assert!(rows.len() + rejects.len() <= lines(&bytes, |_| true).count());
         }
         Ok(())
     });
@@ -249,8 +249,11 @@ fn ndjson() {
                 .filter(|line| line.len() <= LINE_BYTES_MAX && is_object(line))
                 .count()
         };
-        let passed =
-            count_of(|line| serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(line).is_ok());
+        // An escape is looked at only when its string is used.
+        let passed = count_of(|line| {
+            let object = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(line);
+            line.contains(&b'\\') || object.is_ok()
+        });
         let taken = count_of(|line| serde_json::from_slice::<Map<String, Value>>(line).is_ok());
         let broken = rejects.iter().filter(|reject| reject.1 == "parse").count();
         prop_assert!(rows.len() <= passed, "{rows:?}");
