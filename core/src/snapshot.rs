@@ -6,10 +6,12 @@
 //! given out in another order.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::{MessageHeader, root_as_message};
 
 use crate::error::{Error, Result};
 
@@ -152,9 +154,7 @@ impl Snapshot {
             let key = name(rest)?;
             let len = usize::try_from(u64_of(rest)?)
                 .map_err(|_| Error::Snapshot("it is cut short".into()))?;
-            let mut reader = StreamReader::try_new(take(rest, len)?, None)?;
-            let table = (reader.next())
-                .ok_or_else(|| Error::Snapshot(format!("its table {key:?} is empty")))??;
+            let table = table_of(take(rest, len)?, &key)?;
             snapshot.tables.insert(key, table);
         }
         for _ in 0..u32_of(rest)? {
@@ -163,6 +163,49 @@ impl Snapshot {
             snapshot.parts.insert(key, part);
         }
         Ok(snapshot)
+    }
+}
+
+/// The table in a stream of Arrow IPC.
+fn table_of(stream: &[u8], key: &str) -> Result<RecordBatch> {
+    let damaged = || Error::Snapshot(format!("its table {key:?} is damaged"));
+    check_lengths(stream).ok_or_else(damaged)?;
+    // The library stumbles over lengths that contradict each other.
+    let read = catch_unwind(AssertUnwindSafe(|| -> Result<_> {
+        Ok(StreamReader::try_new(stream, None)?.next().transpose()?)
+    }));
+    (read.map_err(|_| damaged())??)
+        .ok_or_else(|| Error::Snapshot(format!("its table {key:?} is empty")))
+}
+
+/// Holds the lengths that messages say of themselves against the bytes that are there: the
+/// library takes memory for them before it reads. `None` if one is wrong.
+///
+/// ```text
+/// message = FFFFFFFF · i32 LE length · metadata · body; the last one has length 0
+/// ```
+fn check_lengths(mut rest: &[u8]) -> Option<()> {
+    loop {
+        let (prefix, message) = rest.split_first_chunk::<8>()?;
+        let [255, 255, 255, 255, length @ ..] = *prefix else {
+            return None;
+        };
+        let length = usize::try_from(i32::from_le_bytes(length)).ok()?;
+        if length == 0 {
+            return message.is_empty().then_some(());
+        }
+        let (metadata, body) = message.split_at_checked(length)?;
+        let message = root_as_message(metadata).ok()?;
+        let held = usize::try_from(message.bodyLength()).ok()?;
+        let batch = match message.header_type() {
+            MessageHeader::DictionaryBatch => message.header_as_dictionary_batch()?.data(),
+            _ => message.header_as_record_batch(),
+        };
+        // What is packed says how much room it wants. We pack nothing.
+        if batch.is_some_and(|batch| batch.compression().is_some()) {
+            return None;
+        }
+        rest = body.get(held..)?;
     }
 }
 
@@ -201,5 +244,18 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Snapshot::decode(&bytes[..len]).is_err(), "cut at {len}");
         }
+    }
+    #[test]
+    fn a_length_is_not_believed_before_its_bytes_are_there() {
+        let bytes = sample().encode().expect("encodes");
+        let mut damaged = 0;
+        // Whichever number says how long a body is: nobody has 64 TiB for it.
+        for at in 0..bytes.len() - 8 {
+            let mut bytes = bytes.clone();
+            bytes[at..at + 8].copy_from_slice(&i64::to_le_bytes(1 << 46));
+            let error = Snapshot::decode(&bytes).err();
+            damaged += u32::from(error.is_some_and(|error| error.to_string().contains("damaged")));
+        }
+        assert!(damaged > 0);
     }
 }

@@ -21,6 +21,9 @@ pub mod session;
 
 pub mod cli;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use error::{Error, ErrorKind, Result, Script};
 pub use session::{Answer, Progress, ResultHandler, Session, SessionConfig, Subscription};
 

@@ -82,6 +82,9 @@ mod http_testing;
 mod http_arrow_tests;
 
 #[cfg(test)]
+mod http_hostile_tests;
+
+#[cfg(test)]
 mod http_tests;
 
 #[cfg(test)]

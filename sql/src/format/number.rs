@@ -3,6 +3,8 @@
 //! Integers are exact or refused. Floats are the nearest `f64`: those of at most 19
 //! digits without exponent by [`ShortNumber`], all others by the standard library.
 
+use std::str::FromStr;
+
 use super::plain::ShortNumber;
 
 /// Why a text is not the value that was asked for.
@@ -67,7 +69,8 @@ pub(crate) fn parse_u64(text: &[u8]) -> Result<u64, Fault> {
     }
 }
 
-/// A float, correctly rounded. `inf`, `infinity` and `nan` are floats in any case.
+/// A float, correctly rounded; one that would become infinite is out of range. `inf`,
+/// `infinity` and `nan` are floats in any case.
 #[inline]
 pub(crate) fn parse_f64(text: &[u8]) -> Result<f64, Fault> {
     match ShortNumber::scan(text, 0) {
@@ -78,16 +81,28 @@ pub(crate) fn parse_f64(text: &[u8]) -> Result<f64, Fault> {
 
 #[cold]
 fn long_f64(text: &[u8]) -> Result<f64, Fault> {
+    let value: f64 = parsed(text)?;
+    in_range(text, value.is_infinite()).map(|()| value)
+}
+
+/// A single-precision float, rounded once.
+pub(crate) fn parse_f32(text: &[u8]) -> Result<f32, Fault> {
+    let value: f32 = parsed(text)?;
+    in_range(text, value.is_infinite()).map(|()| value)
+}
+
+fn parsed<F: FromStr>(text: &[u8]) -> Result<F, Fault> {
     (std::str::from_utf8(text).ok())
         .and_then(|text| text.parse().ok())
         .ok_or(Fault::Invalid)
 }
 
-/// A single-precision float, rounded once.
-pub(crate) fn parse_f32(text: &[u8]) -> Result<f32, Fault> {
-    (std::str::from_utf8(text).ok())
-        .and_then(|text| text.parse().ok())
-        .ok_or(Fault::Invalid)
+/// Refuses digits that have become infinite: infinity has a name.
+fn in_range(text: &[u8], is_infinite: bool) -> Result<(), Fault> {
+    match is_infinite && text.iter().any(u8::is_ascii_digit) {
+        true => Err(Fault::Range),
+        false => Ok(()),
+    }
 }
 
 /// A decimal as an integer count of 10^-scale. Digits after the scale are refused
@@ -162,12 +177,18 @@ mod tests {
 
     #[test]
     fn floats_of_every_form() {
-        for text in ["5.", ".5", "-0", "1e5", "+1.5", "inf", "-Infinity", "1e400"] {
+        for text in ["5.", ".5", "-0", "1e5", "+1.5", "inf", "-Infinity", "1e308"] {
             let expected: f64 = text.parse().expect("a float");
             let value = parse_f64(text.as_bytes()).expect("a float");
             assert_eq!(value.to_bits(), expected.to_bits(), "{text}");
         }
         assert!(parse_f64(b"NaN").expect("a float").is_nan());
+        // The greatest are about 1.8e308 and 3.4e38.
+        for text in ["1e400", "-2e308", &"9".repeat(400)] {
+            assert_eq!(parse_f64(text.as_bytes()), Err(Fault::Range), "{text}");
+        }
+        assert_eq!(parse_f32(b"4e38"), Err(Fault::Range));
+        assert_eq!(parse_f32(b"-inf"), Ok(f32::NEG_INFINITY));
         for text in [
             "", ".", "-", "-.", "1.2.3", "1,5", " 1", "1 ", "abc", "0x10", "1e",
         ] {
@@ -196,7 +217,8 @@ mod tests {
         fn floats_agree_with_the_standard_library(
             text in "-?[0-9]{0,20}(\\.[0-9]{0,20})?(e-?[0-9]{1,3})?"
         ) {
-            let expected = text.parse::<f64>().ok().map(f64::to_bits);
+            let expected = text.parse::<f64>().ok().filter(|value| value.is_finite());
+            let expected = expected.map(f64::to_bits);
             let value = parse_f64(text.as_bytes()).ok().map(f64::to_bits);
             prop_assert_eq!(value, expected);
         }

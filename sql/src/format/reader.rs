@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -22,8 +23,9 @@ use super::json::ObjectScanner;
 use super::options::Compression;
 use super::rows::REJECT_TEXT_BYTES_MAX;
 
-/// How much is asked for at a time where the bytes are to be used as they come.
-const EAGER_READ_BYTES: usize = 256 << 10;
+/// How much is asked for at a time where the bytes are to be used as they come: more when
+/// so much has come, so that a client that says little does not take much memory.
+const EAGER_READ_BYTES: RangeInclusive<usize> = 8 << 10..=256 << 10;
 
 /// The bytes of `reader` as they were before they were compressed.
 ///
@@ -107,6 +109,8 @@ pub(crate) struct Chunks<R> {
     chunk_bytes: usize,
     line_bytes_max: usize,
     eager: bool,
+    /// How much the next eager read asks for.
+    eager_bytes: usize,
     buffer: Vec<u8>,
     /// How much of the buffer the scanner of JSON has seen.
     scanned: usize,
@@ -133,6 +137,7 @@ impl<R: Fill> Chunks<R> {
             chunk_bytes: chunk_bytes.clamp(1, line_bytes_max + 1),
             line_bytes_max,
             eager,
+            eager_bytes: *EAGER_READ_BYTES.start(),
             buffer: Vec::new(),
             scanned: 0,
             line: 1,
@@ -190,7 +195,8 @@ impl<R: Fill> Chunks<R> {
             return Ok(());
         }
         let len = self.buffer.len();
-        self.buffer.resize(len + want.min(EAGER_READ_BYTES), 0);
+        let want = want.min(self.eager_bytes);
+        self.buffer.resize(len + want, 0);
         let read = loop {
             match self.reader.read(&mut self.buffer[len..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -198,7 +204,11 @@ impl<R: Fill> Chunks<R> {
             }
         };
         self.buffer.truncate(len + *read.as_ref().unwrap_or(&0));
-        self.ended = read? == 0;
+        let read = read?;
+        if read == want {
+            self.eager_bytes = (2 * want).clamp(self.eager_bytes, *EAGER_READ_BYTES.end());
+        }
+        self.ended = read == 0;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //!  workload run W2     times Windrow on them
 //!  workload latency    how long a window's result takes (W9)
 //!  workload memory     bytes of state for each key (W10)
+//!  workload datagrams  what becomes of datagrams over UDP (S1)
 //!  workload bandwidth  how fast this machine reads memory
 //! ```
 //!
@@ -20,6 +21,7 @@ mod pace;
 mod run;
 mod latency;
 mod state;
+mod datagrams;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -70,6 +72,11 @@ enum Action {
         #[arg(long, default_value_t = 2)]
         threads: usize,
     },
+    /// Send datagrams to `systems/datagrams.sql` and account for each
+    Datagrams {
+        #[command(flatten)]
+        settings: datagrams::Settings,
+    },
     /// Measure how fast memory is read
     Bandwidth,
     /// Name the workloads
@@ -104,6 +111,10 @@ fn act(action: Action) -> Result<()> {
         }
         Action::Memory { keys, threads } => {
             println!("{}", state::of_keys(keys, threads)?);
+            Ok(())
+        }
+        Action::Datagrams { settings } => {
+            println!("{}", datagrams::measured(&settings)?);
             Ok(())
         }
         Action::Bandwidth => {

@@ -200,3 +200,6 @@ fn check_nested(data_type: &DataType) -> Result<(), Fault> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -447,6 +447,9 @@ impl<'a> Connection<'a> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -91,7 +91,7 @@ pub(super) fn scalar(line: &[u8], start: usize) -> Result<(usize, Scalar<'_>), B
         | b"FALSE" => Scalar::Boolean(text),
         [digits @ .., b'i'] if fits(parse_i64(digits).map(drop)) => Scalar::Integer(digits),
         [digits @ .., b'u'] if fits(parse_u64(digits).map(drop)) => Scalar::Integer(digits),
-        _ if text.iter().all(is_numeric) && parse_f64(text).is_ok() => Scalar::Float(text),
+        _ if text.iter().all(is_numeric) && fits(parse_f64(text).map(drop)) => Scalar::Float(text),
         _ => return Err(Broken(start, "the value of a field")),
     };
     Ok((end, value))

@@ -172,3 +172,20 @@ fn what_is_written_is_read_back() {
         assert_eq!(read_back, records);
     }
 }
+
+#[test]
+fn a_comment_is_no_row_however_long_it_is() {
+    let options = FormatOptions {
+        line_bytes_max: 20,
+        ..FormatOptions::default()
+    };
+    let comment = "x".repeat(50);
+    let text = format!("m n=1i\n  # {comment}\nm n=2i,s=\"{comment}\"\nm n=3i\n");
+    let columns = schema(&[("n", DataType::Int64)]);
+    let (records, rejects) = read(text, Format::Line, &options, &columns);
+    assert_eq!(shown(&records), ["1", "3"]);
+    assert_eq!(
+        reasons(&rejects),
+        ["f:3 parse: the row is longer than 20 bytes; raise line_bytes_max"]
+    );
+}
