@@ -46,6 +46,21 @@ fn listening() -> (TcpListener, String) {
     (listener, address)
 }
 
+/// Waits for a connection, but not for ever.
+fn accepted(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("a socket");
+    let start = Instant::now();
+    loop {
+        if let Ok((client, _)) = listener.accept() {
+            client.set_nonblocking(false).expect("a socket");
+            client.set_read_timeout(Some(LONG)).expect("a socket");
+            return client;
+        }
+        assert!(start.elapsed() < LONG, "nobody connects");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The number of a row of CSV or NDJSON that [`rows`] made; `None`: it is cut, or a header.
 fn number(line: &str) -> Option<i64> {
     let line = line.strip_suffix('\n')?;
@@ -67,7 +82,7 @@ fn a_receiver_gets_lines() {
         sink.write(&rows(1..3, "x")).expect("written");
         sink.write(&rows(3..4, "x")).expect("written");
         sink.finish().expect("it has arrived");
-        let (mut client, _) = listener.accept().expect("it has connected");
+        let mut client = accepted(&listener);
         let mut text = String::new();
         client.read_to_string(&mut text).expect("it has ended");
         assert_eq!(text, expected);
@@ -79,8 +94,7 @@ fn rows_do_not_wait_for_the_end() {
     let (listener, address) = listening();
     let mut sink = sink("tcp", &address, &[("format", "ndjson")]);
     sink.write(&rows(1..2, "x")).expect("written");
-    let (client, _) = listener.accept().expect("it connects");
-    client.set_read_timeout(Some(LONG)).expect("a socket");
+    let client = accepted(&listener);
     let mut line = String::new();
     BufReader::new(client)
         .read_line(&mut line)
@@ -152,8 +166,7 @@ fn a_receiver_that_comes_back_misses_nothing() {
         let mut seen = BTreeSet::new();
         let mut connections = 0;
         while seen.len() < count as usize {
-            let (client, _) = listener.accept().expect("it connects again");
-            client.set_read_timeout(Some(LONG)).expect("a socket");
+            let client = accepted(&listener);
             connections += 1;
             let mut reader = BufReader::new(client);
             let mut line = String::new();
@@ -198,7 +211,7 @@ fn a_slow_receiver_slows_the_query() {
         }
         sink.finish().expect("it has arrived");
     });
-    let (client, _) = listener.accept().expect("it connects");
+    let client = accepted(&listener);
     // It is still when the kernel's buffers and the queue are full.
     let mut before = u64::MAX;
     while before != written.load(Relaxed) {
@@ -209,7 +222,6 @@ fn a_slow_receiver_slows_the_query() {
         before < batches as u64 / 2,
         "{before} of {batches} batches of 100 kB"
     );
-    client.set_read_timeout(Some(LONG)).expect("a socket");
     let lines = BufReader::new(client).lines();
     let numbers = lines.map(|line| number(&(line.expect("text") + "\n")).expect("a row"));
     assert!(numbers.eq(0..batches * 100));

@@ -233,6 +233,7 @@ fn lengths_are_not_believed() {
             "outside of its message",
         ),
         (instead(&bytes, 1_234 * 8, -8), "outside of its message"),
+        (instead(&bytes, 1_235 * 4, body_len), "lie on each other"),
         // Too short for its rows.
         (instead(&bytes, 1_234 * 8, 8), "it is damaged"),
     ] {
@@ -277,6 +278,20 @@ fn what_is_compressed_is_bounded_unpacked() {
             let found = read.reason();
             assert!(found.contains(reason), "{found} for {reason}");
         }
+    }
+}
+
+#[test]
+fn all_buffers_of_a_batch_count_together() {
+    let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["x".repeat(700_000)])) };
+    let n: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let columns = [("n", n), ("s", text()), ("t", text())];
+    let bomb = RecordBatch::try_from_iter(columns).expect("columns");
+    for codec in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let bytes = packed(Some(codec), std::slice::from_ref(&bomb));
+        let reason = read(&bytes).reason();
+        assert!(reason.contains("a record batch, unpacked,"), "{reason}");
+        assert_eq!(read_within(&bytes, 2 << 20).rows.len(), 1);
     }
 }
 
