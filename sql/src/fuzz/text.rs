@@ -165,7 +165,7 @@ fn answer(
 impl Fill for &mut Parts<'_> {}
 
 /// The lines of a text behind the mark of its encoding, but for those that hold no row.
-fn lines<'a>(bytes: &'a [u8], is_row: fn(&[u8]) -> bool) -> impl Iterator<Item = &'a [u8]> {
+fn lines(bytes: &[u8], is_row: fn(&[u8]) -> bool) -> impl Iterator<Item = &[u8]> {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let is_row = move |line: &&[u8]| line.len() > LINE_BYTES_MAX || is_row(line);
     text.split(|byte| *byte == b'\n').filter(is_row)
