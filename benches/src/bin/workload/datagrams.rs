@@ -76,6 +76,8 @@ pub fn measured(settings: &Settings) -> Result<Value> {
             Err(_) => Err("the session panicked".into()),
         }
     });
+    // What live streams gave is published.
+    session.stop()?;
     let peak = machine::resident().1;
     let rows = fs::File::open(&stored)
         .map_err(Into::into)
