@@ -9,6 +9,9 @@
 //! ```
 //!
 //! The depth is bounded from above by the tokens alone, so that no tree is made.
+//!
+//! What follows INTERVAL sqlparser reads twice where it cannot be an interval, and so what
+//! is nested in that four times, and so on: computed intervals are counted apart.
 
 use std::ops::Range;
 
@@ -20,7 +23,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// How deep expressions, joins and UNIONs of a statement may be nested together.
 pub(super) const DEPTH_MAX: usize = 500;
 
-/// Refuses a statement that is nested deeper than [`DEPTH_MAX`].
+/// How many intervals that are not literals may be nested in each other.
+pub(super) const INTERVALS_MAX: usize = 8;
+
+/// Refuses a statement that is nested deeper than [`DEPTH_MAX`], or its computed intervals
+/// deeper than [`INTERVALS_MAX`].
 pub(super) fn check(positions: &Positions, within: &Range<usize>) -> Result<()> {
     let mut levels = vec![Level::default()];
     for index in within.clone() {
@@ -33,6 +40,20 @@ pub(super) fn check(positions: &Positions, within: &Range<usize>) -> Result<()> 
                         is_case: true,
                         ..Level::default()
                     }),
+                    "INTERVAL" if is_computed(positions, index, within) => {
+                        top(&mut levels).intervals += 1;
+                        let nested: usize = levels.iter().map(|level| level.intervals).sum();
+                        if nested > INTERVALS_MAX {
+                            let message =
+                                format!("intervals are nested deeper than {INTERVALS_MAX} levels");
+                            return Err(Error::new(ErrorKind::Limit, message)
+                                .at(positions.token_bytes(index))
+                                .in_script(positions.script())
+                                .help(
+                                    "write INTERVAL '5' SECOND; a column is no interval's length",
+                                ));
+                        }
+                    }
                     "END" if top(&mut levels).is_case => close(&mut levels),
                     word => top(&mut levels).word(word),
                 }
@@ -60,6 +81,25 @@ pub(super) fn check(positions: &Positions, within: &Range<usize>) -> Result<()> 
     Ok(())
 }
 
+/// Whether what follows INTERVAL, at `index`, is neither a literal nor the end of a cast.
+fn is_computed(positions: &Positions, index: usize, within: &Range<usize>) -> bool {
+    let token = |index: usize| {
+        within
+            .contains(&index)
+            .then(|| &positions.tokens()[index].token)
+    };
+    let is_type = match index.checked_sub(1).and_then(token) {
+        Some(Token::DoubleColon) => true,
+        Some(Token::Word(word)) => word.value.eq_ignore_ascii_case("AS"),
+        _ => false,
+    };
+    let is_literal = matches!(
+        token(index + 1),
+        Some(Token::SingleQuotedString(_) | Token::Number(..)) | None
+    );
+    !is_type && !is_literal
+}
+
 /// What stands between one pair of parentheses.
 #[derive(Debug, Default)]
 struct Level {
@@ -72,6 +112,8 @@ struct Level {
     /// Operators since the last AND or OR, and the most between two of them.
     operators: usize,
     operators_max: usize,
+    /// Computed intervals in this expression.
+    intervals: usize,
     /// Tables joined in this SELECT, and queries combined on this level.
     joins: usize,
     sets: usize,
@@ -93,6 +135,7 @@ impl Level {
         self.deepest = self.deepest.max(self.joins + self.expression());
         (self.inside, self.logic) = (0, 0);
         (self.operators, self.operators_max) = (0, 0);
+        self.intervals = 0;
     }
 
     fn comma(&mut self) {

@@ -77,7 +77,6 @@ const WORDS: &[&[u8]] = &[
 
 /// Any text gets an answer: rows, or an error that says something and points into the text.
 #[test]
-#[ignore = "an edited statement may wait for rows that never come; tests/fuzz runs it"]
 fn statements() {
     let seeds = SEEDS.iter().map(|seed| seed.as_bytes().to_vec()).collect();
     fuzz("statements", &edited(seeds, WORDS, 5), |Bytes(bytes)| {

@@ -50,6 +50,38 @@ fn read_long_chains() {
     }
 }
 
+#[test]
+fn computed_intervals_are_not_nested_deep() {
+    // Each level doubles what the parser does.
+    for text in [
+        format!(
+            "SELECT {}ts{}",
+            "f(ts, INTERVAL ".repeat(40),
+            ")".repeat(40)
+        ),
+        format!("SELECT {}1", "INTERVAL ".repeat(40)),
+        format!("SELECT {}1", "INTERVAL -".repeat(40)),
+    ] {
+        let error = parse_script(&script(&text)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{text}");
+        let told = error.to_string();
+        assert!(
+            told.contains("intervals are nested deeper than 8"),
+            "{told}"
+        );
+    }
+    let literals = "f(ts, INTERVAL '1' DAY + ".repeat(12) + "INTERVAL '1' DAY" + &")".repeat(12);
+    query(&format!("SELECT {literals} FROM t"));
+    query(&format!(
+        "SELECT {} FROM t",
+        vec!["CAST(a AS INTERVAL)"; 40].join(" + ")
+    ));
+    query(&format!(
+        "SELECT {} FROM t",
+        vec!["a::INTERVAL"; 40].join(" + ")
+    ));
+}
+
 /// The names that a query gives its columns; `?` where it gives none.
 fn names(text: &str) -> Vec<String> {
     let SetExpr::Select(select) = *query(text).ast.body else {
