@@ -12,6 +12,7 @@ pub mod rewrite;
 pub mod cell;
 
 pub mod command;
+pub mod port;
 
 #[cfg(unix)]
 pub mod postgres;

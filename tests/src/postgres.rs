@@ -1,13 +1,14 @@
 //! A PostgreSQL of a test's own: in a temporary folder, on a free port of this machine, and
 //! gone with the test.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::port::free_address;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,9 +67,7 @@ impl Postgres {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it has one").port();
-        drop(listener);
+        let port = free_address().port();
         let server = as_user(&programs.join("postgres"))
             .args([
                 "-D",

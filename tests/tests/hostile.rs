@@ -4,12 +4,13 @@
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use windrow_tests::command::windrow;
+use windrow_tests::port::free_address;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,9 +26,7 @@ struct Serving {
 impl Serving {
     /// Rows of `n` and `s` that come by a connector.
     fn start(connector: &str) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = free.local_addr().expect("it has one");
-        drop(free);
+        let address = free_address();
         let script = format!(
             "CREATE STREAM r (n BIGINT, s TEXT) WITH (connector = '{connector}', \
              address = '{address}', format = 'ndjson'); SELECT n FROM r"

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use windrow_tests::command::windrow;
+use windrow_tests::port::free_address;
 use windrow_tests::postgres::Postgres;
 
 /// Runs a script, in which `URL` stands for the database.
@@ -261,9 +262,7 @@ fn a_row_comes_once_though_connections_break() {
 
 #[test]
 fn a_database_that_is_away_is_told_after_a_while() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it has one").port();
-    drop(listener);
+    let port = free_address().port();
     let url = format!("postgres://ada@127.0.0.1:{port}/db");
     let script = "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = 'n',
                     retry_timeout = '500 ms') AS SELECT value AS n FROM generate_series(1, 9);";
@@ -279,9 +278,7 @@ fn a_database_that_comes_later_gets_all_rows() {
     let Some(postgres) = Postgres::start() else {
         return;
     };
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it has one").port();
-    drop(listener);
+    let port = free_address().port();
     let script = "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = 'n') AS
                   SELECT value AS n FROM generate_series(1, 9);"
         .replace("URL", &postgres.url(port));

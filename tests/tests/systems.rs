@@ -12,6 +12,7 @@ use arrow::datatypes::Int64Type;
 use serde_json::Value;
 use windrow_sql::{ErrorKind, Session};
 use windrow_tests::command::windrow;
+use windrow_tests::port::free_address;
 #[cfg(unix)]
 use windrow_tests::postgres::Postgres;
 
@@ -48,9 +49,7 @@ fn connected(port: u16) -> TcpStream {
 #[cfg(unix)]
 #[test]
 fn traffic_of_a_network_goes_into_files() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it has one").port();
-    drop(listener);
+    let port = free_address().port();
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("network.sql");
     std::fs::write(&script, system("network.sql", 7101, port)).expect("written");
@@ -130,9 +129,7 @@ fn interrupted(mut child: Child) {
 #[cfg(unix)]
 #[test]
 fn a_log_that_grows_goes_from_one_node_to_another() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it has one").port();
-    drop(listener);
+    let port = free_address().port();
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log.csv");
     let edge = format!(
@@ -184,9 +181,7 @@ fn posted(port: u16, target: &str, body: &str) -> String {
 #[cfg(unix)]
 #[test]
 fn results_of_one_are_posted_to_another() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it has one").port();
-    drop(listener);
+    let port = free_address().port();
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("http.sql"), system("http.sql", 7103, port)).expect("written");
@@ -447,9 +442,7 @@ fn counters<const N: usize>(session: &Session, query: &str) -> [i64; N] {
 
 #[test]
 fn every_datagram_is_accounted_for() {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let port = socket.local_addr().expect("it has one").port();
-    drop(socket);
+    let port = free_address().port();
     let folder = tempfile::tempdir().expect("a folder");
     let stored = folder.path().join("readings.parquet");
     let text = system("datagrams.sql", 7102, port)

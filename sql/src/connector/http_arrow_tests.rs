@@ -10,7 +10,8 @@ use arrow::datatypes::Int8Type;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
-use super::http_testing::{ACCOUNT, free_address, numbers, post, readings, serving};
+use super::http_testing::{ACCOUNT, numbers, post, readings, serving};
+use super::port::free_address;
 
 pub(super) fn arrow_rows(
     columns: Vec<(&str, ArrayRef)>,

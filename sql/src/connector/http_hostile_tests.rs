@@ -1,6 +1,7 @@
 //! Bodies that mean harm: each row is answered for, and none beside it is lost.
 
-use super::http_testing::{ACCOUNT, free_address, numbers, post, readings, serving};
+use super::http_testing::{ACCOUNT, numbers, post, readings, serving};
+use super::port::free_address;
 
 const GOOD: [&str; 2] = [
     "{\"ts\":\"2026-01-01T00:00:01Z\",\"s\":\"a\",\"v\":1}\n",

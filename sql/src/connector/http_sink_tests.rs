@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use windrow_core::stream::Sink;
 
+use super::port::free_address;
 use super::registry::{Connectors, Pairs};
 use super::socket_testing::LONG;
 use crate::error::Error;
@@ -266,9 +267,7 @@ fn a_slow_receiver_slows_its_query() {
 
 #[test]
 fn nobody_there_is_told_after_a_while_and_an_abort_does_not_wait() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}/", listener.local_addr().expect("it has one"));
-    drop(listener);
+    let url = format!("http://{}/", free_address());
     let mut waiting = sink(&url, &[("retry_timeout", "500 ms")]).expect("it opens");
     waiting.write(&rows(0..5)).expect("taken");
     let start = Instant::now();

@@ -1,7 +1,7 @@
 //! Clients over HTTP, and sessions that serve them, for tests.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
@@ -11,11 +11,6 @@ use serde_json::Value;
 
 use super::socket_testing::LONG;
 use crate::Session;
-
-pub(super) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it has one")
-}
 
 /// What was answered.
 #[derive(Debug)]

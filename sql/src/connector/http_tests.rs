@@ -12,8 +12,9 @@ use flate2::write::GzEncoder;
 
 use super::http_arrow_tests::{arrow_rows, times};
 use super::http_testing::{
-    ACCOUNT, Answer, answer, connect, free_address, numbers, post, readings, request, send, serving,
+    ACCOUNT, Answer, answer, connect, numbers, post, readings, request, send, serving,
 };
+use super::port::free_address;
 use super::socket_testing::{LONG, open, until};
 
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::http_testing::{Answer, free_address, numbers, post, serving};
+use super::http_testing::{Answer, numbers, post, serving};
+use super::port::free_address;
 use super::socket_testing::open;
 
 /// Two streams at an address; the second takes a measurement of another name.

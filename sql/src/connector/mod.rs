@@ -62,6 +62,9 @@ pub use reading::{SOURCE_OPTIONS, SourceOptions};
 
 #[cfg(test)]
 mod socket_testing;
+#[cfg(test)]
+#[path = "../../../tests/src/port.rs"]
+mod port;
 
 #[cfg(test)]
 mod follow_tests;

@@ -12,6 +12,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use socket2::SockRef;
 use windrow_core::stream::Sink;
 
+use super::port::free_address;
 use super::registry::{Connectors, Pairs};
 use super::socket_testing::{LONG, open, until};
 use crate::error::Result;
@@ -104,8 +105,7 @@ fn rows_do_not_wait_for_the_end() {
 
 #[test]
 fn nobody_there_is_an_error_that_counts_the_rows() {
-    let (listener, address) = listening();
-    drop(listener);
+    let address = free_address().to_string();
     let options = [("format", "csv"), ("send_timeout", "300 ms")];
     let mut sink = sink("tcp", &address, &options);
     sink.write(&rows(0..2_500, "x")).expect("there is room");
@@ -365,9 +365,7 @@ fn datagrams_that_cannot_be_are_errors() {
 #[test]
 fn what_a_sink_writes_a_source_reads() {
     for connector in ["tcp", "udp"] {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        let address = socket.local_addr().expect("it has one").to_string();
-        drop(socket);
+        let address = free_address().to_string();
         let mut source = open(connector, &address, &[("format", "csv")]);
         until(&mut *source, |_| true);
         let _ = source.poll(Duration::ZERO).expect("it starts");

@@ -10,12 +10,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::ipc::writer::StreamWriter;
 use windrow_core::stream::Source;
 
+use super::port::free_address;
 use super::socket_testing::{LONG, open, until};
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it has one")
-}
 
 fn listening(address: SocketAddr, options: &[(&str, &str)]) -> Box<dyn Source> {
     open("tcp", &address.to_string(), options)

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use windrow_core::stream::Source;
 
+use super::port::free_address;
 use super::socket_testing::{open, until};
 
 /// A source, and a socket whose datagrams it receives.
 fn listening(options: &[(&str, &str)]) -> (Box<dyn Source>, UdpSocket) {
-    let free = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("it has one");
-    drop(free);
+    let address = free_address();
     let source = open("udp", &address.to_string(), options);
     let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
     sender.connect(address).expect("it is there");
