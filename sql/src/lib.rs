@@ -7,6 +7,8 @@ pub mod error;
 
 mod words;
 
+mod threads;
+
 pub mod format;
 
 pub mod connector;

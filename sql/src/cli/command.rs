@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -29,6 +28,7 @@ use crate::connector::stdout::is_closed_pipe;
 use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
 use crate::session::{Session, SessionConfig};
+use crate::threads;
 
 /// How long the work is waited for until it is asked whether it is to stop.
 const LOOK: Duration = Duration::from_millis(10);
@@ -322,10 +322,7 @@ impl Work {
             // Nobody waits any more for the work that was left behind.
             let _ = done.send(ran);
         };
-        (thread::Builder::new().name("windrow-run".into()))
-            .stack_size(STACK_BYTES)
-            .spawn(run)
-            .map_err(|error| no_thread(&error))?;
+        threads::start("windrow-run", Some(STACK_BYTES), run).map_err(|error| no_thread(&error))?;
         let mut asked = None;
         loop {
             match waiting.recv_timeout(LOOK) {

@@ -13,11 +13,11 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connector::stdout::is_caused_by;
 use crate::error::{Error, ErrorKind, reason};
+use crate::threads;
 
 /// Bytes that may wait to be written.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -72,17 +72,15 @@ impl Pipe {
             shared: shared.clone(),
         };
         // It ends with the process: it may be held up for as long.
-        thread::Builder::new()
-            .name("windrow-stdout".into())
-            .spawn(move || {
-                while let Some(chunk) = shared.next() {
-                    let mut written = Ok(());
-                    around(&mut || {
-                        written = out.write_all(&chunk).and_then(|()| out.flush());
-                    });
-                    shared.has_written(chunk.len(), written);
-                }
-            })?;
+        threads::start("windrow-stdout", None, move || {
+            while let Some(chunk) = shared.next() {
+                let mut written = Ok(());
+                around(&mut || {
+                    written = out.write_all(&chunk).and_then(|()| out.flush());
+                });
+                shared.has_written(chunk.len(), written);
+            }
+        })?;
         Ok(pipe)
     }
 

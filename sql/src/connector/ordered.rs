@@ -19,9 +19,9 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::threads;
 use windrow_core::stream::Backlog;
 use windrow_core::{Error, Result};
 
@@ -132,8 +132,7 @@ impl<T: Send + 'static> Ordered<T> {
             waited: Duration::ZERO,
         };
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
-            (thread::Builder::new().name(name).spawn(body))
-                .map_err(|error| Error::io("starting a thread", error))
+            threads::start(&name, None, body).map_err(|error| Error::io("starting a thread", error))
         };
         for _ in 0..workers {
             let shared = shared.clone();

@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::io::{self, Cursor, Read};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -29,6 +28,7 @@ use crate::format::infer::{Extent, infer_text, sniff_format, tells_format};
 use crate::format::reader::{Counted, Fill, decompress};
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{Compression, Format, FormatOptions};
+use crate::threads;
 
 /// The name of the pipe, as positions and errors show it.
 const NAME: &str = "stdin";
@@ -119,9 +119,7 @@ impl Pump {
                 end.0.lock().error = Some(error);
             }
         };
-        thread::Builder::new()
-            .name("stdin-pump".into())
-            .spawn(body)
+        threads::start("stdin-pump", None, body)
             .map_err(|error| Error::new(ErrorKind::Io, format!("starting a thread: {error}")))?;
         Ok(Self { shared })
     }

@@ -15,7 +15,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -262,7 +262,12 @@ impl Door {
     fn listen(&self, listener: &TcpListener, feed: &RowFeed<'_>) -> Result<()> {
         thread::scope(|scope| {
             let mut partition = 0;
+            // Let go of once they have ended, as in `threads`.
+            let mut clients: Vec<ScopedJoinHandle<'_, ()>> = Vec::new();
             while self.is_open() {
+                for client in clients.extract_if(.., |client| client.is_finished()) {
+                    let _ended = client.join();
+                }
                 let full = self.connected.load(Relaxed) >= self.tcp.connections_max;
                 let accepted = match full {
                     true => Err(io::ErrorKind::WouldBlock.into()),
@@ -280,16 +285,21 @@ impl Door {
                     self.connected.fetch_sub(1, Relaxed);
                 };
                 let thread = thread::Builder::new().name("tcp-client".into());
-                if thread
+                match thread
                     .stack_size(CLIENT_STACK_BYTES)
                     .spawn_scoped(scope, serve)
-                    .is_err()
                 {
-                    self.connected.fetch_sub(1, Relaxed);
-                    let reason = "no thread can be started for one more client";
-                    let _open = feed.reject(partition, turned_away(peer, reason));
+                    Ok(client) => clients.push(client),
+                    Err(_) => {
+                        self.connected.fetch_sub(1, Relaxed);
+                        let reason = "no thread can be started for one more client";
+                        let _open = feed.reject(partition, turned_away(peer, reason));
+                    }
                 }
                 partition += 1;
+            }
+            for client in clients {
+                let _ended = client.join();
             }
         });
         Ok(())

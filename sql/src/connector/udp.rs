@@ -16,7 +16,6 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -35,6 +34,7 @@ use crate::format::options::parse_count;
 use crate::format::reader::{Counted, Fill};
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{FORMAT_OPTIONS, Format};
+use crate::threads;
 
 /// So many bytes wait between the socket and the parsers at most (`queue_bytes`).
 const QUEUE_BYTES_DEFAULT: usize = 64 << 20;
@@ -281,9 +281,10 @@ impl UdpSource {
             dropped: AtomicU64::new(0),
         });
         let receiver = queue.clone();
-        (thread::Builder::new().name("udp-receive".into()))
-            .spawn(move || receive(&socket, address, &receiver))
-            .map_err(|error| Error::new(ErrorKind::Io, format!("starting a thread: {error}")))?;
+        threads::start("udp-receive", None, move || {
+            receive(&socket, address, &receiver);
+        })
+        .map_err(|error| Error::new(ErrorKind::Io, format!("starting a thread: {error}")))?;
         let lines = Lines(queue.clone());
         let (text, batch) = (udp.text.clone(), (options.batch_rows, options.batch_bytes));
         let reading = Reading::new("udp", schema, options, move |feed| {

@@ -18,9 +18,13 @@ use super::stream_rules::Rules;
 use crate::connector::registry::Connectors;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Graph, PlannedInput, PlannedTable, TableRows};
+use crate::threads;
 
 /// How long a step waits for rows before it looks whether it was cancelled.
 pub(super) const STEP_WAIT: Duration = Duration::from_millis(20);
+
+/// How long the threads of a session that has been dropped may go on with what they do.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The stack of the threads that plan. DataFusion recurses over expressions and plans as
 /// deep as they are nested, and a caller's thread may have little stack.
@@ -101,7 +105,8 @@ impl Drop for Shared {
         }
         if let Some(runtime) = self.runtime.take() {
             // A session may be dropped inside another runtime, which must not block.
-            runtime.shutdown_background();
+            let ended = Ended(Some(runtime));
+            let _ = threads::start("windrow-end", None, move || drop(ended));
         }
     }
 }
@@ -113,7 +118,21 @@ fn free_aside(removed: Vec<Removed>) {
         return;
     }
     let free = move || drop(removed);
-    let _ = (std::thread::Builder::new().name("windrow-free".into())).spawn(free);
+    let _ = threads::start("windrow-free", None, free);
+}
+
+/// The threads of a session that has been dropped.
+struct Ended(Option<tokio::runtime::Runtime>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let Some(runtime) = self.0.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            // No thread could be started to wait for them.
+            Ok(_) => runtime.shutdown_background(),
+            Err(_) => runtime.shutdown_timeout(PATIENCE),
+        }
+    }
 }
 
 /// A graph that has been attached.

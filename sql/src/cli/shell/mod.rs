@@ -231,16 +231,21 @@ impl<'a> Shell<'a> {
         let (session, is_over) = (&self.session, AtomicBool::new(false));
         let is_over = &is_over;
         thread::scope(|scope| {
-            let _over = Over(is_over);
+            let over = Over(is_over);
             let go_on = move || {
                 // Nothing is being read, or a signal has come, until the next statement.
                 while !is_over.load(Ordering::Relaxed) && matches!(session.go_on(LOOK), Ok(true)) {}
             };
-            (thread::Builder::new().name("windrow-go-on".into()))
+            let going_on = (thread::Builder::new().name("windrow-go-on".into()))
                 .stack_size(STACK_BYTES)
                 .spawn_scoped(scope, go_on)
                 .map_err(|error| no_thread(&error))?;
-            lines.next(prompt, before)
+            let line = lines.next(prompt, before);
+            drop(over);
+            match going_on.join() {
+                Ok(()) => line,
+                Err(fault) => std::panic::resume_unwind(fault),
+            }
         })
     }
 

@@ -35,6 +35,7 @@ use crate::connector::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result, Script, reason};
 use crate::format::encode::OutputFormat;
 use crate::session::{Figures, ResultHandler, Session};
+use crate::threads;
 use screen::Screen;
 use table::Shown;
 
@@ -146,10 +147,7 @@ fn start(
         // Nobody may wait for it any more.
         let _ = done.send(ended);
     };
-    (thread::Builder::new().name("windrow-run".into()))
-        .stack_size(STACK_BYTES)
-        .spawn(run)
-        .map_err(|error| no_thread(&error))?;
+    threads::start("windrow-run", Some(STACK_BYTES), run).map_err(|error| no_thread(&error))?;
     Ok(work)
 }
 
@@ -162,9 +160,7 @@ fn look(session: Session) -> Result<Receiver<Figures>> {
             thread::sleep(DRAW_EVERY);
         }
     };
-    (thread::Builder::new().name("windrow-look".into()))
-        .spawn(look)
-        .map_err(|error| no_thread(&error))?;
+    threads::start("windrow-look", None, look).map_err(|error| no_thread(&error))?;
     Ok(figures)
 }
 

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
 };
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, RecordBatch};
@@ -21,6 +20,7 @@ use super::arrivals::{Arrivals, Arrived};
 use super::readings::Readings;
 use super::{GeneratorOptions, schema};
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads;
 
 /// Batches that wait for the engine.
 const QUEUE_BATCHES: usize = 16;
@@ -77,20 +77,17 @@ impl GeneratorSource {
             waiting: waiting.clone(),
             stopped,
         };
-        thread::Builder::new()
-            .name("windrow-generator".to_owned())
-            .spawn(move || {
-                // A closed queue means that nobody wants more.
-                let _ = if is_live {
-                    worker.pace()
-                } else {
-                    worker.rush()
-                };
-            })
-            .map_err(|error| {
-                Error::new(ErrorKind::Io, format!("cannot start a thread: {error}"))
-                    .caused_by(error)
-            })?;
+        threads::start("windrow-generator", None, move || {
+            // A closed queue means that nobody wants more.
+            let _ = if is_live {
+                worker.pace()
+            } else {
+                worker.rush()
+            };
+        })
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot start a thread: {error}")).caused_by(error)
+        })?;
         Ok(Self {
             is_live,
             batches,

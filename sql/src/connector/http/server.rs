@@ -18,6 +18,7 @@ use super::request::{self, Request};
 use super::routes;
 use crate::connector::address::in_use;
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads;
 
 /// A connection's thread: the reader of Arrow IPC goes down into nested columns.
 const CLIENT_STACK_BYTES: usize = 1 << 20;
@@ -137,8 +138,7 @@ impl Server {
                 let _leaves = Leaves(&server.connected);
                 server.serve(stream, peer);
             };
-            let thread = thread::Builder::new().name("http-client".into());
-            if thread.stack_size(CLIENT_STACK_BYTES).spawn(serve).is_err() {
+            if threads::start("http-client", Some(CLIENT_STACK_BYTES), serve).is_err() {
                 // The closure is gone, and the connection with it.
                 self.connected.fetch_sub(1, Relaxed);
             }
