@@ -140,6 +140,11 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether its argument is a column of `Float32`.
+    fn is_narrow(&self) -> bool {
+        false
+    }
+
     /// The values of states.
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef;
 

@@ -1,4 +1,4 @@
-//! Several aggregates of one `Float64` column with shared records for each slot.
+//! Several aggregates of one column of floats with shared records for each slot.
 //!
 //! `count(*)`, `count(x)`, `sum(x)`, `avg(x)`, `min(x)`, `max(x)` have four numbers in
 //! common. Apart they are up to six passes over the rows and six places of memory for
@@ -17,14 +17,14 @@
 //! Sums are added in the same order as alone: every value has the same bits. Where there is
 //! no key, a sum alone is such a record, too, for its lanes.
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StructArray};
+use arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, StructArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Type, UInt64Type};
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::counts::Counts;
 use super::fold::{column, fold_rows};
-use super::min_max::FloatKey;
 use super::numbers::{Numbers, Total};
 use super::saved::Saved;
 use super::select::{filtered, for_each_row, selected, two_runs};
@@ -115,6 +115,7 @@ pub fn fuse(calls: &[AggregateCall], groups: Groups) -> Vec<FusedCall> {
                 factory: Arc::new(FusedFactory {
                     outputs: outputs.iter().filter_map(output).collect(),
                     groups,
+                    is_narrow: (outputs.iter()).any(|place| calls[*place].factory.is_narrow()),
                 }),
                 args: vec![column],
                 filter,
@@ -176,9 +177,10 @@ impl Output {
         }
     }
 
-    fn data_type(self) -> DataType {
+    fn data_type(self, is_narrow: bool) -> DataType {
         match self {
             Self::Rows | Self::Shared(Shared::Count) => DataType::Int64,
+            Self::Shared(Shared::Min | Shared::Max) if is_narrow => DataType::Float32,
             Self::Shared(_) => DataType::Float64,
         }
     }
@@ -188,11 +190,12 @@ impl Output {
 struct FusedFactory {
     outputs: Arc<[Output]>,
     groups: Groups,
+    is_narrow: bool,
 }
 
-fn fields(outputs: &[Output]) -> Fields {
+fn fields(outputs: &[Output], is_narrow: bool) -> Fields {
     (outputs.iter().enumerate())
-        .map(|(place, output)| Field::new(place.to_string(), output.data_type(), true))
+        .map(|(place, output)| Field::new(place.to_string(), output.data_type(is_narrow), true))
         .collect()
 }
 
@@ -200,35 +203,38 @@ impl AggregateFactory for FusedFactory {
     fn create(&self) -> Result<Box<dyn AggregateState>> {
         let is_extreme =
             |output: &Output| matches!(output, Output::Shared(Shared::Min | Shared::Max));
-        let outputs = self.outputs.clone();
-        Ok(match self.groups {
-            Groups::One => Box::new(FusedState::<LaneRecord>::new(outputs)),
-            Groups::Many if self.outputs.iter().any(is_extreme) => {
-                Box::new(FusedState::<Record>::new(outputs))
-            }
-            Groups::Many => Box::new(FusedState::<Total>::new(outputs)),
+        let has_extremes = self.outputs.iter().any(is_extreme);
+        Ok(match (self.groups, has_extremes, self.is_narrow) {
+            (Groups::One, ..) => Box::new(FusedState::<LaneRecord>::new(self)),
+            (Groups::Many, false, _) => Box::new(FusedState::<Total>::new(self)),
+            (Groups::Many, true, false) => Box::new(FusedState::<Record>::new(self)),
+            (Groups::Many, true, true) => Box::new(FusedState::<Record<i32>>::new(self)),
         })
     }
 
     fn return_type(&self) -> DataType {
-        DataType::Struct(fields(&self.outputs))
+        DataType::Struct(fields(&self.outputs, self.is_narrow))
     }
 }
 
 #[derive(Debug)]
 struct FusedState<R> {
     outputs: Arc<[Output]>,
+    is_narrow: bool,
     records: Vec<R>,
+    counts: Counts,
     /// `[slots]`: rows whose value is NULL; empty as long as none was and all that is
     /// asked needs it.
     nulls: Vec<u64>,
 }
 
 impl<R: Numbers> FusedState<R> {
-    fn new(outputs: Arc<[Output]>) -> Self {
+    fn new(factory: &FusedFactory) -> Self {
         Self {
-            outputs,
+            outputs: factory.outputs.clone(),
+            is_narrow: factory.is_narrow,
             records: vec![],
+            counts: Counts::default(),
             nulls: vec![],
         }
     }
@@ -252,38 +258,45 @@ impl<R: Numbers> FusedState<R> {
         });
     }
 
+    /// How many values a slot has that are not NULL.
+    fn count(&self, slot: u32) -> u64 {
+        self.records[slot as usize].count() + self.counts.of(slot)
+    }
+
     fn output(&self, output: Output, slots: &[u32]) -> ArrayRef {
         let records = || (slots.iter()).map(|slot| &self.records[*slot as usize]);
-        let floats = |values: ScalarBuffer<f64>| {
-            // A window mostly has a value of every key that is in it.
-            let nulls = (records().any(|record| record.count() == 0))
-                .then(|| records().map(|record| record.count() > 0).collect());
-            Arc::new(Float64Array::new(values, nulls))
+        let counts = || slots.iter().map(|slot| self.count(*slot));
+        // A window mostly has a value of every key that is in it.
+        let nulls = || {
+            (counts().any(|count| count == 0)).then(|| counts().map(|count| count > 0).collect())
+        };
+        let floats = |values: ScalarBuffer<f64>| Arc::new(Float64Array::new(values, nulls()));
+        let extremes = |which: usize| -> ArrayRef {
+            let values = records().map(|record| record.extremes()[which]);
+            match self.is_narrow {
+                // They were of 32 bits.
+                true => Arc::new(Float32Array::new(
+                    values.map(|value| value as f32).collect(),
+                    nulls(),
+                )),
+                false => floats(values.collect()),
+            }
         };
         match output {
             Output::Rows => Arc::new(Int64Array::from_iter_values(
-                (slots.iter().zip(records()))
-                    .map(|(slot, record)| (record.count() + self.nulls_of(*slot)) as i64),
+                (slots.iter()).map(|slot| (self.count(*slot) + self.nulls_of(*slot)) as i64),
             )),
             Output::Shared(Shared::Count) => {
-                column::<Int64Type>(records().map(|record| record.count() as i64))
+                column::<Int64Type>(counts().map(|count| count as i64))
             }
             Output::Shared(Shared::Sum) => floats(records().map(R::sum).collect()),
             Output::Shared(Shared::Avg) => floats(
-                records()
-                    .map(|record| record.sum() / record.count() as f64)
+                (records().zip(counts()))
+                    .map(|(record, count)| record.sum() / count as f64)
                     .collect(),
             ),
-            Output::Shared(Shared::Min) => floats(
-                records()
-                    .map(|record| Float64Type::of_key(record.span()[0]))
-                    .collect(),
-            ),
-            Output::Shared(Shared::Max) => floats(
-                records()
-                    .map(|record| Float64Type::of_key(record.span()[1]))
-                    .collect(),
-            ),
+            Output::Shared(Shared::Min) => extremes(0),
+            Output::Shared(Shared::Max) => extremes(1),
         }
     }
 }
@@ -292,12 +305,14 @@ impl<R: Numbers> AggregateState for FusedState<R> {
     fn resize(&mut self, slots: usize) {
         if slots > self.records.len() {
             room::resize(&mut self.records, slots, R::EMPTY);
+            self.counts.resize(slots);
         }
     }
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
             self.records[*slot as usize] = R::EMPTY;
+            self.counts.clear(*slot);
         }
         if !self.nulls.is_empty() {
             for slot in slots {
@@ -311,6 +326,7 @@ impl<R: Numbers> AggregateState for FusedState<R> {
     fn clear_block(&mut self, first: u32, len: u32) {
         let run = first as usize..(first + len) as usize;
         self.records[run.clone()].fill(R::EMPTY);
+        (first..first + len).for_each(|slot| self.counts.clear(slot));
         if !self.nulls.is_empty() {
             self.nulls.resize(self.records.len(), 0);
             self.nulls[run].fill(0);
@@ -318,10 +334,11 @@ impl<R: Numbers> AggregateState for FusedState<R> {
     }
 
     fn update(&mut self, rows: Rows<'_>) -> Result<()> {
-        let values: &[f64] = rows.args[0].as_primitive::<Float64Type>().values();
+        let values = R::values(&rows.args[0]);
         let selection = selected(&rows, &rows.args[..1]);
+        self.counts.expect(&mut self.records, values.len());
         match &selection {
-            None => R::add_rows(&mut self.records, rows.slots, values),
+            None => R::add_rows(&mut self.records, rows.slots, &values),
             Some(_) => fold_rows(
                 &mut self.records,
                 rows.slots,
@@ -344,8 +361,9 @@ impl<R: Numbers> AggregateState for FusedState<R> {
                 ..rows
             });
         }
-        let values: &[f64] = rows.args[0].as_primitive::<Float64Type>().values();
-        R::add_run(&mut self.records[slot as usize], values);
+        let values = R::values(&rows.args[0]);
+        self.counts.expect(&mut self.records, values.len());
+        R::add_run(&mut self.records[slot as usize], &values);
         Ok(())
     }
 
@@ -355,6 +373,9 @@ impl<R: Numbers> AggregateState for FusedState<R> {
         for (into, from) in into.iter().zip(from) {
             let from = records[*from as usize];
             records[*into as usize].merge(from);
+        }
+        if self.counts.are_there() {
+            (into.iter().zip(from)).for_each(|(into, from)| self.counts.merge(*into, *from));
         }
         if !self.nulls.is_empty() {
             self.nulls.resize(self.records.len(), 0);
@@ -369,6 +390,9 @@ impl<R: Numbers> AggregateState for FusedState<R> {
         let (earlier, later) = two_runs(&mut self.records, into, from, len);
         for (earlier, later) in earlier.iter_mut().zip(later) {
             earlier.merge(*later);
+        }
+        if self.counts.are_there() {
+            (0..len).for_each(|place| self.counts.merge(into + place, from + place));
         }
         if !self.nulls.is_empty() {
             self.nulls.resize(self.records.len(), 0);
@@ -385,7 +409,7 @@ impl<R: Numbers> AggregateState for FusedState<R> {
             .map(|output| self.output(*output, slots))
             .collect();
         Ok(Arc::new(StructArray::new(
-            fields(&self.outputs),
+            fields(&self.outputs, self.is_narrow),
             columns,
             None,
         )))
@@ -393,11 +417,11 @@ impl<R: Numbers> AggregateState for FusedState<R> {
 
     fn save(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let records = || (slots.iter()).map(|slot| &self.records[*slot as usize]);
-        let sums = (0..R::SUMS)
-            .map(|sum| column::<Float64Type>(records().map(|record| record.sums()[sum])));
+        let sums =
+            (0..R::SUMS).map(|sum| column::<Float64Type>(records().map(|record| record.part(sum))));
         Ok(sums
             .chain([
-                column::<UInt64Type>(records().map(R::count)),
+                column::<UInt64Type>(slots.iter().map(|slot| self.count(*slot))),
                 column::<Int64Type>(records().map(|record| record.span()[0])),
                 column::<Int64Type>(records().map(|record| record.span()[1])),
                 column::<UInt64Type>(slots.iter().map(|slot| self.nulls_of(*slot))),
@@ -419,15 +443,18 @@ impl<R: Numbers> AggregateState for FusedState<R> {
         }
         for (row, slot) in slots.iter().enumerate() {
             let sums: Vec<f64> = sums.iter().map(|sums| sums[row]).collect();
-            self.records[*slot as usize] = R::of(&sums, count[row], [least[row], greatest[row]]);
+            let count = self.counts.load::<R>(self.records.len(), *slot, count[row]);
+            self.records[*slot as usize] = R::of(&sums, count, [least[row], greatest[row]]);
             if let Some(of_slot) = self.nulls.get_mut(*slot as usize) {
                 *of_slot = nulls[row];
             }
         }
+        self.counts.expect(&mut self.records, 0);
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        self.records.capacity() * size_of::<R>() + self.nulls.capacity() * size_of::<u64>()
+        let nulls = self.nulls.capacity() * size_of::<u64>();
+        self.records.capacity() * size_of::<R>() + nulls + self.counts.bytes()
     }
 }

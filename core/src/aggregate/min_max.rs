@@ -116,7 +116,12 @@ impl<T: FloatKey, const MAX: bool> Fold for FloatExtreme<T, MAX> {
     }
 
     fn shared(&self) -> Option<Shared> {
-        (T::DATA_TYPE == DataType::Float64).then_some(if MAX { Shared::Max } else { Shared::Min })
+        let is_wide = matches!(T::DATA_TYPE, DataType::Float32 | DataType::Float64);
+        is_wide.then_some(if MAX { Shared::Max } else { Shared::Min })
+    }
+
+    fn is_narrow(&self) -> bool {
+        T::DATA_TYPE == DataType::Float32
     }
 
     fn evaluate(&self, slots: &[Self::Slot]) -> ArrayRef {

@@ -46,6 +46,7 @@ mod first_last;
 mod min_max;
 mod moments;
 mod sum;
+mod widened;
 
 mod held;
 
@@ -60,6 +61,8 @@ mod exact;
 mod sketch;
 
 mod numbers;
+
+mod counts;
 
 pub mod fused;
 pub mod registry;
@@ -213,14 +216,19 @@ pub trait AggregateFactory: Any + Send + Sync + Debug {
         None
     }
 
-    /// What it gives where it shares a record with others over one `Float64` column;
+    /// What it gives where it shares a record with others over one column of floats;
     /// `None` if it cannot.
     fn shared(&self) -> Option<Shared> {
         None
     }
+
+    /// Whether its argument is a column of `Float32`.
+    fn is_narrow(&self) -> bool {
+        false
+    }
 }
 
-/// What can be read from one record of a `Float64` column: see [`fused`].
+/// What can be read from one record of a column of floats: see [`fused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shared {
     /// How many rows there are, or how many in which the argument is valid.

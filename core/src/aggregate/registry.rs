@@ -1,7 +1,8 @@
 //! Which aggregates are computed natively, by name and argument types.
 //!
 //! What is not native here is left to the caller, who has an implementation of any
-//! aggregate; so only the argument types are listed that SQL's type coercion gives.
+//! aggregate; so only the argument types are listed that SQL's type coercion gives, and
+//! those that need no coercion here: `sum` and `avg` of `Float32` are of 64 bits.
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::quantile::Which;
 use super::sketch::Approximate;
 use super::stacks::factory;
 use super::sum::{Avg, SumFloat, SumInt};
+use super::widened::Widened;
 use crate::error::{Error, Result};
 
 /// A literal argument of an aggregate, such as the 0.95 of `percentile_cont`.
@@ -121,6 +123,7 @@ pub fn native(call: &NativeCall<'_>) -> Result<Option<Arc<dyn AggregateFactory>>
 fn sum(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
     Some(match data_type {
         DataType::Float64 => factory(SumFloat),
+        DataType::Float32 => factory(Widened(SumFloat)),
         DataType::Int64 | DataType::Duration(_) => factory(SumInt::<Int64Type>::new(data_type)),
         DataType::UInt64 => factory(SumInt::<UInt64Type>::new(data_type)),
         _ => return None,
@@ -130,6 +133,7 @@ fn sum(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
 fn avg(data_type: &DataType) -> Option<Arc<dyn AggregateFactory>> {
     Some(match data_type {
         DataType::Float64 => factory(Avg::<Float64Type>::new(data_type)),
+        DataType::Float32 => factory(Widened(Avg::<Float64Type>::new(&DataType::Float64))),
         DataType::Duration(_) => factory(Avg::<Int64Type>::new(data_type)),
         _ => return None,
     })

@@ -161,6 +161,9 @@ fn share<T: Copy>(slots: &mut [T], has_peer: &[bool]) {
 
 /// Whether a call can share frames; what it then asks of them.
 fn output(call: &AggregateCall) -> Option<Output> {
+    if call.factory.is_narrow() {
+        return None;
+    }
     match call.factory.shared()? {
         // Others count what their filters let through.
         Shared::Count if call.args.is_empty() => call.filter.is_none().then_some(Output::Rows),

@@ -243,6 +243,10 @@ impl<F: Fold> AggregateFactory for FoldFactory<F> {
         self.0.shared()
     }
 
+    fn is_narrow(&self) -> bool {
+        self.0.is_narrow()
+    }
+
     fn sliding(&self) -> Option<Box<dyn SlidingState>> {
         Some(Box::new(SlidingFold::new(self.0.clone())))
     }

@@ -251,6 +251,12 @@ kernels! {
     /// If lengths disagree, or a slot has no record.
     add_rows(records: &mut [Record], slots: &[u32], values: &[f64]) = grouped;
 
+    /// As [`add_rows`], of floats of 32 bits; sums have 64.
+    ///
+    /// # Panics
+    /// As there.
+    add_rows_f32(records: &mut [Record<i32>], slots: &[u32], values: &[f32]) = grouped;
+
     /// Adds rows to one record, in row order.
     add_run(record: &mut LaneRecord, values: &[f64]) = grouped;
 

@@ -1,7 +1,7 @@
 //! Rows into the records of their groups.
 
 use super::lanes::{Backend, LANES, Lanes};
-use super::order::key;
+use super::order::{key, key_f32};
 use super::record::{LaneRecord, Record};
 use super::reduce::min_and_max;
 
@@ -14,11 +14,39 @@ const TWICE_ROWS: usize = 1_024;
 /// As [`super::reference::add_rows`].
 #[inline(always)]
 pub(super) fn add_rows<B: Backend>(records: &mut [Record], slots: &[u32], values: &[f64]) {
+    add_all(records, slots, values, key, |value| value, B::widen);
+}
+
+/// As [`super::reference::add_rows_f32`].
+#[inline(always)]
+pub(super) fn add_rows_f32<B: Backend>(records: &mut [Record<i32>], slots: &[u32], values: &[f32]) {
+    add_all(records, slots, values, key_f32, f64::from, |span, key| {
+        let [least, greatest] = span;
+        [key.min(least), key.max(greatest)]
+    });
+}
+
+/// Adds rows to the records of their slots: the key and the addend of each value, and how a
+/// span takes a key in.
+#[inline(always)]
+fn add_all<K: Copy + Default, V: Copy>(
+    records: &mut [Record<K>],
+    slots: &[u32],
+    values: &[V],
+    key: impl Fn(V) -> K,
+    wide: impl Fn(V) -> f64,
+    widen: impl Fn([K; 2], K) -> [K; 2],
+) {
     assert_eq!(slots.len(), values.len(), "each row has a slot");
-    let mut keys = [0; BLOCK_ROWS];
+    let add = |record: &mut Record<K>, value: V, key: K| {
+        record.sum += wide(value);
+        record.count += 1;
+        record.span = widen(record.span, key);
+    };
+    let mut keys = [K::default(); BLOCK_ROWS];
     for (slots, values) in slots.chunks(BLOCK_ROWS).zip(values.chunks(BLOCK_ROWS)) {
-        for (key, value) in keys.iter_mut().zip(values) {
-            *key = self::key(*value);
+        for (own, value) in keys.iter_mut().zip(values) {
+            *own = key(*value);
         }
         let rows = slots.iter().zip(values).zip(&keys);
         // Rows sorted by key go to one slot: its record stays in registers instead of going
@@ -27,22 +55,15 @@ pub(super) fn add_rows<B: Backend>(records: &mut [Record], slots: &[u32], values
             let record = &mut records[slots[0] as usize];
             let mut held = *record;
             for ((_, value), key) in rows {
-                add::<B>(&mut held, *value, *key);
+                add(&mut held, *value, *key);
             }
             *record = held;
         } else {
             for ((slot, value), key) in rows {
-                add::<B>(&mut records[*slot as usize], *value, *key);
+                add(&mut records[*slot as usize], *value, *key);
             }
         }
     }
-}
-
-#[inline(always)]
-fn add<B: Backend>(record: &mut Record, value: f64, key: i64) {
-    record.sum += value;
-    record.count += 1;
-    record.span = B::widen(record.span, key);
 }
 
 /// As [`super::reference::add_run`].

@@ -57,11 +57,11 @@ mod tests;
 
 pub use bits::Bits;
 pub use dispatch::{
-    Kernels, LEVEL_VARIABLE, Level, add_rows, add_run, find_short, find_short_large, level,
-    max_f64, min_f64, min_max_i64, range_max_f64, range_max_i64, range_min_f64, range_min_i64,
-    range_sum_f64, range_sum_i64, rank_frames, rows_max_f64, rows_max_i64, rows_min_f64,
-    rows_min_i64, rows_sum_f64, rows_sum_i64, sum_f64, summarize_f64, tree_grow, tree_maxs,
-    tree_mins, tree_sums,
+    Kernels, LEVEL_VARIABLE, Level, add_rows, add_rows_f32, add_run, find_short, find_short_large,
+    level, max_f64, min_f64, min_max_i64, range_max_f64, range_max_i64, range_min_f64,
+    range_min_i64, range_sum_f64, range_sum_i64, rank_frames, rows_max_f64, rows_max_i64,
+    rows_min_f64, rows_min_i64, rows_sum_f64, rows_sum_i64, sum_f64, summarize_f64, tree_grow,
+    tree_maxs, tree_mins, tree_sums,
 };
 pub use fetch::{AHEAD_ROWS, fetch};
 pub use ranked::{Around, Ranked};

@@ -19,6 +19,14 @@ fn turned(bits: i64) -> i64 {
     bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
+/// As [`key`], of 32 bits.
+#[inline(always)]
+pub(super) fn key_f32(value: f32) -> i32 {
+    let value = if value.is_nan() { f32::NAN } else { value };
+    let bits = value.to_bits() as i32;
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
+}
+
 /// Whether there is neither NaN nor −0.0, so that the processor's `<` is the order.
 #[inline(always)]
 pub(super) fn is_ordinary(values: &[f64]) -> bool {

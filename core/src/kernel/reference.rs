@@ -18,7 +18,7 @@
 use std::ops::Range;
 
 use super::bits::Bits;
-use super::order::{key, of_key, usual};
+use super::order::{key, key_f32, of_key, usual};
 use super::record::{LaneRecord, Record};
 use super::words::{SHORT_LEN_MAX, WORD_LEN, WordTable, hash_word, short_word};
 
@@ -75,10 +75,21 @@ pub fn min_max_i64(values: &[i64]) -> Option<(i64, i64)> {
 pub fn add_rows(records: &mut [Record], slots: &[u32], values: &[f64]) {
     for (slot, value) in slots.iter().zip(values) {
         let record = &mut records[*slot as usize];
-        record.sum += value;
+        record.sum += *value;
         record.count += 1;
-        record.span[0] = record.span[0].min(key(*value));
-        record.span[1] = record.span[1].max(key(*value));
+        let [least, greatest] = record.span;
+        record.span = [least.min(key(*value)), greatest.max(key(*value))];
+    }
+}
+
+/// As [`add_rows`], of floats of 32 bits; sums have 64.
+pub fn add_rows_f32(records: &mut [Record<i32>], slots: &[u32], values: &[f32]) {
+    for (slot, value) in slots.iter().zip(values) {
+        let record = &mut records[*slot as usize];
+        record.sum += f64::from(*value);
+        record.count += 1;
+        let [least, greatest] = record.span;
+        record.span = [least.min(key_f32(*value)), greatest.max(key_f32(*value))];
     }
 }
 

@@ -528,7 +528,7 @@ fn sum_bits(sums: &[f64]) -> Vec<u64> {
 }
 
 fn record_bits(record: &Record) -> (Vec<u64>, u64, [i64; 2]) {
-    (sum_bits(&[record.sum]), record.count, record.span)
+    (sum_bits(&[record.sum]), record.count.into(), record.span)
 }
 
 fn lane_bits(record: &LaneRecord) -> (Vec<u64>, u64, [i64; 2]) {
@@ -570,13 +570,35 @@ proptest! {
         let slots: Vec<u32> = (0..values.len() as u32)
             .map(|row| row.wrapping_mul(seed | 1).rotate_left(7) % groups)
             .collect();
-        let mut expected = vec![Record::EMPTY; groups as usize];
+        let mut expected = vec![Record::<i64>::EMPTY; groups as usize];
         reference::add_rows(&mut expected, &slots, &values);
         for kernels in Kernels::available() {
-            let mut records = vec![Record::EMPTY; groups as usize];
+            let mut records = vec![Record::<i64>::EMPTY; groups as usize];
             kernels.add_rows(&mut records, &slots, &values);
             for (record, expected) in records.iter().zip(&expected) {
                 prop_assert_eq!(record_bits(record), record_bits(expected), "{}", kernels.level());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_32_bits_are_added_to_their_records(
+        values in floats(700),
+        groups in prop_oneof![Just(1_u32), 1..40_u32],
+        seed in any::<u32>(),
+    ) {
+        let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+        let slots: Vec<u32> = (0..values.len() as u32)
+            .map(|row| row.wrapping_mul(seed | 1).rotate_left(7) % groups)
+            .collect();
+        let mut expected = vec![Record::<i32>::EMPTY; groups as usize];
+        reference::add_rows_f32(&mut expected, &slots, &values);
+        for kernels in Kernels::available() {
+            let mut records = vec![Record::<i32>::EMPTY; groups as usize];
+            kernels.add_rows_f32(&mut records, &slots, &values);
+            for (record, expected) in records.iter().zip(&expected) {
+                let bits = |record: &Record<i32>| (sum_bits(&[record.sum]), record.count, record.span);
+                prop_assert_eq!(bits(record), bits(expected), "{}", kernels.level());
             }
         }
     }

@@ -4,6 +4,7 @@ mod limits;
 mod model;
 mod properties;
 mod published;
+mod records;
 mod types;
 
 use std::sync::Arc;

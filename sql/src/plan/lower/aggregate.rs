@@ -21,7 +21,7 @@ use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, NullTreatment};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, lit};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, lit};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use windrow_core::aggregate::registry::{Limits, NativeCall, ScalarArg, native as native_call};
 use windrow_core::aggregate::{AggregateCall, AggregateFactory};
@@ -332,7 +332,7 @@ impl Lowering<'_> {
             if parts.any(|part| (by_window && uses_windows(part)) || !is_row_wise(part)) {
                 return Ok(None);
             }
-            calls.push(self.call(function, schema)?);
+            calls.push(narrowed(self.call(function, schema)?, schema)?);
         }
         Ok(Some(calls))
     }
@@ -354,7 +354,6 @@ impl Lowering<'_> {
         let mut arg_types = Vec::with_capacity(params.args.len());
         let mut literals = Vec::with_capacity(params.args.len());
         for arg in &params.args {
-            use datafusion::logical_expr::ExprSchemable;
             arg_types.push(planned(arg.get_type(schema))?);
             literals.push(literal(arg));
         }
@@ -586,6 +585,35 @@ impl Call {
             *arg = only_where(condition, arg);
         }
     }
+}
+
+/// The same call over the column of REAL itself, where its values are widened for it: what
+/// else is asked of the column shares a state with it.
+fn narrowed(mut call: Call, schema: &DFSchema) -> Result<Call> {
+    let name = call.function.func.name().to_lowercase();
+    let (params, args) = (&call.function.params, call.args.as_slice());
+    let ("sum" | "avg", [Expr::Cast(cast)]) = (name.as_str(), args) else {
+        return Ok(call);
+    };
+    let is_narrow = *cast.field.data_type() == DataType::Float64
+        && planned(cast.expr.get_type(schema))? == DataType::Float32;
+    if !is_narrow || params.distinct || call.native.is_none() {
+        return Ok(call);
+    }
+    let native = native_call(&NativeCall {
+        name: &name,
+        distinct: false,
+        ignore_nulls: false,
+        descending: false,
+        arg_types: &[DataType::Float32],
+        literals: &[None],
+        limits: Limits::default(),
+    })?;
+    if native.is_some() {
+        let narrow = (*cast.expr).clone();
+        (call.native, call.args) = (native, vec![narrow]);
+    }
+    Ok(call)
 }
 
 /// An expression that is not computed, and NULL, where a condition does not hold: what
