@@ -42,9 +42,11 @@ CREATE VIEW air AS SELECT * FROM posted UNION ALL SELECT * FROM wired;
 CREATE SINK stored WITH (connector = 'file', path = 'readings.parquet', format = 'parquet') AS
 SELECT * FROM air;
 
--- The averages of each sensor, minute by minute.
+-- Each sensor, minute by minute: averages, what its values gain in a minute, and how far they go
+-- with the humidity, from -1 to 1.
 CREATE SINK minutes WITH (connector = 'file', path = 'minutes.csv', format = 'csv') AS
-SELECT sensor, window_start, avg(value) AS pm25, max(value) AS peak, count(*) AS n
+SELECT sensor, window_start, avg(value) AS pm25, max(value) AS peak, count(*) AS n,
+       regr_slope(value, extract(epoch FROM ts)) * 60 AS trend, corr(value, humidity) AS with_humidity
 FROM TUMBLE(air, ts, INTERVAL '1' MINUTE)
 GROUP BY sensor, window_start, window_end;
 

@@ -134,11 +134,256 @@ impl Drop for Ends {
     }
 }
 
-/// What a stream has counted and its rates, but for those of time.
-const COUNTED: &str =
-    "SELECT expected, received, rejected, late, processed, bytes FROM windrow.streams";
-const RATES: &str = "SELECT collection_rate, processing_efficiency FROM windrow.streams";
-const DECISIONS: &str = "SELECT raised, acknowledged, efficiency FROM decisions";
+/// A city that runs, and what it has been sent.
+struct City<'a> {
+    session: &'a Session,
+    http: u16,
+    tcp: u16,
+    /// What came over HTTP and was accepted, but for [`City::late`].
+    posted: Vec<Reading>,
+    /// The same over TCP.
+    wired: Vec<Reading>,
+    /// What was posted and came too late for its windows.
+    late: Vec<Reading>,
+    /// Alerts that have been raised and acknowledged.
+    raised: usize,
+    acknowledged: usize,
+}
+
+impl City<'_> {
+    fn all(&self) -> Vec<Reading> {
+        [&self.posted[..], &self.wired, &self.late].concat()
+    }
+
+    fn on_time(&self) -> Vec<Reading> {
+        [&self.posted[..], &self.wired].concat()
+    }
+
+    /// That of both doors: the lesser.
+    fn watermark(&self) -> i64 {
+        last_time(&self.posted).min(last_time(&self.wired)) - BOUND
+    }
+
+    /// What a door has counted: due, received, rejected, late, processed, bytes.
+    fn counted(door: &str) -> String {
+        format!(
+            "SELECT expected, received, rejected, late, processed, bytes
+             FROM windrow.streams WHERE name = '{door}'"
+        )
+    }
+
+    /// Collection rate and processing efficiency of a door.
+    fn rates(&self, door: &str) -> [f64; 2] {
+        let query = format!(
+            "SELECT collection_rate, processing_efficiency
+             FROM windrow.streams WHERE name = '{door}'"
+        );
+        numbers(self.session, &query)
+    }
+
+    /// Waits until as many alerts are acknowledged as are expected.
+    fn sees_decisions(&self) {
+        let (raised, acknowledged) = (self.raised as f64, self.acknowledged as f64);
+        until(
+            self.session,
+            "SELECT raised, acknowledged, efficiency FROM decisions",
+            [raised, acknowledged, acknowledged / raised],
+        );
+    }
+
+    /// A few readings over each door, before all others.
+    fn begins(&mut self) {
+        // Two seconds apart, and one that cannot be: of five that are due three came, and two
+        // were processed.
+        self.posted = vec![
+            Reading::own("hand-1", 0, 0, 12.5),
+            Reading::own("hand-1", 4, 2 * SECOND, 13.0),
+        ];
+        let impossible = Reading::own("hand-1", 3, SECOND, -1.0);
+        let body = self.posted[0].line() + &impossible.line() + &self.posted[1].line();
+        let answer = posted(self.http, "/ingest/posted", &body);
+        let counts = r#""received":3,"accepted":2,"late":0,"rejected":1"#;
+        assert!(answer.contains(counts), "{answer}");
+        let bytes = body.len() as f64;
+        let counted = numbers(self.session, &Self::counted("posted"));
+        assert_eq!(counted, [5.0, 3.0, 1.0, 0.0, 2.0, bytes]);
+        assert_eq!(self.rates("posted"), [3.0 / 5.0, 2.0 / 3.0]);
+        // Bytes and rows per second are those of the same seconds: these three rows.
+        let speed = "SELECT transfer_bytes_per_s, input_rows_per_s
+             FROM windrow.streams WHERE name = 'posted'";
+        let [transfer, input] = numbers(self.session, speed);
+        assert_near(transfer / input, bytes / 3.0);
+
+        // Of two lines over TCP one is a reading.
+        self.wired = vec![Reading::own("hand-2", 0, SECOND, 11.0)];
+        let lines = format!("no reading\n{}", self.wired[0].line());
+        let mut client = connected(self.tcp);
+        client.write_all(lines.as_bytes()).expect("sent");
+        let counted = [1.0, 2.0, 1.0, 0.0, 1.0, lines.len() as f64];
+        until(self.session, &Self::counted("wired"), counted);
+        assert_eq!(self.rates("wired"), [2.0, 0.5]);
+        // Of no alerts there is no share.
+        assert!(table(self.session, "SELECT * FROM decisions").is_empty());
+    }
+
+    /// Asks the twin while the sensors' readings come, until all have. It never has fewer than
+    /// have been counted before, nor more than are counted after.
+    fn takes(&mut self, sent: &[Reading]) {
+        let (posting, wiring): (Vec<_>, Vec<_>) = (sent.iter().cloned())
+            .partition(|reading| POSTING.contains(&reading.district.as_str()));
+        self.posted.extend(posting);
+        self.wired.extend(wiring);
+        let accepted =
+            "SELECT sum(accepted) FROM windrow.streams WHERE name IN ('posted', 'wired')";
+        let (start, all) = (Instant::now(), self.all().len() as f64);
+        loop {
+            let [before] = numbers(self.session, accepted);
+            let [in_twin] = numbers(self.session, "SELECT sum(n) FROM twin");
+            let [after] = numbers(self.session, accepted);
+            let order = [before, in_twin, after];
+            assert!(order.is_sorted(), "{order:?}");
+            if in_twin == all {
+                return println!("{all} readings in {:.1?}", start.elapsed());
+            }
+            assert!(start.elapsed() < PATIENCE, "{in_twin} of {all}");
+        }
+    }
+
+    /// Of the sensors' alerts the desk decides most, and a person the highest.
+    fn decides(&mut self, sent: &[Reading]) {
+        let mut alerts: Vec<&Reading> = sent.iter().filter(|reading| reading.is_alert()).collect();
+        alerts.sort_by(|a, b| a.value.partial_cmp(&b.value).expect("numbers"));
+        assert!(
+            alerts.iter().any(|alert| alert.ts < START + 10 * SECOND),
+            "whoever tries it sees one in ten seconds"
+        );
+        let by_desk = alerts.partition_point(|alert| alert.value <= Some(FOR_A_PERSON));
+        (self.raised, self.acknowledged) = (alerts.len(), by_desk);
+        assert!(0 < by_desk && by_desk < self.raised, "{by_desk}");
+        self.sees_decisions();
+
+        // The person says so twice, and decides about what was never raised.
+        let highest = alerts.last().expect("there are some").id();
+        let own = format!("{{\"id\":\"{highest}\",\"who\":\"me\"}}\n");
+        let acks = own.repeat(2) + "{\"id\":\"none\"}\n";
+        let answer = posted(self.http, "/ingest/acks", &acks);
+        assert!(answer.contains(r#""received":3,"accepted":3"#), "{answer}");
+        self.acknowledged += 1;
+        self.sees_decisions();
+        let open = "SELECT id FROM fates WHERE raised > 0 AND acknowledged = 0";
+        let open: BTreeSet<String> = table(self.session, open).into_iter().flatten().collect();
+        let left = &alerts[by_desk..alerts.len() - 1];
+        assert_eq!(open, left.iter().map(|alert| alert.id()).collect());
+    }
+
+    /// The last reading, an alert, and one that is too late for its minute: when the answer is
+    /// there, the twin knows.
+    fn ends(&mut self) {
+        let end = last_time(&self.on_time()) - START;
+        let last = Reading::own("hand-1", 500, end + SECOND, 140.0);
+        let late = Reading::own("hand-1", 60, 30 * SECOND, 20.0);
+        let answer = posted(self.http, "/ingest/posted", &(last.line() + &late.line()));
+        let counts = r#""received":2,"accepted":1,"late":1,"rejected":0"#;
+        assert!(answer.contains(counts), "{answer}");
+        let twin = "SELECT pm25, n FROM twin WHERE sensor = 'hand-1'";
+        assert_eq!(numbers(self.session, twin), [140.0, 4.0]);
+        self.posted.push(last);
+        self.late.push(late);
+        (self.raised, self.acknowledged) = (self.raised + 1, self.acknowledged + 1);
+        self.sees_decisions();
+    }
+
+    fn knows_every_sensor(&self) {
+        let found = "SELECT sensor, district, pm25, n FROM twin ORDER BY sensor";
+        let found = table(self.session, found);
+        let expected = by_sensor(&self.all());
+        assert_eq!(found.len(), expected.len());
+        for (row, (sensor, own)) in found.iter().zip(&expected) {
+            let newest = own.last().expect("it has some");
+            assert_eq!((&row[0], &row[1]), (sensor, &newest.district));
+            assert_eq!(row[2].parse().ok(), newest.value, "{sensor}");
+            assert_eq!(row[3].parse(), Ok(own.len()), "{sensor}");
+        }
+    }
+
+    /// Each door has rejected one reading.
+    fn counts_its_doors(&self) {
+        let posted = [&self.posted[..], &self.late].concat();
+        for (name, door, late) in [("posted", &posted, 1), ("wired", &self.wired, 0)] {
+            let (due, accepted) = (due(door), door.len() as i64);
+            let (received, processed) = (accepted + 1, accepted - late);
+            let [counted @ .., _] = numbers::<6>(self.session, &Self::counted(name));
+            let expected = [due, received, 1, late, processed].map(|count| count as f64);
+            assert_eq!(counted, expected, "{name}");
+            let ratio = |part: i64, whole: i64| part as f64 / whole as f64;
+            let rates = [ratio(received, due), ratio(processed, received)];
+            assert_eq!(self.rates(name), rates, "{name}");
+        }
+    }
+
+    /// The analysis knows what the watermark has passed.
+    fn is_told_how_well_it_judges(&self) {
+        let (mut passed, watermark) = (self.on_time(), self.watermark());
+        passed.retain(|reading| reading.ts < watermark);
+        let expected = identified(&passed);
+        assert_eq!(expected.len(), 4, "of all labels: {expected:?}");
+        let found = table(
+            self.session,
+            "SELECT label, readings, identified FROM analysis",
+        );
+        let number = |text: &str| text.parse::<i64>().expect("a number");
+        let found: BTreeMap<String, (i64, i64)> = (found.into_iter())
+            .map(|row| (row[0].clone(), (number(&row[1]), number(&row[2]))))
+            .collect();
+        assert_eq!(found, expected);
+        let count = |of: fn(&(i64, i64)) -> i64| expected.values().map(of).sum::<i64>() as f64;
+        let (readings, right) = (count(|counts| counts.0), count(|counts| counts.1));
+        let accuracy = "SELECT readings, accuracy FROM accuracy";
+        assert_eq!(
+            numbers(self.session, accuracy),
+            [readings, right / readings]
+        );
+        println!("{right} of {readings} identified: {expected:?}");
+    }
+}
+
+/// The readings that were stored.
+fn stored(path: &Path) -> Vec<Reading> {
+    let file = File::open(path).expect("it was written");
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
+    let batches = builder.build().expect("it can be read");
+    readings(batches.map(|batch| batch.expect("a batch")))
+}
+
+/// Whether the minutes that were written are those of the readings until `end`.
+fn assert_minutes(path: &Path, readings: &[Reading], end: i64) {
+    let mut expected = minutes(readings, end);
+    // Two minutes of 100 sensors and those of the test.
+    assert!(expected.len() > 200);
+    let file = fs::read_to_string(path).expect("it was written");
+    let mut lines = file.lines();
+    let header = "sensor,window_start,pm25,peak,n,trend,with_humidity";
+    assert_eq!(lines.next(), Some(header));
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        let minute = fields[1].strip_prefix("2026-01-01T00:0").expect(line);
+        let minute = minute.strip_suffix(":00").expect(line).parse();
+        let key = (fields[0].to_owned(), minute.expect(line));
+        let minute = expected.remove(&key).expect(line);
+        assert_near(fields[2].parse().expect(line), minute.mean);
+        assert_near(fields[3].parse().expect(line), minute.peak);
+        assert_eq!(fields[4].parse(), Ok(minute.count), "{line}");
+        for (field, expected) in [(5, minute.trend), (6, minute.with_humidity)] {
+            let found = fields[field].parse().ok();
+            assert_eq!(found.is_some(), expected.is_some(), "{line}");
+            if let (Some(found), Some(expected)) = (found, expected) {
+                let found: f64 = found;
+                assert!((found - expected).abs() < 1e-6, "{line}: {expected}");
+            }
+        }
+    }
+    assert!(expected.is_empty(), "{expected:?}");
+}
 
 #[test]
 fn a_city_is_seen_in_its_twin_and_decided_about() {
@@ -146,255 +391,51 @@ fn a_city_is_seen_in_its_twin_and_decided_about() {
     let doors = [(7105, http), (7106, tcp), (7107, desk)];
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let mut city = system("city.sql", &doors);
+    let mut script = system("city.sql", &doors);
     for name in ["readings.parquet", "minutes.csv"] {
         let quoted = format!("path = '{name}'");
-        assert!(city.contains(&quoted));
-        city = city.replace(&quoted, &format!("path = '{}'", path(name).display()));
+        assert!(script.contains(&quoted));
+        script = script.replace(&quoted, &format!("path = '{}'", path(name).display()));
     }
-    let (script, sent) = sensors(&doors);
-    fs::write(path("sensors.sql"), script).expect("written");
+    let (around, sent) = sensors(&doors);
+    let around_path = path("sensors.sql").display().to_string();
+    fs::write(&around_path, around).expect("written");
 
     let session = Session::new().expect("it starts");
-    table(&session, &city);
-    let accepted = thread::scope(|scope| {
+    table(&session, &script);
+    let mut city = City {
+        session: &session,
+        http,
+        tcp,
+        posted: Vec::new(),
+        wired: Vec::new(),
+        late: Vec::new(),
+        raised: 0,
+        acknowledged: 0,
+    };
+    thread::scope(|scope| {
         let running = scope.spawn(|| session.run());
+        // Also where something is not as it is expected.
         let stop = Cancels(&session);
-        let accepted = live(&session, [http, tcp], &path("sensors.sql"), &sent);
+        city.begins();
+        let around = windrow(&["run", &around_path, "--progress", "off"]).spawn();
+        let mut around = Ends(Some(around.expect("the binary starts")));
+        city.takes(&sent);
+        city.decides(&sent);
+        city.ends();
+        interrupted(around.0.take().expect("it runs"));
+        city.knows_every_sensor();
+        city.counts_its_doors();
+        city.is_told_how_well_it_judges();
         drop(stop);
         let ended = running.join().expect("it does not panic");
         assert!(ended.is_err_and(|error| error.kind() == ErrorKind::Cancelled));
-        accepted
     });
     let unwritten = session.stop().expect("the files can be written");
     assert_eq!(unwritten, Vec::<String>::new());
-
-    // What was stored is what was sent.
-    let file = File::open(path("readings.parquet")).expect("it was written");
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
-    let batches = builder.build().expect("it can be read");
-    let stored = readings(batches.map(|batch| batch.expect("a batch")));
-    assert_eq!(sorted(stored), sorted(accepted.all.clone()));
-
-    let expected = minutes(&accepted.on_time, accepted.watermark);
-    let file = fs::read_to_string(path("minutes.csv")).expect("it was written");
-    let mut lines = file.lines();
-    assert_eq!(lines.next(), Some("sensor,window_start,pm25,peak,n"));
-    let mut seen = 0;
-    for line in lines {
-        let fields: Vec<&str> = line.split(',').collect();
-        let minute = fields[1].strip_prefix("2026-01-01T00:0").expect(line);
-        let minute = minute.strip_suffix(":00").expect(line).parse();
-        let key = (fields[0].to_owned(), minute.expect(line));
-        let (mean, peak, count) = expected[&key];
-        assert_near(fields[2].parse().expect(line), mean);
-        assert_near(fields[3].parse().expect(line), peak);
-        assert_eq!(fields[4].parse(), Ok(count), "{line}");
-        seen += 1;
-    }
-    assert_eq!(seen, expected.len());
-    // Of two minutes, 100 sensors and those of the test.
-    assert!(seen > 200, "{seen}");
-}
-
-/// What a city has taken in.
-struct Accepted {
-    all: Vec<Reading>,
-    /// Without the one that came too late for its windows.
-    on_time: Vec<Reading>,
-    watermark: i64,
-}
-
-/// Sends readings to a city that runs, and asks it.
-fn live(session: &Session, [http, tcp]: [u16; 2], script: &Path, sent: &[Reading]) -> Accepted {
-    let of = |door: &str| format!("{COUNTED} WHERE name = '{door}'");
-    let rates_of = |door: &str| format!("{RATES} WHERE name = '{door}'");
-
-    // At first two readings of a sensor, two seconds apart, and one that cannot be: of five that
-    // are due three came, and two were processed.
-    let mut near = vec![
-        Reading::own("hand-1", 0, 0, 12.5),
-        Reading::own("hand-1", 4, 2 * SECOND, 13.0),
-    ];
-    let impossible = Reading::own("hand-1", 3, SECOND, -1.0);
-    let body = near[0].line() + &impossible.line() + &near[1].line();
-    let answer = posted(http, "/ingest/posted", &body);
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(
-        answer.contains(r#""received":3,"accepted":2,"late":0,"rejected":1"#),
-        "{answer}"
-    );
-    let bytes = body.len() as f64;
     assert_eq!(
-        numbers(session, &of("posted")),
-        [5.0, 3.0, 1.0, 0.0, 2.0, bytes]
+        sorted(stored(&path("readings.parquet"))),
+        sorted(city.all())
     );
-    assert_eq!(
-        numbers(session, &rates_of("posted")),
-        [3.0 / 5.0, 2.0 / 3.0]
-    );
-    // Bytes and rows per second are those of the same seconds, and of more than none.
-    let [transfer, input] = numbers(
-        session,
-        "SELECT transfer_bytes_per_s, input_rows_per_s FROM windrow.streams WHERE name = 'posted'",
-    );
-    assert_near(transfer / input, bytes / 3.0);
-
-    // Over TCP, one line of two is a reading.
-    let mut far = vec![Reading::own("hand-2", 0, SECOND, 11.0)];
-    let line = far[0].line();
-    let mut client = connected(tcp);
-    write!(client, "no reading\n{line}").expect("sent");
-    drop(client);
-    let bytes = "no reading\n".len() + line.len();
-    until(
-        session,
-        &of("wired"),
-        [1.0, 2.0, 1.0, 0.0, 1.0, bytes as f64],
-    );
-    assert_eq!(numbers(session, &rates_of("wired")), [2.0, 0.5]);
-    assert_eq!(table(session, DECISIONS), Vec::<Vec<String>>::new());
-
-    // The sensors, and the desk that is told of alerts.
-    let start = Instant::now();
-    let script = script.display().to_string();
-    let around = windrow(&["run", &script, "--progress", "off"]).spawn();
-    let mut around = Ends(Some(around.expect("the binary starts")));
-    let (posting, wiring): (Vec<_>, Vec<_>) =
-        (sent.iter().cloned()).partition(|reading| POSTING.contains(&reading.district.as_str()));
-    near.extend(posting);
-    far.extend(wiring);
-    // The twin can be asked while rows come: it never has fewer than have been counted before,
-    // nor more than are counted after.
-    let accepted = "SELECT sum(accepted) FROM windrow.streams WHERE name IN ('posted', 'wired')";
-    let (all, mut asked) = ((near.len() + far.len()) as f64, 0);
-    loop {
-        let [before] = numbers(session, accepted);
-        let [in_twin] = numbers(session, "SELECT sum(n) FROM twin");
-        let [after] = numbers(session, accepted);
-        assert!(
-            before <= in_twin && in_twin <= after,
-            "{before} {in_twin} {after}"
-        );
-        asked += usize::from(before > 3.0 && in_twin < all);
-        if in_twin == all {
-            break;
-        }
-        assert!(start.elapsed() < PATIENCE, "{in_twin} of {all}");
-    }
-    let took = start.elapsed();
-
-    // Alerts, of which the desk decides most.
-    let mut alerts: Vec<&Reading> = sent.iter().filter(|reading| reading.is_alert()).collect();
-    alerts.sort_by(|a, b| a.value.partial_cmp(&b.value).expect("numbers"));
-    assert!(
-        alerts.iter().any(|alert| alert.ts < START + 10 * SECOND),
-        "whoever tries it sees one in ten seconds"
-    );
-    let raised = alerts.len() as f64;
-    let for_a_person = |alert: &&&Reading| alert.value > Some(FOR_A_PERSON);
-    let by_desk = raised - alerts.iter().filter(for_a_person).count() as f64;
-    assert!(0.0 < by_desk && by_desk < raised, "{by_desk} of {raised}");
-    until(session, DECISIONS, [raised, by_desk, by_desk / raised]);
-    // A person decides about the highest, twice, and about what was never raised.
-    let highest = alerts.last().expect("there are some").id();
-    let acks =
-        format!("{{\"id\":\"{highest}\",\"who\":\"me\"}}\n").repeat(2) + "{\"id\":\"none\"}\n";
-    let answer = posted(http, "/ingest/acks", &acks);
-    assert!(answer.contains(r#""received":3,"accepted":3"#), "{answer}");
-    let decided = [raised, by_desk + 1.0, (by_desk + 1.0) / raised];
-    assert_eq!(numbers(session, DECISIONS), decided);
-    let open = "SELECT id FROM fates WHERE raised > 0 AND acknowledged = 0";
-    let open: BTreeSet<String> = table(session, open).into_iter().flatten().collect();
-    let left =
-        (alerts.iter().filter(for_a_person).map(|alert| alert.id())).filter(|id| *id != highest);
-    assert_eq!(open, left.collect());
-
-    // The last reading, an alert, and one that is too late for its minute: when the answer is
-    // there, the twin knows.
-    let end = last_time(&far).max(last_time(&near)) - START;
-    let last = Reading::own("hand-1", 500, end + SECOND, 140.0);
-    let late = Reading::own("hand-1", 60, 30 * SECOND, 20.0);
-    let answer = posted(http, "/ingest/posted", &(last.line() + &late.line()));
-    assert!(
-        answer.contains(r#""received":2,"accepted":1,"late":1,"rejected":0"#),
-        "{answer}"
-    );
-    let twin = "SELECT pm25, n FROM twin WHERE sensor = 'hand-1'";
-    assert_eq!(numbers(session, twin), [140.0, 4.0]);
-    let raised = raised + 1.0;
-    until(
-        session,
-        DECISIONS,
-        [raised, by_desk + 2.0, (by_desk + 2.0) / raised],
-    );
-    interrupted(around.0.take().expect("it runs"));
-
-    near.push(last);
-    let on_time = [near.clone(), far.clone()].concat();
-    near.push(late);
-    let all = [near.clone(), far.clone()].concat();
-    let watermark = last_time(&near).min(last_time(&far)) - BOUND;
-
-    // The twin of every sensor.
-    let found = "SELECT sensor, district, pm25, n FROM twin ORDER BY sensor";
-    let found = table(session, found);
-    let expected = by_sensor(&all);
-    assert_eq!(found.len(), expected.len());
-    for (row, (sensor, own)) in found.iter().zip(&expected) {
-        let newest = own.last().expect("it has some");
-        assert_eq!((&row[0], &row[1]), (sensor, &newest.district));
-        assert_eq!(row[2].parse().ok(), newest.value, "{sensor}");
-        assert_eq!(row[3].parse(), Ok(own.len()), "{sensor}");
-    }
-
-    // The doors: each rejected one, and one of them had a late one.
-    for (name, door, late) in [("posted", &near, 1), ("wired", &far, 0)] {
-        let (due, accepted) = (due(door), door.len() as i64);
-        let (received, processed) = (accepted + 1, accepted - late);
-        let [expected, got, rejected, too_late, done, _] = numbers(session, &of(name));
-        let found = [expected, got, rejected, too_late, done];
-        assert_eq!(
-            found,
-            [due, received, 1, late, processed].map(|n| n as f64),
-            "{name}"
-        );
-        let rates = [
-            received as f64 / due as f64,
-            processed as f64 / received as f64,
-        ];
-        assert_eq!(numbers(session, &rates_of(name)), rates, "{name}");
-    }
-
-    // The analysis, of what the watermark has passed.
-    let passed: Vec<Reading> = (on_time.iter())
-        .filter(|reading| reading.ts < watermark)
-        .cloned()
-        .collect();
-    let expected = identified(&passed);
-    let found = table(session, "SELECT label, readings, identified FROM analysis");
-    let found: BTreeMap<String, (i64, i64)> = (found.into_iter())
-        .map(|row| {
-            (
-                row[0].clone(),
-                (row[1].parse().expect("n"), row[2].parse().expect("n")),
-            )
-        })
-        .collect();
-    assert_eq!(found, expected);
-    assert_eq!(expected.len(), 4, "of all labels: {expected:?}");
-    let count = |of: fn(&(i64, i64)) -> i64| expected.values().map(of).sum::<i64>() as f64;
-    let (total, right) = (count(|counts| counts.0), count(|counts| counts.1));
-    let accuracy = "SELECT readings, accuracy FROM accuracy";
-    assert_eq!(numbers(session, accuracy), [total, right / total]);
-    println!(
-        "{} readings in {took:.1?}, asked {asked} times meanwhile; {raised} alerts; accuracy {:.4}",
-        all.len(),
-        right / total
-    );
-    Accepted {
-        all,
-        on_time,
-        watermark,
-    }
+    assert_minutes(&path("minutes.csv"), &city.on_time(), city.watermark());
 }

@@ -24,6 +24,7 @@ pub struct Reading {
     pub seq: i64,
     pub district: String,
     pub value: Option<f64>,
+    pub humidity: Option<f64>,
     pub label: String,
 }
 
@@ -36,6 +37,7 @@ impl Reading {
             seq,
             district: "centre".into(),
             value: Some(value),
+            humidity: None,
             label: "normal".into(),
         }
     }
@@ -72,14 +74,18 @@ pub fn readings(batches: impl IntoIterator<Item = RecordBatch>) -> Vec<Reading> 
     for batch in batches {
         let column = |name: &str| batch.column_by_name(name).expect("a column");
         let text = |name: &str, row: usize| column(name).as_string::<i32>().value(row).to_owned();
-        let values = column("value").as_primitive::<Float64Type>();
+        let float = |name: &str, row: usize| {
+            let floats = column(name).as_primitive::<Float64Type>();
+            floats.is_valid(row).then(|| floats.value(row))
+        };
         for row in 0..batch.num_rows() {
             readings.push(Reading {
                 sensor: text("sensor", row),
                 ts: (column("ts").as_primitive::<TimestampMicrosecondType>()).value(row),
                 seq: column("seq").as_primitive::<Int64Type>().value(row),
                 district: text("district", row),
-                value: values.is_valid(row).then(|| values.value(row)),
+                value: float("value", row),
+                humidity: float("humidity", row),
                 label: text("label", row),
             });
         }
@@ -148,24 +154,67 @@ fn is_held(frame: &[f64]) -> bool {
     frame.len() == 4 && frame.iter().all(|value| *value == frame[0])
 }
 
-/// Mean, peak and number of each sensor's readings in the minutes before `end`.
-pub fn minutes(readings: &[Reading], end: i64) -> BTreeMap<(String, i64), (f64, f64, i64)> {
-    let mut minutes: BTreeMap<(String, i64), Vec<Option<f64>>> = BTreeMap::new();
+/// What a sensor has measured in a minute.
+#[derive(Debug)]
+pub struct Minute {
+    pub mean: f64,
+    pub peak: f64,
+    /// Readings, with those that have no value.
+    pub count: i64,
+    /// What the line of least squares gains in a minute.
+    pub trend: Option<f64>,
+    /// Pearson's coefficient of value and humidity.
+    pub with_humidity: Option<f64>,
+}
+
+impl Minute {
+    fn new(readings: &[&Reading]) -> Self {
+        let known = readings.iter().filter_map(|reading| reading.value);
+        let known: Vec<f64> = known.collect();
+        // Minutes since the first of all, so that little is lost to rounding.
+        let time = |reading: &Reading| (reading.ts - START) as f64 / MINUTE as f64;
+        let over_time = (readings.iter())
+            .filter_map(|reading| Some((time(reading), reading.value?)))
+            .collect();
+        let over_humidity = (readings.iter())
+            .filter_map(|reading| Some((reading.humidity?, reading.value?)))
+            .collect();
+        let (time, humidity) = (moments(over_time), moments(over_humidity));
+        Self {
+            mean: known.iter().sum::<f64>() / known.len() as f64,
+            peak: known.iter().copied().fold(f64::MIN, f64::max),
+            count: readings.len() as i64,
+            trend: time.map(|[xx, xy, _]| xy / xx),
+            with_humidity: humidity.map(|[xx, xy, yy]| xy / (xx * yy).sqrt()),
+        }
+    }
+}
+
+/// Sxx, Sxy and Syy of points (x, y), of which there are two at least.
+fn moments(points: Vec<(f64, f64)>) -> Option<[f64; 3]> {
+    let count = points.len() as f64;
+    let x = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let y = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let mut sums = [0.0; 3];
+    for point in &points {
+        let (x, y) = (point.0 - x, point.1 - y);
+        sums = [sums[0] + x * x, sums[1] + x * y, sums[2] + y * y];
+    }
+    (points.len() > 1).then_some(sums)
+}
+
+/// Each sensor's minutes before `end`, by number.
+pub fn minutes(readings: &[Reading], end: i64) -> BTreeMap<(String, i64), Minute> {
+    let mut minutes: BTreeMap<(String, i64), Vec<&Reading>> = BTreeMap::new();
     for reading in readings {
         let minute = (reading.ts - START).div_euclid(MINUTE);
         if START + (minute + 1) * MINUTE <= end {
             let key = (reading.sensor.clone(), minute);
-            minutes.entry(key).or_default().push(reading.value);
+            minutes.entry(key).or_default().push(reading);
         }
     }
-    let summary = |values: Vec<Option<f64>>| {
-        let known: Vec<f64> = values.iter().copied().flatten().collect();
-        let mean = known.iter().sum::<f64>() / known.len() as f64;
-        let peak = known.iter().copied().fold(f64::MIN, f64::max);
-        (mean, peak, values.len() as i64)
-    };
     let minutes = minutes.into_iter();
     minutes
-        .map(|(key, values)| (key, summary(values)))
+        .map(|(key, readings)| (key, Minute::new(&readings)))
         .collect()
 }
