@@ -15,7 +15,8 @@
 -- An alert is acknowledged by its id:
 --   curl --data-binary '{"id":"air-007/123"}' http://127.0.0.1:7105/ingest/acks
 --
--- .quit, and readings.parquet and minutes.csv are there.
+-- .quit writes readings.parquet and minutes.csv; end the sensors before, or they try for a minute
+-- to send what they have left.
 
 -- Two doors for readings of the same kind: of each sensor one is due every half second.
 CREATE STREAM posted (
