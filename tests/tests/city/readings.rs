@@ -25,6 +25,7 @@ pub struct Reading {
     pub district: String,
     pub value: Option<f64>,
     pub humidity: Option<f64>,
+    /// What is wrong with it; empty: nobody knows.
     pub label: String,
 }
 
@@ -46,16 +47,19 @@ impl Reading {
     pub fn line(&self) -> String {
         let micros = self.ts - START;
         let (minute, rest) = (micros / MINUTE, micros % MINUTE);
+        let label = match self.label.as_str() {
+            "" => String::new(),
+            label => format!(",\"label\":\"{label}\""),
+        };
         format!(
             "{{\"ts\":\"2026-01-01T00:{minute:02}:{:02}.{:06}Z\",\"sensor\":\"{}\",\"district\":\"{}\",\
-             \"value\":{},\"seq\":{},\"label\":\"{}\"}}\n",
+             \"value\":{},\"seq\":{}{label}}}\n",
             rest / SECOND,
             rest % SECOND,
             self.sensor,
             self.district,
             self.value.expect("own readings have one"),
             self.seq,
-            self.label
         )
     }
 
@@ -119,11 +123,14 @@ pub fn due(door: &[Reading]) -> i64 {
     by_sensor(door).values().map(of_sensor).sum()
 }
 
-/// How many readings of each label there are, and how many the analysis identifies rightly.
+/// How many readings of each label there are, where there is one, and how many the analysis identifies rightly.
 pub fn identified(readings: &[Reading]) -> BTreeMap<String, (i64, i64)> {
     let mut counts = BTreeMap::new();
     for own in by_sensor(readings).values() {
         for (place, reading) in own.iter().enumerate() {
+            if reading.label.is_empty() {
+                continue;
+            }
             let frame = |rows: usize| -> Vec<f64> {
                 let first = (place + 1).saturating_sub(rows);
                 let frame = own[first..=place].iter();
