@@ -53,10 +53,11 @@ SELECT sensor, window_start, avg(value) AS pm25, max(value) AS peak, count(*) AS
 FROM TUMBLE(air, ts, INTERVAL '1' MINUTE)
 GROUP BY sensor, window_start, window_end;
 
--- The twin: what is known of every sensor, in step with both doors.
+-- The twin: what is known of every sensor, in step with both doors. A reading without a value does
+-- not make the one before unknown.
 CREATE MATERIALIZED VIEW twin WITH (max_keys = '100000') AS
-SELECT sensor, last_value(district ORDER BY ts) AS district, last_value(value ORDER BY ts) AS pm25,
-       max(ts) AS ts, count(*) AS n
+SELECT sensor, last_value(district ORDER BY ts) AS district,
+       last_value(value ORDER BY ts) FILTER (WHERE value IS NOT NULL) AS pm25, max(ts) AS ts, count(*) AS n
 FROM air
 GROUP BY sensor;
 
