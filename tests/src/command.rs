@@ -1,6 +1,8 @@
 //! The binary `windrow` and the examples, as a newcomer runs them.
 
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Child;
 use std::process::{Command, Output, Stdio};
 
 /// The repository's root: commands name files relative to it.
@@ -57,6 +59,19 @@ pub fn answer(arguments: &[&str]) -> String {
         text(&output.stderr)
     );
     text(&output.stdout)
+}
+
+/// Ends a command as Ctrl-C does, and waits until it has.
+///
+/// # Panics
+/// If it fails.
+#[cfg(unix)]
+pub fn interrupted(mut child: Child) {
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    assert!(child.wait().expect("it ends").success());
 }
 
 /// Text of what a process wrote.

@@ -11,6 +11,7 @@ pub mod rewrite;
 
 pub mod cell;
 
+pub mod client;
 pub mod command;
 pub mod port;
 

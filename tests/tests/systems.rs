@@ -1,9 +1,9 @@
 //! Whole systems, each from the one file under `systems/` that a newcomer runs.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,15 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use serde_json::Value;
 use windrow_sql::{ErrorKind, Session};
+use windrow_tests::client::PATIENCE;
+#[cfg(unix)]
+use windrow_tests::client::{connected, posted};
+#[cfg(unix)]
+use windrow_tests::command::interrupted;
 use windrow_tests::command::windrow;
 use windrow_tests::port::free_address;
 #[cfg(unix)]
 use windrow_tests::postgres::Postgres;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The text of a system, with another port than the one it names.
 fn system(name: &str, port: u16, with: u16) -> String {
@@ -34,18 +37,6 @@ fn json(path: PathBuf) -> Vec<Value> {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Connects as soon as somebody listens.
-fn connected(port: u16) -> TcpStream {
-    let start = Instant::now();
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[cfg(unix)]
 #[test]
 fn traffic_of_a_network_goes_into_files() {
@@ -53,7 +44,7 @@ fn traffic_of_a_network_goes_into_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("network.sql");
     std::fs::write(&script, system("network.sql", 7101, port)).expect("written");
-    let mut child = windrow(&["run", "network.sql", "--progress", "plain"])
+    let child = windrow(&["run", "network.sql", "--progress", "plain"])
         .current_dir(folder.path())
         .spawn()
         .expect("the binary starts");
@@ -75,11 +66,7 @@ fn traffic_of_a_network_goes_into_files() {
     // After two seconds of silence the clock moves on and closes all windows: the sessions
     // end five seconds after their last flows, and the watermark is two behind.
     thread::sleep(Duration::from_secs(8));
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.expect("kill is there").success());
-    assert!(child.wait().expect("it ends").success());
+    interrupted(child);
 
     let number = |row: &Value, column: &str| row[column].as_f64().expect("a number");
     // By hand: windows of 10 s at every 5 s hold 50, 100, 100, 100 and 50 flows.
@@ -114,16 +101,6 @@ fn traffic_of_a_network_goes_into_files() {
     let hosts = json(folder.path().join("hosts.json"));
     let packets: f64 = hosts.iter().map(|row| number(row, "packets")).sum();
     assert_eq!((hosts.len(), packets), (80, 200.0));
-}
-
-/// Ends a command as Ctrl-C does, and waits until it has.
-#[cfg(unix)]
-fn interrupted(mut child: Child) {
-    let interrupt = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.expect("kill is there").success());
-    assert!(child.wait().expect("it ends").success());
 }
 
 #[cfg(unix)]
@@ -163,19 +140,6 @@ fn a_log_that_grows_goes_from_one_node_to_another() {
     assert_eq!(next(), "5,40.0");
     interrupted(edge);
     interrupted(cloud);
-}
-
-/// Posts to the port and gives the answer.
-fn posted(port: u16, target: &str, body: &str) -> String {
-    let mut stream = connected(port);
-    let request = format!(
-        "POST {target} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("text");
-    answer
 }
 
 #[cfg(unix)]
