@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 use super::budget::{Hold, Spent};
@@ -141,6 +142,10 @@ impl Head {
             expects: false,
             keep_alive: request.version == Some(1),
         };
+        if !head.keep_alive && head.header("transfer-encoding").is_some() {
+            // Programs of that time do not know it, and read another body.
+            return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
+        }
         head.framing = head.framed()?;
         head.expects =
             (head.header("expect")).is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
@@ -231,7 +236,7 @@ pub(super) struct Connection<'a> {
     stream: TcpStream,
     stop: &'a AtomicBool,
     /// What has come and not been read.
-    held: Vec<u8>,
+    held: BytesMut,
     buffer: Vec<u8>,
 }
 
@@ -246,7 +251,7 @@ impl<'a> Connection<'a> {
         Ok(Self {
             stream,
             stop,
-            held: Vec::new(),
+            held: BytesMut::new(),
             buffer: vec![0; READ_BYTES],
         })
     }
@@ -292,7 +297,7 @@ impl<'a> Connection<'a> {
         let patience = Patience::new(silence_max);
         loop {
             if let Some((head, len)) = Head::parse(&self.held)? {
-                self.held.drain(..len);
+                self.held.advance(len);
                 return Ok(Some(head));
             }
             if self.held.len() > HEAD_BYTES_MAX {
@@ -341,7 +346,7 @@ impl<'a> Connection<'a> {
                 if !self.held.starts_with(b"\r\n") {
                     return Err(bad("a chunk of the body is longer than it says"));
                 }
-                self.held.drain(..2);
+                self.held.advance(2);
             },
         }
         Ok(body)
@@ -362,7 +367,8 @@ impl<'a> Connection<'a> {
             }
             let part = left.min(self.held.len());
             hold.more(part)?;
-            body.extend(self.held.drain(..part));
+            body.extend_from_slice(&self.held[..part]);
+            self.held.advance(part);
             left -= part;
         }
         Ok(())
@@ -372,7 +378,7 @@ impl<'a> Connection<'a> {
         loop {
             match httparse::parse_chunk_size(&self.held) {
                 Ok(httparse::Status::Complete((len, length))) => {
-                    self.held.drain(..len);
+                    self.held.advance(len);
                     return Ok(length);
                 }
                 Ok(httparse::Status::Partial) if self.held.len() <= CHUNK_LINE_BYTES_MAX => {}
@@ -393,8 +399,12 @@ impl<'a> Connection<'a> {
                 self.receive(patience)?;
                 continue;
             };
-            let is_last = self.held[..end].trim_ascii().is_empty();
-            self.held.drain(..=end);
+            let line = &self.held[..end];
+            if line.starts_with(b" ") || line.starts_with(b"\t") {
+                return Err(bad("a line after the last chunk begins with a blank"));
+            }
+            let is_last = matches!(line, b"" | b"\r");
+            self.held.advance(end + 1);
             if is_last {
                 return Ok(());
             }
@@ -474,6 +484,8 @@ mod tests {
         ] {
             assert!(matches!(of(both), Err(Fault::Bad(400, _))), "{both}");
         }
+        let old = head("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert!(matches!(old, Err(Fault::Bad(400, _))), "{old:?}");
         let coded = of("Transfer-Encoding: gzip, chunked\r\n");
         assert!(matches!(coded, Err(Fault::Bad(501, _))));
         assert!(
