@@ -149,7 +149,7 @@ impl fmt::Display for Error {
                 .lines()
                 .next()
                 .unwrap_or("");
-            let text = without_secrets(text);
+            let text = without_secrets(&script.text, start..start + text.len());
             write!(f, "\n  --> {}:{line}:{column}: {text}", script.name)?;
         }
         if let Some(help) = &self.help {

@@ -1,6 +1,8 @@
 //! What is left out where a statement or an address is shown: passwords, and what else opens
 //! a door to whoever reads it.
 
+use std::ops::Range;
+
 /// The options whose values are secrets.
 const SECRETS: [&str; 2] = ["authorization", "password"];
 
@@ -23,27 +25,54 @@ pub(crate) fn without_password(url: &str) -> String {
     }
 }
 
-/// A piece of a statement without the secrets in its strings.
-pub(crate) fn without_secrets(statement: &str) -> String {
-    let mut shown = String::with_capacity(statement.len());
-    let mut rest = statement;
-    while let Some(open) = rest.find('\'') {
-        let (before, string) = (&rest[..open], &rest[open + 1..]);
-        let end = end_of_string(string);
-        let value = &string[..end];
-        shown.push_str(before);
-        shown.push('\'');
-        match option_before(&shown[..shown.len() - 1]) {
-            Some(option) if is_secret(option) => shown.push('…'),
-            Some(_) if value.contains("://") => shown.push_str(&without_password(value)),
-            _ => shown.push_str(value),
+/// Some bytes of a script without the secrets in its strings. It is looked at from its
+/// beginning on, since what is shown may begin within one.
+///
+/// # Panics
+/// If `shown` lies outside of the script or cuts a character: a caller's bug.
+pub(crate) fn without_secrets(script: &str, shown: Range<usize>) -> String {
+    let (mut text, mut at) = (String::new(), shown.start);
+    for (secret, instead) in secrets(&script[..shown.end]) {
+        if secret.end > at {
+            text.push_str(&script[at..secret.start.max(at)]);
+            text.push_str(&instead);
+            at = secret.end;
         }
-        if end < string.len() {
-            shown.push('\'');
-        }
-        rest = string.get(end + 1..).unwrap_or("");
     }
-    shown + rest
+    text + &script[at..shown.end]
+}
+
+/// Where secrets stand, and what is to be shown instead.
+fn secrets(script: &str) -> Vec<(Range<usize>, String)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(next) = script[at..].find(['\'', '"', '-', '/']) {
+        let begin = at + next;
+        let rest = &script[begin..];
+        let passed = |end: &str| {
+            rest[1..]
+                .find(end)
+                .map_or(rest.len(), |at| at + 1 + end.len())
+        };
+        at = begin
+            + match rest.as_bytes() {
+                [b'-', b'-', ..] => passed("\n"),
+                [b'/', b'*', ..] => passed("*/"),
+                [b'"', ..] => passed("\""),
+                [b'\'', ..] => 1 + end_of_string(&rest[1..]),
+                _ => 1,
+            };
+        if !rest.starts_with('\'') {
+            continue;
+        }
+        let value = &script[begin + 1..at];
+        match option_before(&script[..begin]) {
+            option if is_secret(option) => found.push((begin + 1..at, "…".to_owned())),
+            _ if value.contains("://") => found.push((begin + 1..at, without_password(value))),
+            _ => {}
+        }
+        at = (at + 1).min(script.len());
+    }
+    found
 }
 
 /// Where a string ends that has been opened; a quote in it stands twice.
@@ -59,13 +88,13 @@ fn end_of_string(string: &str) -> usize {
     string.len()
 }
 
-/// The name in `… name = `.
-fn option_before(text: &str) -> Option<&str> {
-    let text = text.trim_end().strip_suffix('=')?.trim_end();
+/// The name in `… name = `, also where the sign is forgotten.
+fn option_before(text: &str) -> &str {
+    let text = text.trim_end();
+    let text = text.strip_suffix('=').unwrap_or(text).trim_end();
     let text = text.strip_suffix('"').unwrap_or(text);
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let start = (text.rfind(|c| !is_name(c))).map_or(0, |at| text.ceil_char_boundary(at + 1));
-    Some(&text[start..])
+    let name = text.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
+    &text[name.len()..]
 }
 
 #[cfg(test)]
@@ -102,6 +131,7 @@ mod tests {
                 "WITH (Authorization='…', n = '1')",
             ),
             ("WITH (\"password\" = 'a')", "WITH (\"password\" = '…')"),
+            ("WITH (password 'a')", "WITH (password '…')"),
             // The end of the line, or of the statement, cuts it.
             ("WITH (password = 'open", "WITH (password = '…"),
             ("wörter = 'ä' ·password='ä", "wörter = 'ä' ·password='…"),
@@ -110,10 +140,23 @@ mod tests {
                 "url = 'postgres://ada:…@h/d', x = 'a'",
             ),
             ("url = 'http://h/a'", "url = 'http://h/a'"),
+            // Quotes that open no string.
+            ("-- it's\npassword = 'a'", "-- it's\npassword = '…'"),
+            ("/* it's */ password = 'a'", "/* it's */ password = '…'"),
+            (
+                "\"it's\" 1 - 2 / 3 password='a'",
+                "\"it's\" 1 - 2 / 3 password='…'",
+            ),
             ("'", "'"),
+            ("\"", "\""),
+            ("-", "-"),
             ("", ""),
         ] {
-            assert_eq!(without_secrets(text), expected);
+            assert_eq!(without_secrets(text, 0..text.len()), expected);
+        }
+        let script = "n = 'a', password = 'hidden', n = 'b'";
+        for (shown, expected) in [(20..28, "'…'"), (23..35, "…', n = '"), (23..25, "…")] {
+            assert_eq!(without_secrets(script, shown), expected);
         }
     }
 }
