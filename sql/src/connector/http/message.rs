@@ -71,16 +71,21 @@ fn bad(reason: impl Into<String>) -> Fault {
 pub(super) struct Patience {
     /// The longest silence; `None`: any.
     pub(super) silence_max: Option<Duration>,
-    /// When the request began.
-    pub(super) began: Instant,
+    /// When the request began; `None`: none is under way.
+    pub(super) began: Option<Instant>,
 }
 
 impl Patience {
     pub(super) fn new(silence_max: Option<Duration>) -> Self {
         Self {
             silence_max,
-            began: Instant::now(),
+            began: Some(Instant::now()),
         }
+    }
+
+    /// Whether the request has taken too long.
+    fn is_over(&self) -> bool {
+        (self.began).is_some_and(|began| began.elapsed() > REQUEST_TIME_MAX)
     }
 }
 
@@ -274,11 +279,12 @@ impl<'a> Connection<'a> {
                     _ => return Err(Fault::Gone),
                 },
             }
-            if (patience.silence_max).is_some_and(|max| asked.elapsed() > max) {
+            let is_silent = (patience.silence_max).is_some_and(|max| asked.elapsed() > max);
+            if is_silent || patience.is_over() {
                 return Err(Fault::Slow);
             }
         }
-        match patience.began.elapsed() > REQUEST_TIME_MAX {
+        match patience.is_over() {
             true => Err(Fault::Slow),
             false => Ok(()),
         }
@@ -288,7 +294,11 @@ impl<'a> Connection<'a> {
     /// for `silence_max`. `None`: no request came.
     pub(super) fn head(&mut self, silence_max: Option<Duration>) -> Result<Option<Head>, Fault> {
         if self.held.is_empty() {
-            match self.receive(&Patience::new(silence_max)) {
+            let idle = Patience {
+                silence_max,
+                began: None,
+            };
+            match self.receive(&idle) {
                 Ok(()) => {}
                 Err(Fault::Gone | Fault::Slow) => return Ok(None),
                 Err(fault) => return Err(fault),
@@ -494,6 +504,26 @@ mod tests {
                 .is_none()
         );
         assert!(head("\x16\x03\x01\x00\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_request_of_which_nothing_more_comes_is_cut_though_clients_may_be_silent() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let _client = TcpStream::connect(address).expect("it listens");
+        let (stream, _) = listener.accept().expect("a client");
+        let stop = AtomicBool::new(false);
+        let mut connection = Connection::new(stream, &stop).expect("a socket");
+        let long_ago = Instant::now().checked_sub(REQUEST_TIME_MAX + WAKE);
+        let Some(began) = long_ago else {
+            println!("skipped: the clock has just begun");
+            return;
+        };
+        let patience = Patience {
+            silence_max: None,
+            began: Some(began),
+        };
+        assert_eq!(connection.receive(&patience), Err(Fault::Slow));
     }
 
     #[test]

@@ -15,8 +15,6 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use windrow_core::stream::Sink;
-
 use super::lines;
 use super::route::Route;
 use super::sink::PostgresKind;
@@ -186,7 +184,7 @@ fn play(mut stream: TcpStream, queries: usize) -> Vec<u8> {
     const READY: &[u8] = b"Z\0\0\0\x05I";
     let mut copied = Vec::new();
     let row = |value: u8| [b"D\0\0\0\x0b\0\x01\0\0\0\x01", &[value][..]].concat();
-    let mut say = |stream: &mut TcpStream, what: &[u8]| stream.write_all(what).expect("sent");
+    let say = |stream: &mut TcpStream, what: &[u8]| stream.write_all(what).expect("sent");
     message(&mut stream, false).expect("who calls");
     say(&mut stream, b"R\0\0\0\x08\0\0\0\0");
     say(&mut stream, READY);
