@@ -308,6 +308,8 @@ fn a_stop_ends_the_wait_for_a_receiver_that_is_away() {
     let error = ended(away).expect_err("nobody is there");
     assert!(error.contains("posting rows 1 to 5"), "{error}");
     assert!(error.contains("stopped, and before"), "{error}");
+    // Three more waited behind them.
+    assert!(error.contains("8 rows were not posted in all"), "{error}");
 }
 
 #[test]

@@ -177,6 +177,16 @@ struct Open {
     since: Instant,
 }
 
+/// Why the sender has ended.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: Error,
+    /// How many rows had been taken.
+    taken: u64,
+    /// How many the body held that was not.
+    rows: u64,
+}
+
 /// Posts rows.
 pub(super) struct HttpSink {
     options: HttpSinkOptions,
@@ -187,7 +197,7 @@ pub(super) struct HttpSink {
     /// How many bodies and rows have been given to the sender.
     given: (u64, u64),
     queue: Arc<Queue<Body>>,
-    failure: Arc<Mutex<Option<Error>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
     stop: Arc<Stop>,
     sender: Option<JoinHandle<()>>,
 }
@@ -241,10 +251,17 @@ impl HttpSink {
 
     /// The error with which the sender has ended, if it has.
     fn failed(&self) -> Result<()> {
-        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
+        let failure = (self.failure.lock()).unwrap_or_else(PoisonError::into_inner);
+        let Some(Failure { error, taken, rows }) = failure.clone() else {
+            return Ok(());
+        };
+        let open = self.open.as_ref().map_or(0, |open| open.rows as u64);
+        let lost = self.given.1 + open - taken;
+        if lost == rows {
+            return Err(error);
         }
+        let message = format!("{}; {lost} rows were not posted in all", error.message());
+        Err(error.worded(message))
     }
 
     fn append(&mut self, records: &RecordBatch) -> Result<()> {
@@ -360,14 +377,18 @@ impl Sink for HttpSink {
 struct Sender {
     postman: Postman,
     queue: Arc<Queue<Body>>,
-    failure: Arc<Mutex<Option<Error>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
 }
 
 impl Sender {
     fn run(&self) {
         while let Popped::Item(body) = self.queue.pop(Duration::MAX) {
             if let Err(error) = self.postman.deliver(&body) {
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure {
+                    error,
+                    taken: body.first_row - 1,
+                    rows: body.rows,
+                });
                 // Who waits for room waits in vain.
                 self.queue.close();
                 return;
