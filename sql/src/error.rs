@@ -10,6 +10,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::secret::without_secrets;
+
 /// The result of a call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -147,6 +149,7 @@ impl fmt::Display for Error {
                 .lines()
                 .next()
                 .unwrap_or("");
+            let text = without_secrets(&script.text, start..start + text.len());
             write!(f, "\n  --> {}:{line}:{column}: {text}", script.name)?;
         }
         if let Some(help) = &self.help {
@@ -203,4 +206,22 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_the_script_is_not_shown() {
+        let script = Arc::new(Script {
+            name: "-c".to_owned(),
+            text: "CREATE SINK s WITH (password = 'hidden') AS SELECT 1".to_owned(),
+        });
+        let error = Error::new(ErrorKind::Option, "no").at(7..script.text.len());
+        assert_eq!(
+            error.in_script(&script).to_string(),
+            "no\n  --> -c:1:8: SINK s WITH (password = '…') AS SELECT 1"
+        );
+    }
 }

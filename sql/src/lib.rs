@@ -3,6 +3,8 @@
 //! Modules are declared in the order in which they may depend on each other: each
 //! names only modules above it.
 
+mod secret;
+
 pub mod error;
 
 mod words;

@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
-use windrow_core::stream::{Reject, Source, SourceEvent};
+use windrow_core::stream::{Backlog, Reject, Source, SourceEvent};
 
 use super::file::matching;
 use super::follow_options::{FollowOptions, lines_of};
@@ -133,6 +133,14 @@ impl Source for FollowSource {
 
     fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
         self.reading.poll(wait)
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        self.reading.backlog()
+    }
+
+    fn waited(&self) -> Duration {
+        self.reading.waited()
     }
 }
 

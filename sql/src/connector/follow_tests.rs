@@ -3,12 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::DataType;
 use windrow_core::stream::Source;
 
 use super::registry::{Connector, Connectors, Pairs};
-use super::socket_testing::until;
+use super::socket_testing::{LONG, until};
 use crate::error::Result;
 use crate::format::testing::schema;
 use std::sync::Arc;
@@ -66,6 +68,20 @@ fn a_line_is_a_row_when_its_end_is_written() {
     // A record may go on on the next line.
     append(&path, "lines\"\n");
     assert_eq!(rows(&mut *source, 1), ["3|two\nlines"]);
+}
+
+#[test]
+fn rows_that_have_been_parsed_and_wait_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.csv");
+    append(&path, "n,s\n1,x\n2,y\n3,z\n");
+    let mut source = followed(&path, &[("batch_rows", "1")]);
+    assert_eq!(rows(&mut *source, 1), ["1|x"]);
+    let start = Instant::now();
+    while source.backlog().map(|backlog| backlog.rows) != Some(2) {
+        assert!(start.elapsed() < LONG, "{:?}", source.backlog());
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

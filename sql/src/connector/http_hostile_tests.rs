@@ -1,6 +1,6 @@
 //! Bodies that mean harm: each row is answered for, and none beside it is lost.
 
-use super::http_testing::{ACCOUNT, numbers, post, readings, serving};
+use super::http_testing::{ACCOUNT, numbers, post, readings, send, serving};
 use super::port::free_address;
 
 const GOOD: [&str; 2] = [
@@ -51,5 +51,22 @@ fn a_row_that_cannot_be_read_harms_no_other() {
         assert_eq!(answer.counts(), [3, 2, 0, 1], "{answer:?}");
         let account = numbers::<4>(session, ACCOUNT);
         assert_eq!(account, [3 * count + 4, 2 * count + 3, count + 1, 0]);
+    });
+}
+
+#[test]
+fn a_line_of_blanks_does_not_end_a_body() {
+    let address = free_address();
+    serving(&readings(address, ", format = 'ndjson'"), |session| {
+        // Another program on the way may take what follows for a part of the same body.
+        let head =
+            "POST /ingest/readings HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let row = GOOD[0];
+        let chunk = format!("{:x}\r\n{row}\r\n0\r\n", row.len());
+        let answer = send(address, format!("{head}{chunk} \r\n\r\n").as_bytes());
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let answer = send(address, format!("{head}{chunk}a: b\r\n\r\n").as_bytes());
+        assert_eq!(answer.counts(), [1, 1, 0, 0], "{answer:?}");
+        assert_eq!(numbers::<4>(session, ACCOUNT), [1, 1, 0, 0]);
     });
 }

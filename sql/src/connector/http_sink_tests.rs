@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -286,6 +287,55 @@ fn nobody_there_is_told_after_a_while_and_an_abort_does_not_wait() {
     assert!(start.elapsed() < Duration::from_millis(500));
 }
 
+/// Ends a sink on a thread of its own, and gives how, if that does not take for ever.
+fn ended(mut sink: Box<dyn Sink>) -> Result<(), String> {
+    let (done, ended) = channel();
+    thread::spawn(move || {
+        // Nobody may wait for it any more.
+        let _gone = done.send(sink.stop().map(drop).map_err(|error| error.to_string()));
+    });
+    ended.recv_timeout(LONG).expect("it does not wait for ever")
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_a_receiver_that_is_away() {
+    let url = format!("http://{}/", free_address());
+    let mut away = sink(&url, &[("retry_timeout", "0"), ("batch_rows", "5")]).expect("it opens");
+    let stop = Arc::new(AtomicBool::new(false));
+    away.watch(&stop);
+    away.write(&rows(0..8)).expect("taken");
+    stop.store(true, Relaxed);
+    let error = ended(away).expect_err("nobody is there");
+    assert!(error.contains("posting rows 1 to 5"), "{error}");
+    assert!(error.contains("stopped, and before"), "{error}");
+    // Three more waited behind them.
+    assert!(error.contains("8 rows were not posted in all"), "{error}");
+}
+
+#[test]
+fn a_stop_lets_a_receiver_that_was_busy_have_the_rows() {
+    let other = Other::start();
+    let mut sink = other.sink(&[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    sink.watch(&stop);
+    other.answers([&refusal("503 Busy", "later"), OK]);
+    sink.write(&rows(0..3)).expect("taken");
+    stop.store(true, Relaxed);
+    assert_eq!(ended(sink), Ok(()));
+    assert_eq!(other.next().rows(), other.next().rows());
+}
+
+#[test]
+fn a_receiver_that_is_busy_for_long_is_tried_when_the_time_is_over() {
+    let other = Other::start();
+    let mut sink = other.sink(&[("retry_timeout", "500 ms")]);
+    let busy = "HTTP/1.1 429 Slow Down\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n";
+    other.answers([busy, OK]);
+    sink.write(&rows(0..3)).expect("taken");
+    sink.finish().expect("it was tried once more");
+    assert_eq!(other.next().rows(), other.next().rows());
+}
+
 #[test]
 fn a_body_says_what_it_is_and_is_whole() {
     let other = Other::start();
@@ -338,6 +388,17 @@ fn a_secret_is_not_shown() {
     assert!(
         shown.contains("authorization = '…'") && !shown.contains("hidden"),
         "{shown}"
+    );
+    let url = format!("http://ada:hidden@{}/", free_address());
+    let mut away = sink(&url, &[("retry_timeout", "10 ms")]).expect("it opens");
+    away.write(&rows(0..1)).expect("taken");
+    let error = away.finish().expect_err("nobody is there").to_string();
+    assert!(error.contains("http://ada:…@127.0.0.1"), "{error}");
+    let unfit = sink("ftp://ada:hidden@a/", &[]).map(drop);
+    let unfit = unfit.expect_err("it is no http").to_string();
+    assert!(
+        !error.contains("hidden") && !unfit.contains("hidden"),
+        "{error} {unfit}"
     );
 }
 

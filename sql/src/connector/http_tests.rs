@@ -377,7 +377,7 @@ fn a_full_queue_takes_nothing() {
     // Nobody polls: what comes stays in the queue.
     let options = [
         ("format", "ndjson"),
-        ("queue_rows", "5"),
+        ("queue_rows", "4"),
         ("answer_timeout", "50 ms"),
     ];
     let mut source = open("http", &address.to_string(), &options);
@@ -475,4 +475,32 @@ fn streams_of_one_address_share_it_and_producers_are_partitions() {
         assert_eq!(gone.status, 404, "{gone:?}");
         assert_eq!(to("/ingest/b", "{\"v\":2}"), [1, 1, 0, 0]);
     });
+}
+
+#[test]
+fn rows_that_wait_in_the_queue_are_counted_with_the_time_that_they_wait() {
+    let address = free_address();
+    let mut source = open("http", &address.to_string(), &[("format", "ndjson")]);
+    let posting = thread::spawn(move || {
+        let rows = "{\"n\":1,\"s\":\"a\"}\n".repeat(3);
+        post(address, "/ingest/stream", &[], rows)
+    });
+    let start = Instant::now();
+    let waiting = loop {
+        let backlog = source.backlog().expect("there is a queue");
+        if backlog.rows > 0 {
+            break backlog;
+        }
+        assert!(start.elapsed() < LONG, "nothing comes");
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(waiting.rows, 3);
+    assert!(waiting.rows_max > waiting.rows);
+    // Nobody asks for them for a while.
+    thread::sleep(Duration::from_millis(200));
+    until(&mut *source, |came| came.count == 3);
+    assert!(source.waited() >= Duration::from_millis(200));
+    assert_eq!(source.backlog().map(|backlog| backlog.rows), Some(0));
+    drop(source);
+    posting.join().expect("it was answered");
 }

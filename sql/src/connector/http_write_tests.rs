@@ -159,7 +159,7 @@ fn all_streams_of_a_body_take_it_or_none_does() {
     // One source is never polled; streams that are opened so are of one name each kind.
     let options = [
         ("measurement", "a"),
-        ("queue_rows", "4"),
+        ("queue_rows", "3"),
         ("answer_timeout", "50 ms"),
     ];
     let mut source = open("http", &address.to_string(), &options);

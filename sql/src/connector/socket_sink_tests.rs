@@ -262,6 +262,56 @@ fn a_stop_ends_the_wait_for_a_receiver_that_does_not_read() {
 }
 
 #[test]
+fn a_stop_lets_a_slow_receiver_have_all_rows() {
+    let (listener, address) = listening();
+    // Little waits in the kernel: the sink feels how slow it is.
+    let socket = SockRef::from(&listener);
+    socket.set_recv_buffer_size(64 << 10).expect("a size");
+    let options = [("format", "csv"), ("queue_bytes", "1")];
+    let mut sink = sink("tcp", &address, &options);
+    sink.watch(&Arc::new(AtomicBool::new(true)));
+    let reading = thread::spawn(move || {
+        let mut client = accepted(&listener);
+        let (mut lines, mut bytes) = (0, vec![0; 1 << 20]);
+        loop {
+            match client.read(&mut bytes).expect("it comes") {
+                0 => return lines,
+                len => lines += memchr::memchr_iter(b'\n', &bytes[..len]).count(),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let text = "x".repeat(10_000);
+    for batch in 0..10 {
+        sink.write(&rows(batch * 100..(batch + 1) * 100, &text))
+            .expect("it is taken, if slowly");
+    }
+    sink.finish().expect("everything arrives");
+    assert_eq!(
+        reading.join().expect("it has read"),
+        1_001,
+        "with the header"
+    );
+}
+
+#[test]
+fn an_error_names_the_sink() {
+    let session = crate::Session::new().expect("it starts");
+    let script = format!(
+        "CREATE SINK far WITH (connector = 'tcp', address = '{}', format = 'csv', \
+         send_timeout = '100 ms') AS SELECT 1 AS n",
+        free_address()
+    );
+    let planned = session.sql(&script).expect("it is planned");
+    planned.collect().expect("there is nothing to show");
+    let error = session.run().expect_err("nobody is there").to_string();
+    assert!(
+        error.starts_with("sink far: 1 rows were not delivered"),
+        "{error}"
+    );
+}
+
+#[test]
 fn datagrams_hold_whole_lines() {
     let receiver = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     receiver.set_read_timeout(Some(LONG)).expect("a socket");

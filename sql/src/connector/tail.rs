@@ -133,11 +133,16 @@ impl Tail {
         let seen = Some((len, metadata.modified().ok()));
         let is_touched = self.seen != seen;
         self.seen = seen;
-        if len < position || is_touched && !self.begins_as_before(len, position)? {
-            (&*self.file).seek(SeekFrom::Start(0))?;
-            self.position.store(0, Relaxed);
-            self.head.clear();
-            return Ok(Grown::Anew);
+        if is_touched || len < position {
+            let head = self.read_head(len, position)?;
+            let is_same = len >= position && head.starts_with(&self.head);
+            // Also of a file that was written anew: it may be once more.
+            self.head = head;
+            if !is_same {
+                (&*self.file).seek(SeekFrom::Start(0))?;
+                self.position.store(0, Relaxed);
+                return Ok(Grown::Anew);
+            }
         }
         Ok(match len > position {
             true => Grown::Yes,
@@ -145,19 +150,15 @@ impl Tail {
         })
     }
 
-    /// Whether the first bytes are those of before; as many as there are now are kept.
-    fn begins_as_before(&mut self, len: u64, position: u64) -> io::Result<bool> {
+    /// The first bytes, as many as there are now.
+    fn read_head(&self, len: u64, position: u64) -> io::Result<Vec<u8>> {
         let mut file = &*self.file;
         file.seek(SeekFrom::Start(0))?;
         let mut head = Vec::new();
         file.take(len.min(HEAD_BYTES as u64))
             .read_to_end(&mut head)?;
         file.seek(SeekFrom::Start(position))?;
-        let is_same = head.starts_with(&self.head);
-        if is_same {
-            self.head = head;
-        }
-        Ok(is_same)
+        Ok(head)
     }
 }
 
@@ -214,6 +215,14 @@ mod tests {
             assert_eq!(tail.look().expect("a file"), Grown::Anew, "{text}");
             assert_eq!(tail.look().expect("a file"), Grown::Yes);
             assert_eq!(rest(&tail), text.as_bytes());
+            // And once more, with nothing in between: as long, then longer.
+            for again in ["n".repeat(text.len()), "m".repeat(text.len() + 3)] {
+                assert_eq!(tail.look().expect("a file"), Grown::No);
+                rewrite(&path, &again);
+                assert_eq!(tail.look().expect("a file"), Grown::Anew, "{again}");
+                assert_eq!(tail.look().expect("a file"), Grown::Yes);
+                assert_eq!(rest(&tail), again.as_bytes());
+            }
         }
     }
 }

@@ -81,7 +81,7 @@ impl Sending {
         }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.stop.get().is_some_and(|stop| stop.load(Relaxed))
     }
 

@@ -171,12 +171,12 @@ impl TcpSink {
                 let refused = self.shared.queue.push_timeout(block, weight, WAKE);
                 block = match refused {
                     Ok(()) => break,
-                    Err(Refused::Full(block)) if !self.shared.is_stopping() => block,
-                    Err(refused) => {
-                        let why = match (refused, self.shared.failure()) {
-                            (Refused::Closed(_), Some(why)) => why,
-                            _ => "stopped while the receiver took nothing".to_owned(),
-                        };
+                    // The thread gives a receiver up that takes nothing, sooner if the work is
+                    // to stop; one that is slow gets all rows.
+                    Err(Refused::Full(block)) => block,
+                    Err(Refused::Closed(_)) => {
+                        let why = self.shared.failure();
+                        let why = why.unwrap_or_else(|| "the sink has ended".to_owned());
                         return Err(self.undelivered(&why, left - rows));
                     }
                 };

@@ -18,6 +18,7 @@ use super::shared::{Shared, shared_error};
 use crate::dialect::Show;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::column::declared_type;
+use crate::secret::{is_secret, without_password};
 
 fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
     let columns = columns
@@ -298,8 +299,7 @@ pub(super) fn show(shared: &Shared, what: &Show) -> Result<RecordBatch> {
             let options = sinks.iter().map(|sink| {
                 let options = sink.options.iter();
                 let options = options.map(|(name, value)| match name.as_str() {
-                    // It opens a receiver's door to whoever reads it.
-                    "authorization" | "password" => format!("{name} = '…'"),
+                    name if is_secret(name) => format!("{name} = '…'"),
                     "url" => format!("{name} = '{}'", without_password(value)),
                     _ => format!("{name} = '{value}'"),
                 });
@@ -439,37 +439,4 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
         ),
         ("notes", texts(notes)),
     ])
-}
-
-/// A URL without the password in it, however badly that is written.
-fn without_password(url: &str) -> String {
-    let start = url.find("://").map_or(0, |place| place + 3);
-    let Some(end) = url.rfind('@').filter(|end| *end >= start) else {
-        return url.to_owned();
-    };
-    match url[start..end].find(':') {
-        Some(colon) => format!("{}…{}", &url[..=start + colon], &url[end..]),
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_password;
-
-    #[test]
-    fn the_password_of_a_url_is_not_shown() {
-        for (url, shown) in [
-            (
-                "postgres://ada:secret@host:5432/db",
-                "postgres://ada:…@host:5432/db",
-            ),
-            ("postgres://ada:a/b@c:d@host/db", "postgres://ada:…@host/db"),
-            ("postgres://ada@host:5432/db", "postgres://ada@host:5432/db"),
-            ("http://127.0.0.1:8080/rows", "http://127.0.0.1:8080/rows"),
-            ("ada:secret@host", "ada:…@host"),
-        ] {
-            assert_eq!(without_password(url), shown);
-        }
-    }
 }

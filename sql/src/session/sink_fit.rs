@@ -217,20 +217,38 @@ fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     Ok(converted)
 }
 
-/// A sink that is given rows as a query gives them.
+/// A sink that is given rows as a query gives them; its errors name it.
 pub(super) struct FittedSink {
-    fit: Fit,
+    name: String,
+    /// `None`: the rows fit as they are.
+    fit: Option<Fit>,
     sink: Box<dyn Sink>,
 }
 
 impl FittedSink {
-    /// A sink for a query that gives `given`.
-    pub(super) fn over(sink: Box<dyn Sink>, fit: Fit, given: &SchemaRef) -> Box<dyn Sink> {
+    /// A sink called `name` for a query that gives `given`.
+    pub(super) fn over(
+        name: &str,
+        sink: Box<dyn Sink>,
+        fit: Fit,
+        given: &SchemaRef,
+    ) -> Box<dyn Sink> {
         let in_place = (fit.places.iter().enumerate()).all(|(at, place)| *place == Some(at));
-        match in_place && fit.schema == *given {
-            true => sink,
-            false => Box::new(Self { fit, sink }),
-        }
+        Box::new(Self {
+            name: name.to_owned(),
+            fit: (!in_place || fit.schema != *given).then_some(fit),
+            sink,
+        })
+    }
+
+    /// Has the sink do something. Queries may have several sinks, and scripts several queries:
+    /// an error tells which one it was.
+    fn named<T>(&mut self, act: impl FnOnce(&mut dyn Sink) -> CoreResult<T>) -> CoreResult<T> {
+        act(&mut *self.sink).map_err(|error| {
+            let error = Error::from(error);
+            let message = format!("sink {}: {}", self.name, error.message());
+            error.worded(message).into()
+        })
     }
 }
 
@@ -248,23 +266,27 @@ impl Sink for FittedSink {
     }
 
     fn write(&mut self, records: &RecordBatch) -> CoreResult<()> {
-        self.sink.write(&self.fit.apply(records)?)
+        let fitted = match &self.fit {
+            Some(fit) => fit.apply(records)?,
+            None => return self.named(|sink| sink.write(records)),
+        };
+        self.named(|sink| sink.write(&fitted))
     }
 
     fn flush(&mut self) -> CoreResult<()> {
-        self.sink.flush()
+        self.named(|sink| sink.flush())
     }
 
     fn tick(&mut self) -> CoreResult<()> {
-        self.sink.tick()
+        self.named(|sink| sink.tick())
     }
 
     fn stop(&mut self) -> CoreResult<Option<String>> {
-        self.sink.stop()
+        self.named(|sink| sink.stop())
     }
 
     fn finish(&mut self) -> CoreResult<()> {
-        self.sink.finish()
+        self.named(|sink| sink.finish())
     }
 
     fn abort(&mut self) {

@@ -251,7 +251,12 @@ impl Writer {
         } = &self.target;
         let (sink, _) = (entry.kind.sink(&entry.options, &fit.schema))
             .map_err(|error| error.at(span.clone()))?;
-        Ok(FittedSink::over(sink, fit.clone(), &self.given))
+        Ok(FittedSink::over(
+            &entry.name,
+            sink,
+            fit.clone(),
+            &self.given,
+        ))
     }
 
     fn start(self, shared: &Shared, sink: Box<dyn Sink>) -> Result<()> {

@@ -5,8 +5,8 @@
 //! taken before, and only the answer was lost: whoever remembers the keys drops what comes
 //! twice. What the receiver will never take is an error.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,16 @@ use ureq::Agent;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::rows::cut;
+use crate::secret::without_password;
 
 /// What lies between two attempts: twice as much after each, up to the second.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// A receiver that says when to come again is not waited for longer.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Once the work is to stop, a receiver that is away is tried for so long.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// So often a sender that waits sees whether it is to stop.
 const WAKE: Duration = Duration::from_millis(20);
@@ -53,6 +57,29 @@ pub(super) struct Body {
     pub(super) rows: u64,
 }
 
+/// Whether bodies are still to be delivered.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    /// Nobody waits for anything any more.
+    pub(super) is_abandoned: AtomicBool,
+    /// Set when the work is to stop.
+    pub(super) asked: OnceLock<Arc<AtomicBool>>,
+    /// When that was seen first.
+    seen_at: OnceLock<Instant>,
+}
+
+impl Stop {
+    fn is_asked(&self) -> bool {
+        self.asked.get().is_some_and(|asked| asked.load(Relaxed))
+    }
+
+    /// Whether nothing is tried again.
+    fn is_over(&self) -> bool {
+        self.is_abandoned.load(Relaxed)
+            || (self.is_asked() && self.seen_at.get_or_init(Instant::now).elapsed() > STOP_TIMEOUT)
+    }
+}
+
 /// What became of an attempt.
 enum Attempt {
     Taken,
@@ -67,12 +94,12 @@ enum Attempt {
 pub(super) struct Postman {
     route: Route,
     agent: Agent,
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
 }
 
 impl Postman {
-    /// Posts along `route`, until `stop` is true.
-    pub(super) fn new(route: Route, stop: Arc<AtomicBool>) -> Self {
+    /// Posts along `route`, until `stop` says that it is over.
+    pub(super) fn new(route: Route, stop: Arc<Stop>) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             // What is posted is not to be fetched elsewhere.
@@ -100,22 +127,27 @@ impl Postman {
                 Attempt::Never(error) => return Err(error),
                 Attempt::Later(reason, told) => (reason, told),
             };
-            let pause = told.map_or(wait, |told| told.clamp(wait, RETRY_AFTER_MAX));
-            let is_over = |longest: Duration| began.elapsed().saturating_add(pause) > longest;
-            if self.route.retry_timeout.is_some_and(is_over) {
+            let waited = began.elapsed();
+            let left = (self.route.retry_timeout).map(|longest| longest.saturating_sub(waited));
+            if left == Some(Duration::ZERO) {
                 let message = format!(
                     "{}: tried for {:.1} s in vain, at last: {reason}",
                     self.shown(body),
-                    began.elapsed().as_secs_f64()
+                    waited.as_secs_f64()
                 );
                 return Err(Error::new(ErrorKind::Io, message)
                     .help("see whether the receiver runs, or raise the option retry_timeout"));
             }
+            // However long the receiver is away or busy, it is tried when the time is over.
+            let pause = told.map_or(wait, |told| told.clamp(wait, RETRY_AFTER_MAX));
+            let pause = left.map_or(pause, |left| pause.min(left));
             let slept = Instant::now();
             while slept.elapsed() < pause {
-                if self.stop.load(Relaxed) {
-                    let message = format!("{}: given up", self.shown(body));
-                    return Err(Error::new(ErrorKind::Cancelled, message));
+                if self.stop.is_over() {
+                    let message = format!("{}: stopped, and before: {reason}", self.shown(body));
+                    return Err(
+                        Error::new(ErrorKind::Io, message).help("see whether the receiver runs")
+                    );
                 }
                 thread::sleep(WAKE.min(pause));
             }
@@ -128,7 +160,8 @@ impl Postman {
         let last = body.first_row + body.rows.saturating_sub(1);
         format!(
             "posting rows {} to {last} to {}",
-            body.first_row, self.route.url
+            body.first_row,
+            without_password(&self.route.url)
         )
     }
 

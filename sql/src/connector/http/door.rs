@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -48,6 +48,8 @@ pub(super) struct Post {
     /// Where its rows come from, as positions show it.
     pub(super) name: String,
     pub(super) part: Part,
+    /// When it had come.
+    pub(super) came: Instant,
 }
 
 /// What a body holds.
@@ -71,7 +73,7 @@ impl Content {
     pub(super) fn weight(&self) -> Weight {
         match self {
             Self::Text { bytes, .. } => Weight {
-                rows: line_feeds(bytes) as usize + 1,
+                rows: line_feeds(bytes) as usize + usize::from(!bytes.ends_with(b"\n")),
                 bytes: bytes.len(),
             },
             Self::Batches { batches, bytes, .. } => Weight {

@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 use super::budget::{Hold, Spent};
@@ -70,16 +71,21 @@ fn bad(reason: impl Into<String>) -> Fault {
 pub(super) struct Patience {
     /// The longest silence; `None`: any.
     pub(super) silence_max: Option<Duration>,
-    /// When the request began.
-    pub(super) began: Instant,
+    /// When the request began; `None`: none is under way.
+    pub(super) began: Option<Instant>,
 }
 
 impl Patience {
     pub(super) fn new(silence_max: Option<Duration>) -> Self {
         Self {
             silence_max,
-            began: Instant::now(),
+            began: Some(Instant::now()),
         }
+    }
+
+    /// Whether the request has taken too long.
+    fn is_over(&self) -> bool {
+        (self.began).is_some_and(|began| began.elapsed() > REQUEST_TIME_MAX)
     }
 }
 
@@ -141,6 +147,10 @@ impl Head {
             expects: false,
             keep_alive: request.version == Some(1),
         };
+        if !head.keep_alive && head.header("transfer-encoding").is_some() {
+            // Programs of that time do not know it, and read another body.
+            return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
+        }
         head.framing = head.framed()?;
         head.expects =
             (head.header("expect")).is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
@@ -231,7 +241,7 @@ pub(super) struct Connection<'a> {
     stream: TcpStream,
     stop: &'a AtomicBool,
     /// What has come and not been read.
-    held: Vec<u8>,
+    held: BytesMut,
     buffer: Vec<u8>,
 }
 
@@ -246,7 +256,7 @@ impl<'a> Connection<'a> {
         Ok(Self {
             stream,
             stop,
-            held: Vec::new(),
+            held: BytesMut::new(),
             buffer: vec![0; READ_BYTES],
         })
     }
@@ -269,11 +279,12 @@ impl<'a> Connection<'a> {
                     _ => return Err(Fault::Gone),
                 },
             }
-            if (patience.silence_max).is_some_and(|max| asked.elapsed() > max) {
+            let is_silent = (patience.silence_max).is_some_and(|max| asked.elapsed() > max);
+            if is_silent || patience.is_over() {
                 return Err(Fault::Slow);
             }
         }
-        match patience.began.elapsed() > REQUEST_TIME_MAX {
+        match patience.is_over() {
             true => Err(Fault::Slow),
             false => Ok(()),
         }
@@ -283,7 +294,11 @@ impl<'a> Connection<'a> {
     /// for `silence_max`. `None`: no request came.
     pub(super) fn head(&mut self, silence_max: Option<Duration>) -> Result<Option<Head>, Fault> {
         if self.held.is_empty() {
-            match self.receive(&Patience::new(silence_max)) {
+            let idle = Patience {
+                silence_max,
+                began: None,
+            };
+            match self.receive(&idle) {
                 Ok(()) => {}
                 Err(Fault::Gone | Fault::Slow) => return Ok(None),
                 Err(fault) => return Err(fault),
@@ -292,7 +307,7 @@ impl<'a> Connection<'a> {
         let patience = Patience::new(silence_max);
         loop {
             if let Some((head, len)) = Head::parse(&self.held)? {
-                self.held.drain(..len);
+                self.held.advance(len);
                 return Ok(Some(head));
             }
             if self.held.len() > HEAD_BYTES_MAX {
@@ -341,7 +356,7 @@ impl<'a> Connection<'a> {
                 if !self.held.starts_with(b"\r\n") {
                     return Err(bad("a chunk of the body is longer than it says"));
                 }
-                self.held.drain(..2);
+                self.held.advance(2);
             },
         }
         Ok(body)
@@ -362,7 +377,8 @@ impl<'a> Connection<'a> {
             }
             let part = left.min(self.held.len());
             hold.more(part)?;
-            body.extend(self.held.drain(..part));
+            body.extend_from_slice(&self.held[..part]);
+            self.held.advance(part);
             left -= part;
         }
         Ok(())
@@ -372,7 +388,7 @@ impl<'a> Connection<'a> {
         loop {
             match httparse::parse_chunk_size(&self.held) {
                 Ok(httparse::Status::Complete((len, length))) => {
-                    self.held.drain(..len);
+                    self.held.advance(len);
                     return Ok(length);
                 }
                 Ok(httparse::Status::Partial) if self.held.len() <= CHUNK_LINE_BYTES_MAX => {}
@@ -393,8 +409,12 @@ impl<'a> Connection<'a> {
                 self.receive(patience)?;
                 continue;
             };
-            let is_last = self.held[..end].trim_ascii().is_empty();
-            self.held.drain(..=end);
+            let line = &self.held[..end];
+            if line.starts_with(b" ") || line.starts_with(b"\t") {
+                return Err(bad("a line after the last chunk begins with a blank"));
+            }
+            let is_last = matches!(line, b"" | b"\r");
+            self.held.advance(end + 1);
             if is_last {
                 return Ok(());
             }
@@ -474,6 +494,8 @@ mod tests {
         ] {
             assert!(matches!(of(both), Err(Fault::Bad(400, _))), "{both}");
         }
+        let old = head("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert!(matches!(old, Err(Fault::Bad(400, _))), "{old:?}");
         let coded = of("Transfer-Encoding: gzip, chunked\r\n");
         assert!(matches!(coded, Err(Fault::Bad(501, _))));
         assert!(
@@ -482,6 +504,26 @@ mod tests {
                 .is_none()
         );
         assert!(head("\x16\x03\x01\x00\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_request_of_which_nothing_more_comes_is_cut_though_clients_may_be_silent() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let _client = TcpStream::connect(address).expect("it listens");
+        let (stream, _) = listener.accept().expect("a client");
+        let stop = AtomicBool::new(false);
+        let mut connection = Connection::new(stream, &stop).expect("a socket");
+        let long_ago = Instant::now().checked_sub(REQUEST_TIME_MAX + WAKE);
+        let Some(began) = long_ago else {
+            println!("skipped: the clock has just begun");
+            return;
+        };
+        let patience = Patience {
+            silence_max: None,
+            began: Some(began),
+        };
+        assert_eq!(connection.receive(&patience), Err(Fault::Slow));
     }
 
     #[test]

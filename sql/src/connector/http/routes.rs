@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -85,6 +86,10 @@ fn ingest(
 ) -> Result<Response, Fault> {
     let path = request.path.as_str();
     let doors = hall.doors();
+    if doors.is_empty() {
+        // The last stream has just gone, and the server with it.
+        return Err(Fault::Gone);
+    }
     let Some(door) = doors.iter().find(|door| door.stream == stream) else {
         let meant = there_are(&doors, stream);
         let message = format!("there is no stream \"{stream}\" here; {meant}");
@@ -117,6 +122,7 @@ fn ingest(
         partition,
         name: request.name.clone(),
         part: Part::of(&ticket),
+        came: Instant::now(),
     };
     if let Err(stream) = hall.admit(vec![(door.clone(), post)]) {
         return Ok(full(path, &stream));

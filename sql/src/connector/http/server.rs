@@ -53,14 +53,16 @@ impl Servers {
         let mut running = locked(&self.running);
         let found = running.get(&address).and_then(Weak::upgrade);
         let server = match found {
-            Some(server) => server,
+            Some(server) => {
+                server.hall.open(&door)?;
+                server
+            }
             None => {
-                let server = Server::start(address)?;
+                let server = Server::start(address, &door)?;
                 running.insert(address, Arc::downgrade(&server));
                 server
             }
         };
-        server.hall.open(&door)?;
         Ok(Seat {
             servers: self.clone(),
             server,
@@ -90,7 +92,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(address: SocketAddr) -> Result<Arc<Self>> {
+    /// Listens; the first who comes finds the door open.
+    fn start(address: SocketAddr, door: &Arc<Door>) -> Result<Arc<Self>> {
         let listener = TcpListener::bind(address).map_err(|error| in_use(address, error))?;
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Io, format!("listening: {error}"));
@@ -101,6 +104,7 @@ impl Server {
             connected: AtomicUsize::new(0),
             listener: Mutex::default(),
         });
+        server.hall.open(door)?;
         let listening = server.clone();
         let thread = (thread::Builder::new().name("http-listen".into()))
             .spawn(move || listening.listen(&listener))
@@ -194,5 +198,33 @@ struct Leaves<'a>(&'a AtomicUsize);
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::message::Fault;
+    use super::*;
+
+    #[test]
+    fn where_the_last_stream_has_just_gone_nobody_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        for path in ["/ingest/s", "/write", "/api/v2/write"] {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            let text = format!("POST {path} HTTP/1.1\r\nContent-Length: 1\r\n\r\nx");
+            client.write_all(text.as_bytes()).expect("sent");
+            let hall = Hall::new();
+            let (stream, _) = listener.accept().expect("a client");
+            let mut connection = Connection::new(stream, &hall.stop).expect("a socket");
+            let head = connection.head(None).expect("HTTP").expect("a request");
+            let request = Request::new(&head, "a test".to_owned());
+            let mut hold = Hold::none(&hall.budget);
+            // A word of refusal would be taken for the last one.
+            let answered = routes::answer(&hall, &mut connection, &request, &mut hold);
+            assert_eq!(answered, Err(Fault::Gone), "{path}");
+        }
     }
 }

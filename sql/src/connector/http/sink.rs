@@ -21,12 +21,13 @@ use ureq::http::{HeaderValue, Uri};
 use windrow_core::batch::queue::{Popped, Queue, Refused, Weight};
 use windrow_core::stream::Sink;
 
-use super::deliver::{Body, Postman, Route};
+use super::deliver::{Body, Postman, Route, Stop};
 use crate::connector::registry::Pairs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Encoder;
 use crate::format::encode::setting::{Settings, unfit};
 use crate::format::encode::{Compression, EncodeOptions, OutputFormat, encoder};
+use crate::secret::without_password;
 
 /// Rows are encoded by so many, and then it is seen how many bytes they are.
 const STEP_ROWS: usize = 1_024;
@@ -151,7 +152,7 @@ impl HttpSinkOptions {
 
 fn check_url(url: &str) -> Result<()> {
     let unfit = |what: &str, help: &str| {
-        let message = format!("option url is '{url}': {what}");
+        let message = format!("option url is '{}': {what}", without_password(url));
         Error::new(ErrorKind::Option, message).help(help.to_owned())
     };
     let example = "for example url = 'http://127.0.0.1:8080/rows'";
@@ -176,6 +177,16 @@ struct Open {
     since: Instant,
 }
 
+/// Why the sender has ended.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: Error,
+    /// How many rows had been taken.
+    taken: u64,
+    /// How many the body held that was not.
+    rows: u64,
+}
+
 /// Posts rows.
 pub(super) struct HttpSink {
     options: HttpSinkOptions,
@@ -186,15 +197,15 @@ pub(super) struct HttpSink {
     /// How many bodies and rows have been given to the sender.
     given: (u64, u64),
     queue: Arc<Queue<Body>>,
-    failure: Arc<Mutex<Option<Error>>>,
-    stop: Arc<AtomicBool>,
+    failure: Arc<Mutex<Option<Failure>>>,
+    stop: Arc<Stop>,
     sender: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for HttpSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpSink")
-            .field("url", &self.options.route.url)
+            .field("url", &without_password(&self.options.route.url))
             .field("given", &self.given)
             .finish_non_exhaustive()
     }
@@ -216,7 +227,7 @@ impl HttpSink {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| io(&error.to_string()))?;
         let (queue, failure) = (Arc::new(Queue::new(options.queue)), Arc::default());
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(Stop::default());
         let sender = Sender {
             postman: Postman::new(options.route.clone(), stop.clone()),
             queue: Arc::clone(&queue),
@@ -240,10 +251,17 @@ impl HttpSink {
 
     /// The error with which the sender has ended, if it has.
     fn failed(&self) -> Result<()> {
-        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
+        let failure = (self.failure.lock()).unwrap_or_else(PoisonError::into_inner);
+        let Some(Failure { error, taken, rows }) = failure.clone() else {
+            return Ok(());
+        };
+        let open = self.open.as_ref().map_or(0, |open| open.rows as u64);
+        let lost = self.given.1 + open - taken;
+        if lost == rows {
+            return Err(error);
         }
+        let message = format!("{}; {lost} rows were not posted in all", error.message());
+        Err(error.worded(message))
     }
 
     fn append(&mut self, records: &RecordBatch) -> Result<()> {
@@ -326,6 +344,11 @@ impl HttpSink {
 }
 
 impl Sink for HttpSink {
+    fn watch(&mut self, stop: &Arc<AtomicBool>) {
+        // It is told once.
+        let _ = self.stop.asked.set(stop.clone());
+    }
+
     fn write(&mut self, records: &RecordBatch) -> windrow_core::Result<()> {
         Ok(self.append(records)?)
     }
@@ -344,7 +367,7 @@ impl Sink for HttpSink {
 
     fn abort(&mut self) {
         self.open = None;
-        self.stop.store(true, Relaxed);
+        self.stop.is_abandoned.store(true, Relaxed);
         self.queue.close();
         while let Popped::Item(_) = self.queue.pop(Duration::ZERO) {}
     }
@@ -354,14 +377,18 @@ impl Sink for HttpSink {
 struct Sender {
     postman: Postman,
     queue: Arc<Queue<Body>>,
-    failure: Arc<Mutex<Option<Error>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
 }
 
 impl Sender {
     fn run(&self) {
         while let Popped::Item(body) = self.queue.pop(Duration::MAX) {
             if let Err(error) = self.postman.deliver(&body) {
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure {
+                    error,
+                    taken: body.first_row - 1,
+                    rows: body.rows,
+                });
                 // Who waits for room waits in vain.
                 self.queue.close();
                 return;

@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use windrow_core::batch::queue::{Popped, Queue};
-use windrow_core::stream::{Source, SourceEvent};
+use windrow_core::stream::{Backlog, Source, SourceEvent};
 
 use super::door::{Content, Door, DoorOptions, Post};
 use super::server::{Seat, Servers};
@@ -25,6 +26,8 @@ use crate::format::text::{TextFormat, TextReader};
 pub(super) struct HttpSource {
     reading: Reading,
     door: Arc<Door>,
+    /// How many nanoseconds the last body that was taken out of the queue had waited.
+    waited: Arc<AtomicU64>,
     _seat: Seat,
 }
 
@@ -65,8 +68,10 @@ impl HttpSource {
     ) -> Result<Self> {
         let door = Arc::new(Door::new(stream, schema, door));
         let seat = servers.join(address, door.clone())?;
+        let waited = Arc::<AtomicU64>::default();
         let reader = Reader {
             door: door.clone(),
+            waited: waited.clone(),
             batch_rows: options.batch_rows,
             batch_bytes: options.batch_bytes,
         };
@@ -77,6 +82,7 @@ impl HttpSource {
         Ok(Self {
             reading,
             door,
+            waited,
             _seat: seat,
         })
     }
@@ -99,11 +105,25 @@ impl Source for HttpSource {
     fn poll(&mut self, wait: Duration) -> windrow_core::Result<SourceEvent> {
         self.reading.poll(wait)
     }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let parsed = self.reading.backlog();
+        let (held, max) = (self.door.queue.held(), self.door.queue.max());
+        Some(Backlog {
+            rows: held.rows as u64 + parsed.map_or(0, |parsed| parsed.rows),
+            rows_max: max.rows as u64 + parsed.map_or(0, |parsed| parsed.rows_max),
+        })
+    }
+
+    fn waited(&self) -> Duration {
+        self.reading.waited() + Duration::from_nanos(self.waited.load(Relaxed))
+    }
 }
 
 /// Takes bodies out of the queue and has them parsed.
 struct Reader {
     door: Arc<Door>,
+    waited: Arc<AtomicU64>,
     batch_rows: usize,
     batch_bytes: usize,
 }
@@ -111,6 +131,8 @@ struct Reader {
 impl Reader {
     fn run(&self, feed: &RowFeed<'_>) {
         while let Popped::Item(post) = self.door.queue.pop(Duration::MAX) {
+            let waited = u64::try_from(post.came.elapsed().as_nanos());
+            self.waited.store(waited.unwrap_or(u64::MAX), Relaxed);
             if self.post(post, feed).is_break() {
                 break;
             }
@@ -125,6 +147,7 @@ impl Reader {
             partition,
             name,
             part,
+            came: _,
         } = post;
         match content {
             Content::Text { bytes, text, times } => {

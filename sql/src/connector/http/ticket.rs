@@ -92,6 +92,8 @@ impl Ticket {
                 .0;
         }
         let mut tally = tally.clone();
+        // All streams of the address have ended: nobody carries the rest through.
+        tally.lost |= !tally.is_done() && stop.load(Relaxed);
         tally.errors.sort_by_key(|error| error.line);
         tally
     }
@@ -234,6 +236,20 @@ mod tests {
         body.settle();
         drop(body);
         assert!(ticket.wait(Duration::ZERO, &never).lost);
+    }
+
+    #[test]
+    fn rows_that_are_under_way_when_the_server_stops_are_lost() {
+        let ticket = Arc::new(Ticket::default());
+        let heard = Heard {
+            rows: None,
+            part: Part::of(&ticket),
+        };
+        let stop = AtomicBool::new(true);
+        assert!(ticket.wait(Duration::from_secs(1), &stop).lost);
+        heard.settled(&report(5, 0, 0));
+        drop(heard);
+        assert!(!ticket.wait(Duration::from_secs(1), &stop).lost);
     }
 
     #[test]

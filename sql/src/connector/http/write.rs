@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use memchr::memchr;
 use windrow_core::batch::queue::Weight;
@@ -138,6 +139,7 @@ pub(super) fn write(
                 partition: door.partition(request.parameter("producer"))?,
                 name: request.name.clone(),
                 part: Part::of(&ticket),
+                came: Instant::now(),
             },
         ));
         Ok(())

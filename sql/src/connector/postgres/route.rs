@@ -67,6 +67,13 @@ impl Route {
                         "leave sslmode out, and let a proxy on this machine encrypt what leaves it",
                     ));
                 }
+                // Not repeated: it is the end of a password.
+                _ if setting.contains('@') => {
+                    return Err(unfit(
+                        "a '?' stands before its '@'",
+                        "write %3F for a '?' of the password, or give it as the option password",
+                    ));
+                }
                 _ => {
                     let name = setting.split('=').next().unwrap_or("");
                     let why = format!("its setting '{name}' is not known");

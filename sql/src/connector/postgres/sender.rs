@@ -216,7 +216,8 @@ impl Sender {
             }
             let slept = Instant::now();
             while slept.elapsed() < wait {
-                if self.shared.is_stopping() {
+                // A connection that broke long ago is noticed only now: one more may do.
+                if self.shared.is_over() {
                     return Err(Failure::Lost(format!("stopped, and before: {why}")));
                 }
                 thread::sleep(WAKE.min(wait));

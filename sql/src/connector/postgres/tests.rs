@@ -1,6 +1,12 @@
 //! What is written, without a database; with one in `tests/tests/postgres.rs`.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, BinaryArray, Date32Array, Float32Array, Float64Array, Int64Array, NullArray,
@@ -11,7 +17,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::lines;
 use super::route::Route;
+use super::sink::PostgresKind;
 use super::table::Table;
+use crate::connector::registry::ConnectorKind;
 
 fn written(columns: Vec<ArrayRef>) -> String {
     let names = (0..columns.len()).map(|number| format!("c{number}"));
@@ -150,9 +158,86 @@ fn a_url_that_will_not_do_is_refused_without_its_password() {
         ),
         ("postgres://ada:secret@ho st/db", "does not name a database"),
         ("postgres://ada:secret%00@host/db", "it holds a NUL"),
+        ("postgres://ada:se?secret@host/db", "a '?' stands before"),
     ] {
         let error = Route::of(url, None).expect_err("it will not do");
         assert!(error.message().contains(told), "{error}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     }
+}
+
+/// The next message of a client: what it is, and what it holds; `None`: it has gone.
+fn message(stream: &mut TcpStream, has_kind: bool) -> Option<(u8, Vec<u8>)> {
+    let (mut kind, mut length) = ([0], [0; 4]);
+    if has_kind {
+        stream.read_exact(&mut kind).ok()?;
+    }
+    stream.read_exact(&mut length).ok()?;
+    let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
+    stream.read_exact(&mut body).ok()?;
+    Some((kind[0], body))
+}
+
+/// Plays a database that has the table, without rows: answers so many queries, and hangs up.
+/// Gives the lines of COPY.
+fn play(mut stream: TcpStream, queries: usize) -> Vec<u8> {
+    const READY: &[u8] = b"Z\0\0\0\x05I";
+    let mut copied = Vec::new();
+    let row = |value: u8| [b"D\0\0\0\x0b\0\x01\0\0\0\x01", &[value][..]].concat();
+    let say = |stream: &mut TcpStream, what: &[u8]| stream.write_all(what).expect("sent");
+    message(&mut stream, false).expect("who calls");
+    say(&mut stream, b"R\0\0\0\x08\0\0\0\0");
+    say(&mut stream, READY);
+    for _ in 0..queries {
+        let Some((_, query)) = message(&mut stream, true) else {
+            break;
+        };
+        let query = String::from_utf8_lossy(&query).into_owned();
+        match query.split('(').next().unwrap_or_default() {
+            "SELECT to_regclass" => say(&mut stream, &row(b't')),
+            "SELECT EXISTS " => say(&mut stream, &row(b'f')),
+            "BEGIN; SELECT txid_current" => {
+                say(&mut stream, &row(b'7'));
+                say(&mut stream, b"G\0\0\0\x07\0\0\0");
+                while let Some((b'd', lines)) = message(&mut stream, true) {
+                    copied.extend(lines);
+                }
+            }
+            _ => {}
+        }
+        say(&mut stream, b"C\0\0\0\x07OK\0");
+        say(&mut stream, READY);
+    }
+    copied
+}
+
+#[test]
+fn the_last_rows_are_written_though_the_connection_broke_while_nothing_was_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    let (done, copied) = channel();
+    thread::spawn(move || {
+        // Whether the table is there, holds rows and fits; then BEGIN with COPY, and COMMIT.
+        for queries in [3, 2] {
+            let (client, _) = listener.accept().expect("a client");
+            let played = play(client, queries);
+            // Nobody may wait for it any more.
+            let _gone = done.send(played);
+        }
+    });
+    let url = format!("postgres://ada@127.0.0.1:{port}/db");
+    let options = [("url", &url[..]), ("table", "n"), ("linger", "1 hour")];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let records = RecordBatch::try_from_iter([("n", numbers)]).expect("a column");
+    let opened = PostgresKind.sink(&options.into(), &records.schema());
+    let (mut sink, _) = opened.expect("the table fits");
+    let stop = Arc::new(AtomicBool::new(false));
+    sink.watch(&stop);
+    let long = Duration::from_secs(20);
+    assert_eq!(copied.recv_timeout(long), Ok(vec![]));
+    sink.write(&records).expect("there is room");
+    stop.store(true, Relaxed);
+    sink.stop().expect("it calls again");
+    assert_eq!(copied.recv_timeout(long), Ok(b"1\n2\n3\n".to_vec()));
 }
