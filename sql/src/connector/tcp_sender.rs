@@ -462,7 +462,24 @@ fn unacknowledged_of(line: &str, local: &str, peer: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_receiver_that_has_vanished_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let timeout = Duration::from_secs(3);
+        for (allowed, most) in [(Some(timeout), Some(timeout * 2)), (None, None)] {
+            let stream = TcpStream::connect(address).expect("it listens");
+            let connection = Connection::new(stream, allowed).expect("it is connected");
+            let socket = SockRef::from(&connection.stream);
+            assert!(socket.keepalive().expect("a socket"));
+            assert_eq!(socket.tcp_user_timeout().expect("a socket"), most);
+        }
+    }
 
     #[test]
     fn a_line_of_the_table_is_read() {
