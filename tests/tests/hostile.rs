@@ -61,9 +61,18 @@ impl Serving {
 
     /// The most memory that it has taken, in bytes.
     fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory that it takes, in bytes.
+    fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next());
         kib.expect("it is told").parse::<u64>().expect("a number") * 1024
     }
@@ -178,6 +187,26 @@ fn a_thousand_clients_at_once_are_heard() {
     let grown = serving.peak() - before;
     println!("1000 clients: {} MiB more", grown / MIB);
     assert!(grown < 100 * MIB, "{} MiB", grown / MIB);
+}
+
+/// Each has held a line of a megabyte, and gives the memory back when it is silent.
+#[test]
+fn clients_that_wait_after_a_long_line_take_little() {
+    let mut serving = Serving::start("tcp");
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| serving.connect()).collect();
+    let long = format!("{{\"n\":1,\"s\":\"{}\"}}\n", "x".repeat(1_000_000));
+    clients[0].write_all(long.as_bytes()).expect("sent");
+    assert_eq!([serving.row(), serving.row()], ["n", "1"]);
+    let before = serving.resident();
+    for client in &mut clients {
+        for line in [&long, "{\"n\":2}\n"] {
+            client.write_all(line.as_bytes()).expect("sent");
+            serving.row();
+        }
+    }
+    let grown = serving.resident().saturating_sub(before);
+    println!("100 clients after a line of 1 MB: {} MiB more", grown / MIB);
+    assert!(grown < 90 * MIB, "{} MiB", grown / MIB);
 }
 
 /// Most of them say nothing, and the others half a request.

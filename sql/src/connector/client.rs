@@ -97,7 +97,11 @@ impl<'a> Client<'a> {
                 self.held.extend_from_slice(&self.buffer[..len]);
             }
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    // There may be many that are silent after a long line.
+                    self.held.shrink_to_fit();
+                }
+                ErrorKind::Interrupted => {}
                 _ => self.closed = Some(Closed::Broken(error)),
             },
         }
