@@ -61,9 +61,18 @@ impl Serving {
 
     /// The most memory that it has taken, in bytes.
     fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory that it takes, in bytes.
+    fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next());
         kib.expect("it is told").parse::<u64>().expect("a number") * 1024
     }
@@ -154,6 +163,9 @@ fn a_body_of_100_megabytes_is_refused() {
 #[test]
 fn a_thousand_clients_at_once_are_heard() {
     let mut serving = Serving::start("tcp");
+    serving.connect().write_all(b"{\"n\":-2}\n").expect("sent");
+    assert_eq!([serving.row(), serving.row()], ["n", "-2"]);
+    let before = serving.peak();
     let mut clients: Vec<TcpStream> = (0..1_000).map(|_| serving.connect()).collect();
     for client in clients.iter_mut().skip(100) {
         client.write_all(b"{\"n\":").expect("sent");
@@ -165,7 +177,6 @@ fn a_thousand_clients_at_once_are_heard() {
             .expect("sent");
         sum += number;
     }
-    assert_eq!(serving.row(), "n");
     let found: usize = (0..500)
         .map(|_| serving.row().parse::<usize>().expect("a number"))
         .sum();
@@ -173,7 +184,56 @@ fn a_thousand_clients_at_once_are_heard() {
     drop(clients);
     serving.connect().write_all(b"{\"n\":-1}\n").expect("sent");
     assert_eq!(serving.row(), "-1");
-    let peak = serving.peak();
-    println!("1000 clients: {} MiB in all", peak / MIB);
-    assert!(peak < 700 * MIB, "{} MiB", peak / MIB);
+    let grown = serving.peak() - before;
+    println!("1000 clients: {} MiB more", grown / MIB);
+    assert!(grown < 100 * MIB, "{} MiB", grown / MIB);
+}
+
+/// Each has held a line of a megabyte, and gives the memory back when it is silent.
+#[test]
+fn clients_that_wait_after_a_long_line_take_little() {
+    let mut serving = Serving::start("tcp");
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| serving.connect()).collect();
+    let long = format!("{{\"n\":1,\"s\":\"{}\"}}\n", "x".repeat(1_000_000));
+    clients[0].write_all(long.as_bytes()).expect("sent");
+    assert_eq!([serving.row(), serving.row()], ["n", "1"]);
+    let before = serving.resident();
+    for client in &mut clients {
+        for line in [&long, "{\"n\":2}\n"] {
+            client.write_all(line.as_bytes()).expect("sent");
+            serving.row();
+        }
+    }
+    let grown = serving.resident().saturating_sub(before);
+    println!("100 clients after a line of 1 MB: {} MiB more", grown / MIB);
+    assert!(grown < 90 * MIB, "{} MiB", grown / MIB);
+}
+
+/// Most of them say nothing, and the others half a request.
+#[test]
+fn a_thousand_idle_clients_of_http_take_little() {
+    let mut serving = Serving::start("http");
+    let ingest = |client: &mut TcpStream, n: u32| {
+        let row = format!("{{\"n\":{n}}}");
+        let length = row.len();
+        let request = format!("POST /ingest/r HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{row}");
+        client.write_all(request.as_bytes()).expect("sent");
+    };
+    let mut good = serving.connect();
+    ingest(&mut good, 1);
+    assert_eq!([serving.row(), serving.row()], ["n", "1"]);
+    let before = serving.peak();
+    let mut clients: Vec<TcpStream> = (0..1_000).map(|_| serving.connect()).collect();
+    for client in &mut clients[700..] {
+        let half = b"POST /ingest/r HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"n\":";
+        client.write_all(half).expect("sent");
+    }
+    // Accepted after all of them.
+    ingest(&mut serving.connect(), 2);
+    assert_eq!(serving.row(), "2");
+    ingest(&mut good, 3);
+    assert_eq!(serving.row(), "3");
+    let grown = serving.peak() - before;
+    println!("1000 idle clients of http: {} MiB more", grown / MIB);
+    assert!(grown < 100 * MIB, "{} MiB", grown / MIB);
 }

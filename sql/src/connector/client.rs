@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use memchr::memrchr;
 
+use super::presence::ask_when_silent;
 use crate::format::reader::{Counted, Fill};
 
 /// So often a reader that waits for bytes sees whether it is to stop.
@@ -60,6 +61,7 @@ impl<'a> Client<'a> {
     ) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(WAKE))?;
+        ask_when_silent(&stream)?;
         Ok(Self {
             stream,
             stop,
@@ -95,7 +97,11 @@ impl<'a> Client<'a> {
                 self.held.extend_from_slice(&self.buffer[..len]);
             }
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    // There may be many that are silent after a long line.
+                    self.held.shrink_to_fit();
+                }
+                ErrorKind::Interrupted => {}
                 _ => self.closed = Some(Closed::Broken(error)),
             },
         }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::http_testing::{Answer, numbers, post, serving};
+use super::http_testing::{Answer, numbers, post, send, serving};
 use super::port::free_address;
 use super::socket_testing::open;
 
@@ -154,6 +154,59 @@ fn what_is_wrong_is_said_as_influxdb_says_it() {
 }
 
 #[test]
+fn clients_may_ask_before_they_write() {
+    let address = free_address();
+    serving(&machines(address), |_session| {
+        let get = |target: &str| {
+            let bytes = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+            send(address, bytes.as_bytes())
+        };
+        let names = serde_json::json!([["cpu"], ["disks"]]);
+        for target in [
+            "/query?q=SHOW+DATABASES&db=cpu",
+            "/query?q=show%20databases%3B",
+        ] {
+            let asked = get(target);
+            assert_eq!(asked.status, 200, "{asked:?}");
+            let series = &asked.json()["results"][0]["series"][0];
+            assert_eq!(series["columns"], serde_json::json!(["name"]));
+            assert_eq!(series["values"], names);
+        }
+        // As Telegraf asks.
+        let form = [("Content-Type", "application/x-www-form-urlencoded")];
+        let body = "q=CREATE+DATABASE+%22telegraf%22";
+        let made = post(address, "/query", &form, body);
+        assert_eq!(made.status, 200, "{made:?}");
+        let expected = serde_json::json!({ "results": [{ "statement_id": 0 }] });
+        assert_eq!(made.json(), expected);
+        for (asked, status, words) in [
+            (get("/query"), 400, "q is missing"),
+            (get("/query?q=SELECT+1"), 400, "SHOW DATABASES"),
+            (get("/query?q=SHOW"), 400, "SHOW DATABASES"),
+            (
+                post(address, "/query", &form, "q=x".repeat(5_000)),
+                413,
+                "4096",
+            ),
+            (
+                send(address, b"PUT /query?q=x HTTP/1.1\r\n\r\n"),
+                405,
+                "GET and POST",
+            ),
+        ] {
+            assert_eq!(asked.status, status, "{asked:?}");
+            let error = asked.json()["error"].to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let pong = get("/ping");
+        assert_eq!(pong.status, 204);
+        assert!(pong.head.contains("\r\nX-Influxdb-Version: 1."), "{pong:?}");
+        assert_eq!(get("/health").json()["status"], "pass");
+        assert_eq!(get("/ready").json()["status"], "ready");
+    });
+}
+
+#[test]
 fn all_streams_of_a_body_take_it_or_none_does() {
     let address = free_address();
     // One source is never polled; streams that are opened so are of one name each kind.
@@ -163,11 +216,14 @@ fn all_streams_of_a_body_take_it_or_none_does() {
         ("answer_timeout", "50 ms"),
     ];
     let mut source = open("http", &address.to_string(), &options);
-    let write = |body: &str| post(address, "/write", &[], body);
-    assert_eq!(write("a n=1i\n").status, 204);
-    let full = write("a n=2i\na n=3i\na n=4i\n");
-    assert_eq!(full.status, 429, "{full:?}");
-    assert!(full.head.contains("Retry-After: 1\r\n"), "{full:?}");
+    let write = |path: &str, body: &str| post(address, path, &[], body);
+    assert_eq!(write("/write", "a n=1i\n").status, 204);
+    // What each version's clients send again.
+    for (path, status) in [("/write", 503), ("/api/v2/write", 429)] {
+        let full = write(path, "a n=2i\na n=3i\na n=4i\n");
+        assert_eq!(full.status, status, "{full:?}");
+        assert!(full.head.contains("Retry-After: 1\r\n"), "{full:?}");
+    }
     let came = super::socket_testing::until(&mut *source, |came| came.count > 0);
     assert_eq!(came.rows, ["1|-"]);
 }

@@ -33,6 +33,8 @@ mod files;
 
 mod address;
 
+mod presence;
+
 mod client;
 
 mod socket;

@@ -24,6 +24,7 @@ use socket2::SockRef;
 use windrow_core::batch::queue::{Popped, Queue, Weight};
 
 use super::drops::kernel_name;
+use super::presence::{ask_when_silent, wait_for_acknowledgement};
 use crate::error::reason;
 
 /// Once the work is to stop, a receiver that takes nothing for so long is given up.
@@ -249,7 +250,7 @@ impl Sender {
         self.wait = Some(self.wait.map_or(first, |wait| (wait * 2).min(longest)));
         for address in &self.addresses {
             let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT);
-            match stream.and_then(Connection::new) {
+            match stream.and_then(|stream| Connection::new(stream, self.send_timeout)) {
                 Ok(connection) => {
                     self.connection = Some(connection);
                     if !self.header.is_empty() {
@@ -377,13 +378,19 @@ impl Sender {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> io::Result<Self> {
+    fn new(stream: TcpStream, send_timeout: Option<Duration>) -> io::Result<Self> {
         // Where nobody listens, a connection may by chance be one with itself.
         if stream.local_addr()? == stream.peer_addr()? {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WAKE))?;
+        ask_when_silent(&stream)?;
+        if let Some(timeout) = send_timeout {
+            // Rows that wait are given up before. These are on their way, and none follow:
+            // a new connection may still deliver them.
+            wait_for_acknowledgement(&stream, timeout * 2)?;
+        }
         let socket = SockRef::from(&stream);
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         let held_max = socket.send_buffer_size()? as u64 + SEND_BUFFER_SLACK;
@@ -455,7 +462,24 @@ fn unacknowledged_of(line: &str, local: &str, peer: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_receiver_that_has_vanished_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let timeout = Duration::from_secs(3);
+        for (allowed, most) in [(Some(timeout), Some(timeout * 2)), (None, None)] {
+            let stream = TcpStream::connect(address).expect("it listens");
+            let connection = Connection::new(stream, allowed).expect("it is connected");
+            let socket = SockRef::from(&connection.stream);
+            assert!(socket.keepalive().expect("a socket"));
+            assert_eq!(socket.tcp_user_timeout().expect("a socket"), most);
+        }
+    }
 
     #[test]
     fn a_line_of_the_table_is_read() {

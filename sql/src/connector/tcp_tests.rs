@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::ipc::writer::StreamWriter;
 use windrow_core::stream::Source;
 
+use super::http_testing::{connect, numbers, serving};
 use super::port::free_address;
 use super::socket_testing::{LONG, open, until};
 
@@ -310,6 +311,80 @@ fn a_thousand_clients_are_all_heard() {
     senders
         .into_iter()
         .for_each(|sender| sender.join().expect("all was sent"));
+}
+
+#[test]
+fn a_client_that_says_nothing_gives_up_its_place() {
+    let address = free_address();
+    let options = [
+        ("format", "ndjson"),
+        ("connections_max", "1"),
+        ("client_timeout", "1 second"),
+    ];
+    let mut source = listening(address, &options);
+    let mut silent = client(&mut *source, address);
+    silent.write_all(b"{\"n\":1}\n{\"n\":2,").expect("sent");
+    let came = until(&mut *source, |came| !came.rows.is_empty());
+    assert_eq!(came.rows, ["1|-"]);
+    // It is connected, and waits until there is a place.
+    let mut next = client(&mut *source, address);
+    next.write_all(b"{\"n\":3}\n").expect("sent");
+    let came = until(&mut *source, |came| came.rows.len() == 1);
+    assert_eq!((came.rows, came.ended), (vec!["3|-".to_owned()], vec![0]));
+    let reasons: Vec<_> = (came.rejects.iter())
+        .map(|reject| &*reject.reason)
+        .collect();
+    assert!(
+        reasons[0].contains("has sent nothing for 1 s"),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons[1].contains("in the middle of a line"),
+        "{reasons:?}"
+    );
+    assert_eq!(reasons.len(), 2);
+    drop(silent);
+}
+
+#[test]
+fn windows_do_not_wait_for_a_client_that_says_nothing() {
+    let address = free_address();
+    let script = format!(
+        "CREATE STREAM r (ts TIMESTAMP NOT NULL, n BIGINT, WATERMARK FOR ts) \
+         WITH (connector = 'tcp', address = '{address}', format = 'ndjson', \
+         idle_timeout = '1 second'); \
+         CREATE MATERIALIZED VIEW minutes AS SELECT window_start, sum(n) AS n \
+         FROM TUMBLE(r, ts, INTERVAL '1' MINUTE) GROUP BY window_start"
+    );
+    serving(&script, |session| {
+        let row = |second: u32, n: u32| {
+            let (minute, second) = (second / 60, second % 60);
+            format!("{{\"ts\":\"2026-01-01T10:{minute:02}:{second:02}Z\",\"n\":{n}}}\n")
+        };
+        let mut silent = connect(address);
+        silent.write_all(row(0, 1).as_bytes()).expect("sent");
+        let mut talking = connect(address);
+        talking.write_all(row(1, 10).as_bytes()).expect("sent");
+        let sums = "SELECT CAST(count(*) AS BIGINT), CAST(coalesce(sum(n), 0) AS BIGINT) \
+                    FROM minutes";
+        // It says something all the time, so that the clock is not asked.
+        let start = Instant::now();
+        let mut second = 120;
+        while numbers::<2>(session, sums) == [0, 0] {
+            assert!(start.elapsed() < LONG, "the window is not closed");
+            talking
+                .write_all(row(second, 100).as_bytes())
+                .expect("sent");
+            second = (second + 1).min(179);
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(numbers(session, sums), [1, 11]);
+        assert!(
+            start.elapsed() > Duration::from_millis(500),
+            "it was waited for"
+        );
+        drop(silent);
+    });
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Datagrams: whole ones, broken ones, more than there is room for.
 
-use std::net::UdpSocket;
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use windrow_core::stream::Source;
 
+use super::http_testing::{ACCOUNT, numbers, serving};
 use super::port::free_address;
-use super::socket_testing::{open, until};
+use super::socket_testing::{LONG, open, until};
 
 /// A source, and a socket whose datagrams it receives.
 fn listening(options: &[(&str, &str)]) -> (Box<dyn Source>, UdpSocket) {
@@ -93,4 +95,101 @@ fn what_is_sent_is_received_or_dropped() {
     sender.send(b"7,after").expect("sent");
     let came = until(&mut *source, |came| came.count > 0);
     assert_eq!((came.rows, came.dropped), (vec!["7|after".to_owned()], 0));
+}
+
+fn calling(address: SocketAddr) -> UdpSocket {
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    sender.connect(address).expect("an address");
+    sender
+}
+
+/// Sends something that is no reading until somebody receives it.
+fn knock(address: SocketAddr) {
+    let (sender, start) = (calling(address), Instant::now());
+    loop {
+        let sent = sender.send(b"is anybody there?");
+        thread::sleep(Duration::from_millis(5));
+        if sent.is_ok() && sender.take_error().expect("a socket").is_none() {
+            return;
+        }
+        assert!(start.elapsed() < LONG, "nobody listens");
+    }
+}
+
+/// The kernel's own count of what it dropped at an address.
+fn dropped_by_kernel(address: SocketAddr) -> i64 {
+    let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    let port = format!(":{:04X} 00000000:0000", address.port());
+    let line = table.lines().find(|line| line.contains(&port));
+    let dropped = line.and_then(|line| line.split_whitespace().last());
+    dropped.map_or(0, |count| count.parse().expect("a number"))
+}
+
+#[test]
+fn a_flood_is_accounted_for_to_the_last_datagram() {
+    const SENDERS: u32 = 4;
+    const EACH: u32 = 10_000;
+    let address = free_address();
+    let script = format!(
+        "CREATE STREAM readings (ts TIMESTAMP NOT NULL, s BIGINT, WATERMARK FOR ts) \
+         WITH (connector = 'udp', address = '{address}', format = 'csv', \
+         receive_buffer = '20000', queue_bytes = '100000'); \
+         CREATE MATERIALIZED VIEW each AS SELECT s FROM readings; \
+         CREATE MATERIALIZED VIEW minutes AS SELECT window_start, count(*) AS n \
+         FROM TUMBLE(readings, ts, INTERVAL '1' MINUTE) GROUP BY window_start"
+    );
+    serving(&script, |session| {
+        knock(address);
+        thread::scope(|scope| {
+            for number in 0..SENDERS {
+                scope.spawn(move || {
+                    let sender = calling(address);
+                    for row in 0..EACH {
+                        let line = match row % 100 {
+                            7 => "no reading".to_owned(),
+                            50 => format!("2026-01-01T10:00:00Z,{number}"),
+                            _ => format!("2026-01-01T10:{:02}:00Z,{number}", row / 1_000),
+                        };
+                        sender.send(line.as_bytes()).expect("sent");
+                    }
+                });
+            }
+        });
+        let sent = i64::from(1 + SENDERS * EACH);
+        let start = Instant::now();
+        while numbers::<1>(session, ACCOUNT) != [sent] {
+            assert!(
+                start.elapsed() < LONG,
+                "{:?}",
+                numbers::<4>(session, ACCOUNT)
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        let [_, accepted, rejected, dropped] = numbers::<4>(session, ACCOUNT);
+        let seen = format!("{accepted} accepted, {rejected} rejected, {dropped} dropped");
+        assert_eq!(accepted + rejected + dropped, sent, "{seen}");
+        assert!(accepted > 0 && dropped > 0, "{seen}");
+        assert!(
+            (1..=i64::from(1 + SENDERS * EACH / 100)).contains(&rejected),
+            "{seen}"
+        );
+        let by_kernel = dropped_by_kernel(address);
+        assert!(dropped >= by_kernel, "{seen}, {by_kernel} by the kernel");
+        assert!(by_kernel > 0 || !cfg!(target_os = "linux"), "{seen}");
+        // Counted by another way.
+        let rows = "SELECT CAST(count(*) AS BIGINT) FROM each";
+        assert_eq!(numbers(session, rows), [accepted]);
+        let query = "SELECT in_window, late FROM windrow.queries WHERE name = 'minutes'";
+        let [in_window, late] = numbers(session, query);
+        assert_eq!(in_window + late, accepted, "{late} late");
+        // It has recovered.
+        calling(address)
+            .send(b"2026-01-01T10:59:00Z,7")
+            .expect("sent");
+        let after = "SELECT CAST(count(*) AS BIGINT) FROM each WHERE s = 7";
+        while numbers(session, after) != [1] {
+            assert!(start.elapsed() < 2 * LONG, "nothing is received any more");
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
 }

@@ -205,9 +205,12 @@ impl<R: Fill> Chunks<R> {
         };
         self.buffer.truncate(len + *read.as_ref().unwrap_or(&0));
         let read = read?;
-        if read == want {
-            self.eager_bytes = (2 * want).clamp(self.eager_bytes, *EAGER_READ_BYTES.end());
-        }
+        let (least, most) = (*EAGER_READ_BYTES.start(), *EAGER_READ_BYTES.end());
+        self.eager_bytes = match read == want {
+            true => (2 * want).clamp(self.eager_bytes, most),
+            // There may be many that say little after they have said much.
+            false => (2 * read).clamp(least, self.eager_bytes),
+        };
         self.ended = read == 0;
         Ok(())
     }

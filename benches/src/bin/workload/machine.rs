@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Instant;
 
@@ -29,6 +30,19 @@ pub fn bandwidth(threads: usize) -> f64 {
         start.elapsed().as_secs_f64()
     });
     BUFFER_BYTES as f64 / seconds.fold(f64::INFINITY, f64::min)
+}
+
+/// How many datagrams the kernel could not keep for the socket at an address of IPv4; 0
+/// where the system does not say.
+pub fn datagrams_dropped(address: SocketAddr) -> i64 {
+    let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    let port = format!(":{:04X}", address.port());
+    let dropped = table.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let is_it = fields.nth(1)?.ends_with(&port);
+        is_it.then(|| fields.next_back()?.parse().ok())?
+    });
+    dropped.unwrap_or(0)
 }
 
 /// Bytes of memory in use, and the most that ever were; 0 where the system does not say.

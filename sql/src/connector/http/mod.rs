@@ -36,6 +36,8 @@ mod request;
 
 mod write;
 
+mod query;
+
 mod routes;
 
 mod server;

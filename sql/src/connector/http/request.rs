@@ -101,10 +101,14 @@ pub(super) fn error_body(path: &str, status: u16, message: &str) -> String {
 
 /// An error as an answer.
 pub(super) fn refused(path: &str, status: u16, message: &str) -> Response {
-    let response = Response::new(status, error_body(path, status, message));
     match status {
-        429 => response.with("Retry-After", RETRY_AFTER_S),
-        _ => response,
+        429 => {
+            // Telegraf drops what it wrote as to version 1 at any status of 4xx.
+            let status = if path == WRITE_PATHS[0] { 503 } else { 429 };
+            Response::new(status, error_body(path, status, message))
+                .with("Retry-After", RETRY_AFTER_S)
+        }
+        _ => Response::new(status, error_body(path, status, message)),
     }
 }
 

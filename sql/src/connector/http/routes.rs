@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `POST /ingest/STREAM` | how many rows were accepted, late and rejected, and why |
 //! | `POST /write`, `POST /api/v2/write` | as InfluxDB answers |
-//! | `GET /ping`, `GET /health` | that somebody is here |
+//! | `GET /query`, `POST /query` | what clients of InfluxDB 1 ask before they write |
+//! | `GET /ping`, `GET /health`, `GET /ready` | that somebody is here |
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::budget::Hold;
 use super::door::Post;
 use super::hall::Hall;
 use super::message::{Connection, Fault, Response};
+use super::query::query;
 use super::request::{Request, WRITE_PATHS, full, refused, there_are, unit_of};
 use super::ticket::{Part, RowError, Tally, Ticket};
 use super::write;
@@ -28,6 +30,12 @@ use crate::format::line::LineTimes;
 
 /// What stands before the name of a stream.
 const INGEST: &str = "/ingest/";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Clients of InfluxDB read the numbers to know what they may send: what version 1.8 takes,
+/// `/write` and `/api/v2/write`.
+const INFLUXDB_VERSION: &str = concat!("1.8.0-windrow-", env!("CARGO_PKG_VERSION"));
 
 /// Does what a request asks for.
 ///
@@ -50,11 +58,19 @@ pub(super) fn answer(
     }
     let is_get = matches!(head.method.as_str(), "GET" | "HEAD");
     match path.as_str() {
-        "/ping" if is_get => return Ok(request.unread(Response::new(204, ""))),
+        "/ping" if is_get => {
+            let pong = Response::new(204, "").with("X-Influxdb-Version", INFLUXDB_VERSION);
+            return Ok(request.unread(pong));
+        }
         "/health" if head.method == "GET" => {
-            let body = json!({ "name": "windrow", "status": "pass" });
+            let body = json!({ "name": "windrow", "status": "pass", "version": VERSION });
             return Ok(request.unread(Response::new(200, body.to_string())));
         }
+        "/ready" if head.method == "GET" => {
+            let body = json!({ "status": "ready" });
+            return Ok(request.unread(Response::new(200, body.to_string())));
+        }
+        "/query" => return query(hall, connection, request, hold),
         _ => {}
     }
     let is_write = WRITE_PATHS.contains(&path.as_str());

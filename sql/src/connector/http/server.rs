@@ -17,6 +17,7 @@ use super::message::Connection;
 use super::request::{self, Request};
 use super::routes;
 use crate::connector::address::in_use;
+use crate::connector::presence::ask_when_silent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::threads;
 
@@ -151,6 +152,10 @@ impl Server {
 
     /// Answers a client's requests, until it or an error ends the connection.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        if ask_when_silent(&stream).is_err() {
+            // It has gone already.
+            return;
+        }
         let Ok(mut connection) = Connection::new(stream, &self.hall.stop) else {
             return;
         };
