@@ -36,6 +36,16 @@ impl Snapshot {
             .ok_or_else(|| Error::Snapshot(format!("it holds no number {name:?}")))
     }
 
+    /// A number that counts something and must be there.
+    ///
+    /// # Errors
+    /// If the snapshot was taken of something else, or the number is below zero.
+    pub fn count(&self, name: &str) -> Result<u64> {
+        let number = self.number(name)?;
+        u64::try_from(number)
+            .map_err(|_| Error::Snapshot(format!("its count {name:?} is {number}")))
+    }
+
     /// A table that must be there.
     ///
     /// # Errors

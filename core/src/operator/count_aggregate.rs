@@ -452,6 +452,9 @@ impl Operator for CountAggregate {
                 .ok_or_else(damaged)
         };
         let (starts, firsts) = (lists("starts")?, lists("arrivals")?);
+        if starts.null_count() + firsts.null_count() > 0 {
+            return Err(damaged());
+        }
         for (number, &owner) in owners.iter().enumerate() {
             self.seat(owner);
             let partition = self.partitions[owner as usize].as_mut().expect("seated");
@@ -479,14 +482,13 @@ impl Operator for CountAggregate {
             let piece = Piece::from_numbers(pieces[row], panes[row])?;
             slots.push(partition.rollover.restore(piece, key, &mut self.store)?);
         }
-        let ordinal = snapshot.number("ordinal")? as u64;
+        let ordinal = snapshot.count("ordinal")?;
         self.store.arena.load(&slots, rows, ordinal)?;
         let waiting = snapshot.table("waiting")?;
         if waiting.schema().fields() != self.input.fields() {
             return Err(damaged());
         }
-        self.held
-            .restore_arrived(snapshot.number("arrived")? as u64);
+        self.held.restore_arrived(snapshot.count("arrived")?);
         (self.held).hold(waiting.clone(), |row| self.waiting.push(row))?;
         self.outbox.load(snapshot.part("outbox")?)?;
         self.late.load(snapshot.part("late")?)?;

@@ -251,7 +251,7 @@ pub(crate) fn save_counters(mut counters: Counters) -> Snapshot {
 pub(crate) fn load_counters(snapshot: &Snapshot) -> Result<Counters> {
     let mut counters = Counters::default();
     for (name, count) in rising(&mut counters) {
-        *count = snapshot.number(name)? as u64;
+        *count = snapshot.count(name)?;
     }
     Ok(counters)
 }

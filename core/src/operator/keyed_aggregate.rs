@@ -283,9 +283,10 @@ impl State {
         if i64::from(self.slots) != snapshot.number("slots")? {
             return Err(Error::Snapshot("its keys do not add up".into()));
         }
-        if let Some(states) = snapshot.tables.get("slots") {
+        if !self.store.arena.is_empty() {
+            let states = snapshot.table("slots")?;
             let slots: Vec<u32> = (0..self.slots).collect();
-            let ordinal = snapshot.number("ordinal")? as u64;
+            let ordinal = snapshot.count("ordinal")?;
             self.store.arena.load(&slots, states, ordinal)?;
         }
         self.read = None;

@@ -547,7 +547,7 @@ impl Operator for OverAggregate {
     fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.watermark = snapshot.number("watermark")?;
         self.ended = snapshot.number("ended")? != 0;
-        self.ordinal = snapshot.number("ordinal")? as u64;
+        self.ordinal = snapshot.count("ordinal")?;
         let keys = snapshot.table("keys")?;
         let owners = self.keys.load(keys)?;
         let lasts = column::<Int64Type>(keys, "last")?;

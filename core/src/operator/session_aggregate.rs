@@ -465,7 +465,7 @@ impl Operator for SessionAggregate {
             *opened = Some(session);
             slots.push(slot);
         }
-        let ordinal = snapshot.number("ordinal")? as u64;
+        let ordinal = snapshot.count("ordinal")?;
         self.store.arena.load(&slots, rows, ordinal)?;
         self.outbox.load(snapshot.part("outbox")?)?;
         self.late.load(snapshot.part("late")?)?;

@@ -522,7 +522,13 @@ impl Operator for WindowAggregate {
     fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.watermark = snapshot.number("watermark")?;
         self.target = snapshot.number("target")?;
-        self.rollover.restore_closed(snapshot.number("closed")?);
+        let closed = snapshot.number("closed")?;
+        if closed > self.target {
+            return Err(Error::Snapshot(
+                "a window in it is closed that was not to be".into(),
+            ));
+        }
+        self.rollover.restore_closed(closed);
         let ids = self.store.keys.load(snapshot.table("keys")?)?;
         let rows = snapshot.table("slots")?;
         let panes = column::<Int64Type>(rows, "pane")?;
@@ -532,9 +538,14 @@ impl Operator for WindowAggregate {
             let key = (ids.get(place as usize).copied())
                 .ok_or_else(|| Error::Snapshot("a pane in it names no key of it".into()))?;
             let piece = Piece::from_numbers(pieces[row], panes[row])?;
+            if let Piece::Pane(pane) = piece
+                && (!self.grid.holds(pane) || self.grid.panes().last_end(pane) <= closed)
+            {
+                return Err(Error::Snapshot("a pane in it is of no open window".into()));
+            }
             slots.push(self.rollover.restore(piece, key, &mut self.store)?);
         }
-        let ordinal = snapshot.number("ordinal")? as u64;
+        let ordinal = snapshot.count("ordinal")?;
         self.store.arena.load(&slots, rows, ordinal)?;
         self.outbox.load(snapshot.part("outbox")?)?;
         self.late.load(snapshot.part("late")?)?;

@@ -1,10 +1,11 @@
 //! How an event goes on from operator to operator, to views and sinks; and what
 //! becomes of a query that ends or fails.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::engine::{Engine, QueryId, Target};
+use super::engine::{Engine, QueryId, StreamId, Target};
 use super::guard::guarded;
 use super::stats::QueryStatus;
 use crate::error::Error;
@@ -241,11 +242,36 @@ impl Engine {
     /// Goes on with what a cancelled or restored operator had not yet given out.
     pub fn resume(&mut self) {
         self.install(|engine| {
+            let origins = engine.origins();
             // What has come further goes first, so that rows stay in their order.
             for node in engine.nodes.keys().rev().copied().collect::<Vec<_>>() {
+                let given = engine.given_out;
                 engine.carry_on(node);
+                if let Some(stream) = origins.get(&node) {
+                    engine.account_emitted(*stream, given);
+                }
             }
             engine.flush();
         });
+    }
+
+    /// The stream that each operator's rows come from; of several, the first.
+    fn origins(&self) -> BTreeMap<usize, StreamId> {
+        let mut origins = BTreeMap::new();
+        for (stream, targets) in &self.stream_targets {
+            let mut next = targets.clone();
+            while let Some(target) = next.pop() {
+                let further = match target {
+                    Target::Node { node, .. } if origins.contains_key(&node) => None,
+                    Target::Node { node, .. } => {
+                        origins.insert(node, StreamId(*stream));
+                        self.nodes.get(&node).map(|node| &node.targets)
+                    }
+                    Target::Output(query) => self.queries.get(&query.0).map(|query| &query.targets),
+                };
+                next.extend(further.into_iter().flatten());
+            }
+        }
+        origins
     }
 }

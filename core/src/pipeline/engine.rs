@@ -546,7 +546,7 @@ impl Engine {
     }
 
     /// Notes what a stream has brought out since the queries had given out `given` rows.
-    fn account_emitted(&mut self, stream: StreamId, given: u64) {
+    pub(super) fn account_emitted(&mut self, stream: StreamId, given: u64) {
         let emitted = self.given_out - given;
         if let Some(ingress) = self.streams.get_mut(&stream.0) {
             ingress.counters.emitted += emitted;

@@ -49,4 +49,6 @@ pub use stats::{PushReport, QueryStats, QueryStatus, StreamStats};
 pub use view::{Cursor, Next, View, ViewSize};
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod tests;

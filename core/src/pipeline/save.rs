@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::concat_batches;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, UInt64Type};
 
 use super::accounts::LateRecords;
 use super::engine::{Engine, Input, Query, QueryId, StreamId, Target};
@@ -140,7 +140,7 @@ impl Engine {
     }
 
     fn load_query(&mut self, id: QueryId, part: &Snapshot) -> Result<()> {
-        let number = |name: &str| part.number(name).map(|number| number as u64);
+        let number = |name: &str| part.count(name);
         let Some(query) = self.queries.get_mut(&id.0) else {
             return Ok(());
         };
@@ -181,7 +181,9 @@ impl Engine {
             }
         } else {
             let error = part.table("error")?;
-            let text = (error.column(0).as_string_opt::<i32>()).filter(|text| !text.is_empty());
+            let text = (error.columns().first())
+                .and_then(|column| column.as_string_opt::<i32>())
+                .filter(|text| !text.is_empty());
             let text = text.map_or("it failed before", |text| text.value(0));
             let error = Arc::new(Error::invalid(text));
             query.status = QueryStatus::Failed(error.clone());
@@ -284,7 +286,7 @@ fn save_stream(ingress: &Ingress) -> Result<Snapshot> {
 }
 
 fn load_stream(ingress: &mut Ingress, part: &Snapshot, now: i64) -> Result<()> {
-    let number = |name: &str| part.number(name).map(|number| number as u64);
+    let number = |name: &str| part.count(name);
     ingress.counters = StreamCounters {
         received: number("received")?,
         accepted: number("accepted")?,
@@ -304,43 +306,46 @@ fn load_stream(ingress: &mut Ingress, part: &Snapshot, now: i64) -> Result<()> {
     }
 
     let rejects = part.table("rejects")?;
-    let text = |column: usize, row: usize| -> String {
-        let column = rejects.column(column);
-        (column.as_string_opt::<i32>()).map_or(String::new(), |texts| texts.value(row).into())
+    let texts = (rejects.columns().iter())
+        .map(|column| column.as_string_opt::<i32>())
+        .collect::<Option<Vec<_>>>();
+    let [text, position, reason, rule] = texts.as_deref().unwrap_or_default() else {
+        return Err(Error::Snapshot("its rejects do not add up".into()));
     };
     let restored = (0..rejects.num_rows()).map(|row| Reject {
-        text: text(0, row),
-        position: text(1, row),
-        reason: text(2, row),
-        rule: text(3, row),
+        text: text.value(row).into(),
+        position: position.value(row).into(),
+        reason: reason.value(row).into(),
+        rule: rule.value(row).into(),
     });
     (ingress.rejects).restore(restored.collect::<Vec<_>>(), number("rejects_let_go")?);
 
     let rows = part.table("late")?;
     let damaged = || Error::Snapshot("its late rows do not add up".into());
-    let late_by = (part
-        .table("late_by")?
-        .column(0)
-        .as_primitive_opt::<Int64Type>())
-    .ok_or_else(damaged)?;
+    let late_by = (part.table("late_by")?.columns().first())
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .ok_or_else(damaged)?;
     let entries = part.table("late_entries")?;
+    let [queries, lengths] = entries.columns() else {
+        return Err(damaged());
+    };
+    let queries = queries.as_string_opt::<i32>().ok_or_else(damaged)?;
+    let lengths = lengths
+        .as_primitive_opt::<UInt64Type>()
+        .ok_or_else(damaged)?;
     let mut restored = Vec::with_capacity(entries.num_rows());
     let mut start = 0;
     for entry in 0..entries.num_rows() {
-        let query = (entries.column(0).as_string_opt::<i32>()).ok_or_else(damaged)?;
-        let length = (entries.column(1))
-            .as_primitive_opt::<arrow::datatypes::UInt64Type>()
-            .ok_or_else(damaged)?
-            .value(entry) as usize;
-        if start + length > rows.num_rows() || start + length > late_by.len() {
-            return Err(damaged());
-        }
+        let end = (usize::try_from(lengths.value(entry)).ok())
+            .and_then(|length| length.checked_add(start))
+            .filter(|end| *end <= rows.num_rows() && *end <= late_by.len())
+            .ok_or_else(damaged)?;
         restored.push(LateRecords {
-            query: query.value(entry).into(),
-            rows: rows.slice(start, length),
-            late_by: late_by.values()[start..start + length].to_vec(),
+            query: queries.value(entry).into(),
+            rows: rows.slice(start, end - start),
+            late_by: late_by.values()[start..end].to_vec(),
         });
-        start += length;
+        start = end;
     }
     ingress.late.restore(restored, number("late_let_go")?);
     Ok(())

@@ -230,6 +230,8 @@ fn what_a_cancelled_engine_had_under_way_is_restored_and_given_out() {
     let stats = second.engine.query_stats(query).expect("there");
     assert!(matches!(stats.status, QueryStatus::Ended));
     assert_eq!((stats.accepted, stats.in_window, stats.filtered), (4, 2, 2));
+    let stats = second.engine.stream_stats(second.stream).expect("there");
+    assert_eq!(stats.counters.emitted, 2);
 }
 
 #[test]

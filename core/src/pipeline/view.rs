@@ -231,7 +231,7 @@ impl View {
             self.append(rows);
         }
         let mut state = self.state();
-        state.rows_let_go = snapshot.number("rows_let_go")? as u64;
+        state.rows_let_go = snapshot.count("rows_let_go")?;
         state.ended = snapshot.number("ended")? != 0;
         if state.ended {
             state.table = None;

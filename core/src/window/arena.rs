@@ -55,6 +55,11 @@ impl Arena {
         })
     }
 
+    /// Whether there is no aggregate.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// Whether all states may be given a batch in parts.
     pub(crate) fn takes_parts(&self) -> bool {
         self.calls.iter().all(|call| call.factory.takes_parts())

@@ -352,6 +352,11 @@ impl Grid {
         (self.earliest, self.latest)
     }
 
+    /// Whether all windows of a pane can be told.
+    pub(crate) fn holds(&self, pane: i64) -> bool {
+        (self.first..=self.last).contains(&pane)
+    }
+
     /// The instant at which a pane starts.
     fn edge(&self, pane: i64) -> i128 {
         let parts = self.parts();

@@ -218,6 +218,17 @@ fn a_batch_with_a_key_too_many_is_refused_whole() {
 }
 
 #[test]
+fn a_snapshot_without_states_is_refused() {
+    let mut whole = made(1, 10, Vec::new());
+    push(&mut whole, &[row(1, "a", 1.0), row(2, "b", 2.0)]).expect("few keys");
+    let mut snapshot = whole.0.save().expect("saves");
+    snapshot.tables.remove("slots");
+    let mut fresh = made(1, 10, Vec::new());
+    let error = fresh.0.load(&snapshot).expect_err("its counts are gone");
+    assert!(error.to_string().contains("no table"), "{error}");
+}
+
+#[test]
 fn the_end_and_watermarks_are_passed_on_and_no_rows() {
     let mut made = made(1, 2, Vec::new());
     push(&mut made, &[row(1, "a", 1.0)]).expect("one key");
