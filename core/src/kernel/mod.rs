@@ -20,11 +20,13 @@
 //! in its usual form.
 //!
 //! This module knows no Arrow, no windows and no threads. It holds `unsafe`, for
-//! processor instructions only.
+//! processor instructions, and for what is asked of the allocator.
 
 mod bits;
 
 mod fetch;
+
+mod heap;
 
 mod order;
 
@@ -64,6 +66,7 @@ pub use dispatch::{
     tree_maxs, tree_mins, tree_sums,
 };
 pub use fetch::{AHEAD_ROWS, fetch};
+pub use heap::keep_freed_memory;
 pub use ranked::{Around, Ranked};
 pub use record::{LaneRecord, Record};
 pub use reference::{BLOCK_ROWS, Frame, NARROW_ROWS, Summary, TREE_ROWS};

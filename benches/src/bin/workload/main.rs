@@ -84,6 +84,8 @@ enum Action {
 }
 
 fn main() -> ExitCode {
+    // As the binary does.
+    windrow_core::kernel::keep_freed_memory();
     match act(Arguments::parse().action) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
