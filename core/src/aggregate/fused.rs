@@ -264,8 +264,21 @@ impl<R: Numbers> FusedState<R> {
     }
 
     fn output(&self, output: Output, slots: &[u32]) -> ArrayRef {
+        match self.counts.are_there() {
+            true => self.output_by(output, slots, |slot, _| self.count(slot)),
+            false => self.output_by(output, slots, |_, record| record.count()),
+        }
+    }
+
+    #[inline(always)]
+    fn output_by(
+        &self,
+        output: Output,
+        slots: &[u32],
+        count: impl Fn(u32, &R) -> u64 + Copy,
+    ) -> ArrayRef {
         let records = || (slots.iter()).map(|slot| &self.records[*slot as usize]);
-        let counts = || slots.iter().map(|slot| self.count(*slot));
+        let counts = || (slots.iter().zip(records())).map(|(slot, record)| count(*slot, record));
         // A window mostly has a value of every key that is in it.
         let nulls = || {
             (counts().any(|count| count == 0)).then(|| counts().map(|count| count > 0).collect())
@@ -284,7 +297,8 @@ impl<R: Numbers> FusedState<R> {
         };
         match output {
             Output::Rows => Arc::new(Int64Array::from_iter_values(
-                (slots.iter()).map(|slot| (self.count(*slot) + self.nulls_of(*slot)) as i64),
+                (slots.iter().zip(counts()))
+                    .map(|(slot, count)| (count + self.nulls_of(*slot)) as i64),
             )),
             Output::Shared(Shared::Count) => {
                 column::<Int64Type>(counts().map(|count| count as i64))

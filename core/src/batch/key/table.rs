@@ -23,6 +23,10 @@ use crate::kernel::FIND_ROWS;
 /// Rows that one thread looks up at a time.
 pub(super) const MORSEL_ROWS: usize = 8 * 1024;
 
+/// So few rows of [`FIND_ROWS`] are looked up further one by one: a table of which most keys
+/// are at home lies in a cache, whose answers are not worth gathering.
+const FEW_ROWS: usize = FIND_ROWS / 8;
+
 /// From so many rows on, sharing the work costs less than it gains.
 const PARALLEL_ROWS_MIN: usize = 16 * 1024;
 
@@ -298,9 +302,18 @@ impl<T: Table> Keyed<T> {
         further: &mut [u32],
         ids: &mut [u32],
     ) -> bool {
+        let mut missed = false;
+        if further.len() <= FEW_ROWS {
+            for &row in further.iter() {
+                let key = column.key(first + row as usize);
+                let id = self.table.find(self.table.word(key), key);
+                ids[row as usize] = id;
+                missed |= id == NO_ID;
+            }
+            return missed;
+        }
         let mut words = [T::Word::default(); FIND_ROWS];
         let mut found = [NO_ID; FIND_ROWS];
-        let mut missed = false;
         let mut left = 0;
         for at in 0..further.len() {
             let row = further[at];
