@@ -1,6 +1,8 @@
 //! Room for state that grows: a long vector grows by an eighth, since of one that doubles
 //! up to half stays empty.
 
+use crate::kernel::in_large_pages;
+
 /// Shorter ones double: longer ones are mostly moved without being copied.
 const DOUBLED_BYTES_MAX: usize = 4 << 20;
 
@@ -16,7 +18,10 @@ pub(crate) fn reserve<T>(values: &mut Vec<T>, more: usize) {
 fn grow<T>(values: &mut Vec<T>, more: usize) {
     let len = values.len();
     match len * size_of::<T>() > DOUBLED_BYTES_MAX {
-        true => values.reserve_exact(more.max(len / 8)),
+        true => {
+            values.reserve_exact(more.max(len / 8));
+            in_large_pages(values);
+        }
         false => values.reserve(more),
     }
 }

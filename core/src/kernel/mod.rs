@@ -66,6 +66,7 @@ pub use dispatch::{
     tree_maxs, tree_mins, tree_sums,
 };
 pub use fetch::{AHEAD_ROWS, fetch};
+pub(crate) use heap::in_large_pages;
 pub use heap::keep_freed_memory;
 pub use ranked::{Around, Ranked};
 pub use record::{LaneRecord, Record};

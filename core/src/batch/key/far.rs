@@ -45,8 +45,11 @@ impl FarSlots {
     /// An empty table with places for `len` ids.
     pub(super) fn new(len: usize) -> Self {
         let size = size_for(len).max(2);
+        let mut entries = Vec::with_capacity(size);
+        kernel::in_large_pages(&entries);
+        entries.resize(size, EMPTY);
         Self {
-            entries: vec![EMPTY; size],
+            entries,
             shift: u64::BITS - size.trailing_zeros(),
         }
     }
