@@ -8,11 +8,15 @@ use chrono::DateTime;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::ProgressMode;
+use super::margin::Margin;
 use super::progress_json;
 use crate::session::{Losses, Progress, Session};
 
 /// How often the moving line is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// How often it is drawn at most, whatever changes.
+const DRAWS_HZ: u8 = 20;
 
 /// How often a plain line is written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
@@ -50,7 +54,13 @@ impl Display {
             ProgressMode::Plain => Self::Plain,
             ProgressMode::Json => Self::Json,
             ProgressMode::Auto | ProgressMode::Bar => {
-                let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+                let target = match stderr_is_terminal {
+                    true => {
+                        ProgressDrawTarget::term_like_with_hz(Box::new(Margin::default()), DRAWS_HZ)
+                    }
+                    false => ProgressDrawTarget::hidden(),
+                };
+                let bar = ProgressBar::with_draw_target(None, target);
                 look(&bar, LINE);
                 Self::Bar(bar)
             }
