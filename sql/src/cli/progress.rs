@@ -11,6 +11,7 @@ use super::args::ProgressMode;
 use super::margin::Margin;
 use super::progress_json;
 use crate::session::{Losses, Progress, Session};
+use crate::words::counted;
 
 /// How often the moving line is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -221,10 +222,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String>
         ..
     } in losses.iter().filter(|losses| losses.rejected > 0)
     {
-        let rows = match rejected {
-            1 => "1 row".to_owned(),
-            rejected => format!("{} rows", HumanCount(*rejected)),
-        };
+        let rows = counted(*rejected, "row", "rows");
         let example = example.as_ref().map_or_else(String::new, |reject| {
             format!(", such as {}: {}", reject.position, reject.reason)
         });
@@ -244,10 +242,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String>
                 streams.join(", ")
             ),
         };
-        let rows = match late {
-            1 => "1 row".to_owned(),
-            late => format!("{} rows", HumanCount(late)),
-        };
+        let rows = counted(late, "row", "rows");
         warnings.push(format!("{rows} too late for all windows of a query{help}"));
     }
     warnings
@@ -287,7 +282,7 @@ impl Meter {
 /// `now`: the wall clock, in milliseconds since the Unix epoch.
 pub(super) fn line(progress: &Progress, rate: f64, now: i64) -> String {
     let mut parts = vec![
-        format!("{} rows", HumanCount(progress.rows)),
+        counted(progress.rows, "row", "rows"),
         format!("{} rows/s", short(rate)),
     ];
     if let Some(share) = progress.share() {
