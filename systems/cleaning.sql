@@ -4,7 +4,7 @@
 --
 --   windrow run systems/cleaning.sql         from the folder above; it ends by itself
 --
--- In other terminals, before:
+-- In other terminals, before; the run waits for both, and fails when one does not come:
 --   nc -lk 7104
 --   docker run -p 5432:5432 -e POSTGRES_PASSWORD=windrow postgres
 

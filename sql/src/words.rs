@@ -56,6 +56,17 @@ pub fn sql_type(data_type: &DataType) -> String {
     }
 }
 
+/// A number of things, with `,` between groups of three digits: `1 row`, `1,200 rows`.
+pub fn counted(number: u64, one: &str, more: &str) -> String {
+    let mut digits = number.to_string();
+    let mut place = digits.len();
+    while place > 3 {
+        place -= 3;
+        digits.insert(place, ',');
+    }
+    format!("{digits} {}", if number == 1 { one } else { more })
+}
+
 /// The planner's names of types, the longer before those that they begin with.
 const TYPES: [(&str, &str); 37] = [
     ("Interval(MonthDayNano)", "INTERVAL"),
@@ -139,6 +150,19 @@ mod tests {
             (DataType::Decimal128(10, 2), "DECIMAL(10, 2)"),
         ] {
             assert_eq!(sql_type(&data_type), name);
+        }
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        for (number, text) in [
+            (0, "0 rows"),
+            (1, "1 row"),
+            (999, "999 rows"),
+            (1_000, "1,000 rows"),
+            (1_234_567, "1,234,567 rows"),
+        ] {
+            assert_eq!(counted(number, "row", "rows"), text);
         }
     }
 

@@ -141,6 +141,10 @@ fn a_password_is_not_shown() {
         error.contains("password authentication failed for user \"ada\""),
         "{error}"
     );
+    assert!(
+        error.contains("the user, the password and the database"),
+        "{error}"
+    );
 }
 
 /// Stands between a client and the database, and cuts connections at their COMMITs.

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rexpect::reader::Options;
 use rexpect::session::{PtySession, spawn_with_options};
@@ -126,6 +128,100 @@ fn ctrl_c_clears_and_ctrl_d_leaves() {
     see(&mut shell, "windrow> ");
     shell.send_control('d').expect("typed");
     see_the_end(shell);
+}
+
+/// A shell in a terminal of so many columns that shows what is pressed.
+struct Seen {
+    session: PtySession,
+    terminal: vt100::Parser,
+}
+
+impl Seen {
+    fn new(columns: u16) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!(
+                "stty echo echoctl rows 50 cols {columns}; exec \"$0\""
+            ))
+            .arg(binary())
+            .current_dir(root())
+            .env("TERM", "xterm")
+            .env("NO_COLOR", "1")
+            .env("XDG_STATE_HOME", "/dev/null");
+        let options = Options::new().timeout_ms(Some(PATIENCE_MS));
+        Self {
+            session: spawn_with_options(command, options).expect("a terminal"),
+            terminal: vt100::Parser::new(50, columns, 0),
+        }
+    }
+
+    /// Waits until the screen is as wanted.
+    #[track_caller]
+    fn wait(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            while let Some(byte) = self.session.try_read() {
+                // Each character is a byte.
+                self.terminal.process(&[byte as u8]);
+            }
+            let seen = self.terminal.screen().contents();
+            if wanted(&seen) {
+                return seen;
+            }
+            assert!(
+                start.elapsed() < Duration::from_millis(PATIENCE_MS),
+                "it does not come:\n{seen}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Types a line at the prompt.
+    #[track_caller]
+    fn enter(&mut self, line: &str) {
+        self.wait(|seen| seen.trim_end().ends_with("windrow>"));
+        enter(&mut self.session, line);
+    }
+
+    fn end(mut self) {
+        self.enter(".quit");
+        see_the_end(self.session);
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_the_moving_line() {
+    for columns in [80, 110] {
+        let mut shell = Seen::new(columns);
+        shell.enter(
+            "CREATE STREAM r WITH (connector = 'generator', rate = '50', realtime = 'true');",
+        );
+        shell.enter("SELECT sensor FROM r WHERE value > 1e300;");
+        shell.wait(|seen| seen.contains(" rows/s"));
+        shell.session.send_control('c').expect("typed");
+        let seen = shell.wait(|seen| seen.contains("stopped after "));
+        assert!(!seen.contains(" rows/s"), "{columns}: {seen}");
+        shell.end();
+    }
+}
+
+#[test]
+fn system_tables_are_read_in_a_narrow_terminal() {
+    let mut shell = Seen::new(80);
+    shell.enter("CREATE STREAM expected_readings (v BIGINT);");
+    shell.enter("SELECT * FROM windrow.streams;");
+    let seen = shell.wait(|seen| seen.contains("1 row\n"));
+    let row = |name: &str| {
+        let line = seen.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{name}: {seen}"));
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(row("name"), ["name", "│", "expected_readings"]);
+    assert_eq!(row("received"), ["received", "│", "0"]);
+    shell.enter(".schema windrow.streams");
+    shell.wait(|seen| seen.contains(" received ") && seen.contains(" BIGINT"));
+    shell.end();
 }
 
 #[test]

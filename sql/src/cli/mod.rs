@@ -29,6 +29,8 @@ mod generate;
 
 mod args;
 
+mod margin;
+
 mod progress_json;
 
 mod progress;

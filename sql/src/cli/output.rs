@@ -132,6 +132,13 @@ impl Output {
         }
     }
 
+    /// Shows each row of a table as lines, or only where few rows are wider than the
+    /// terminal.
+    pub(super) fn vertical(mut self, vertical: bool) -> Self {
+        self.options.vertical = vertical;
+        self
+    }
+
     /// How many rows there were; `None` if no statement has rows.
     pub(super) fn row_count(&self) -> Option<u64> {
         (self.statements > 0).then_some(self.rows)

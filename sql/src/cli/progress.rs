@@ -8,11 +8,16 @@ use chrono::DateTime;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::ProgressMode;
+use super::margin::Margin;
 use super::progress_json;
 use crate::session::{Losses, Progress, Session};
+use crate::words::counted;
 
 /// How often the moving line is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// How often it is drawn at most, whatever changes.
+const DRAWS_HZ: u8 = 20;
 
 /// How often a plain line is written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
@@ -50,7 +55,13 @@ impl Display {
             ProgressMode::Plain => Self::Plain,
             ProgressMode::Json => Self::Json,
             ProgressMode::Auto | ProgressMode::Bar => {
-                let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+                let target = match stderr_is_terminal {
+                    true => {
+                        ProgressDrawTarget::term_like_with_hz(Box::new(Margin::default()), DRAWS_HZ)
+                    }
+                    false => ProgressDrawTarget::hidden(),
+                };
+                let bar = ProgressBar::with_draw_target(None, target);
                 look(&bar, LINE);
                 Self::Bar(bar)
             }
@@ -211,10 +222,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String>
         ..
     } in losses.iter().filter(|losses| losses.rejected > 0)
     {
-        let rows = match rejected {
-            1 => "1 row".to_owned(),
-            rejected => format!("{} rows", HumanCount(*rejected)),
-        };
+        let rows = counted(*rejected, "row", "rows");
         let example = example.as_ref().map_or_else(String::new, |reject| {
             format!(", such as {}: {}", reject.position, reject.reason)
         });
@@ -234,10 +242,7 @@ pub(super) fn warnings(losses: &[Losses], late: u64, asked: &str) -> Vec<String>
                 streams.join(", ")
             ),
         };
-        let rows = match late {
-            1 => "1 row".to_owned(),
-            late => format!("{} rows", HumanCount(late)),
-        };
+        let rows = counted(late, "row", "rows");
         warnings.push(format!("{rows} too late for all windows of a query{help}"));
     }
     warnings
@@ -277,7 +282,7 @@ impl Meter {
 /// `now`: the wall clock, in milliseconds since the Unix epoch.
 pub(super) fn line(progress: &Progress, rate: f64, now: i64) -> String {
     let mut parts = vec![
-        format!("{} rows", HumanCount(progress.rows)),
+        counted(progress.rows, "row", "rows"),
         format!("{} rows/s", short(rate)),
     ];
     if let Some(share) = progress.share() {

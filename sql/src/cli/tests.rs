@@ -126,13 +126,17 @@ fn terminal(width: u16) -> World {
 
 #[test]
 fn on_a_terminal_rows_are_a_table_as_wide_as_it() {
-    let sql = "SELECT 1 AS a, NULL AS b, repeat('x', 100) AS c";
+    let sql = "SELECT a, NULL AS b, repeat('x', 100) AS c FROM (VALUES (1), (2), (3), (4)) t(a)";
     let ran = terminal(40).run(&["-c", sql]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert!(ran.stdout.contains("│ 1 ┆ NULL ┆ xxx"), "{}", ran.stdout);
     assert!(ran.stdout.contains("x… │"), "{}", ran.stdout);
     assert!(ran.stdout.lines().all(|line| line.width() <= 40));
-    assert!(ran.stdout.ends_with("1 row\n"));
+    assert!(ran.stdout.ends_with("4 rows\n"));
+    // Few rows that are wider are whole.
+    let ran = terminal(40).run(&["-c", "SELECT 1 AS a, repeat('x', 100) AS long"]);
+    let whole = format!("── row 1 ──\na    │ 1\nlong │ {}\n1 row\n", "x".repeat(100));
+    assert_eq!(ran.stdout, whole);
     // Elsewhere they are CSV, with nothing for NULL.
     let piped = World::default().run(&["-c", "SELECT 1 AS a, NULL AS b"]);
     assert_eq!(piped.stdout, "a,b\n1,\n");

@@ -298,6 +298,26 @@ fn ended(mut sink: Box<dyn Sink>) -> Result<(), String> {
 }
 
 #[test]
+fn the_help_follows_what_the_receiver_refused() {
+    let other = Other::start();
+    let token: &[(&str, &str)] = &[("authorization", "Bearer 1234")];
+    for (status, options, help) in [
+        ("401 Unauthorized", &[][..], "add the option authorization"),
+        ("403 Forbidden", token, "see whether it is right"),
+        ("404 Not Found", token, "the path of the url"),
+        ("302 Found", token, "ask for its new url"),
+        ("400 Bad Request", token, "change the query"),
+    ] {
+        let mut sink = other.sink(options);
+        other.answers([&refusal(status, "no")]);
+        sink.write(&rows(0..1)).expect("taken");
+        let error = sink.finish().expect_err("it is refused").to_string();
+        assert!(error.contains("posting row 1 to "), "{status}: {error}");
+        assert!(error.contains(help), "{status}: {error}");
+    }
+}
+
+#[test]
 fn a_stop_ends_the_wait_for_a_receiver_that_is_away() {
     let url = format!("http://{}/", free_address());
     let mut away = sink(&url, &[("retry_timeout", "0"), ("batch_rows", "5")]).expect("it opens");

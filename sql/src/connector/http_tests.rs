@@ -286,7 +286,10 @@ fn of_a_client_that_goes_in_mid_body_nothing_is_taken() {
             let request = format!("POST /ingest/readings HTTP/1.1\r\n{framing}\r\n\r\n{text}");
             stream.write_all(request.as_bytes()).expect("sent");
             stream.shutdown(Shutdown::Write).expect("open");
-            // Nobody is answered: the connection ends.
+            // It may still read: it is told, and the connection ends.
+            let told = answer(&mut stream);
+            assert_eq!(told.status, 400, "{told:?}");
+            assert!(told.body.contains("Content-Length"), "{told:?}");
             let mut rest = Vec::new();
             stream.read_to_end(&mut rest).expect("it ends");
             assert_eq!(rest, b"");

@@ -111,7 +111,7 @@ fn nobody_there_is_an_error_that_counts_the_rows() {
     sink.write(&rows(0..2_500, "x")).expect("there is room");
     let message = sink.finish().expect_err("nobody is there").to_string();
     assert!(
-        message.contains("2500 rows were not delivered"),
+        message.contains("2,500 rows were not delivered"),
         "{message}"
     );
     assert!(message.contains("connection refused"), "{message}");
@@ -306,7 +306,7 @@ fn an_error_names_the_sink() {
     planned.collect().expect("there is nothing to show");
     let error = session.run().expect_err("nobody is there").to_string();
     assert!(
-        error.starts_with("sink far: 1 rows were not delivered"),
+        error.starts_with("sink far: 1 row was not delivered"),
         "{error}"
     );
 }

@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Encoder;
 use crate::format::encode::EncodeOptions;
 use crate::format::encode::setting::{Settings, unfit};
+use crate::words::counted;
 
 /// So many bytes of lines wait to be sent at most (`queue_bytes`).
 const QUEUE_BYTES_DEFAULT: usize = 16 << 20;
@@ -142,7 +143,8 @@ impl TcpSink {
     fn undelivered(&self, why: &str, more: u64) -> Error {
         let rows = self.shared.undelivered.load(Relaxed) + more;
         let message = format!(
-            "{rows} rows were not delivered to tcp {}: {why}",
+            "{} not delivered to tcp {}: {why}",
+            counted(rows, "row was", "rows were"),
             self.receiver
         );
         Error::new(ErrorKind::Io, message)

@@ -210,13 +210,28 @@ impl<'a> Cursor<'a> {
         Ok(Name { value: name, span })
     }
 
-    /// A name, or the path of files in quotation marks of either kind.
+    /// A name, that of a system table (`windrow.streams`), or the path of files in quotation
+    /// marks of either kind.
     pub(super) fn name_or_path(&mut self, what: &str) -> Result<Name> {
         match self.peek() {
             Some(Token::SingleQuotedString(path)) => {
                 let (value, span) = (path.clone(), self.here());
                 self.parser.advance_token();
                 Ok(Name { value, span })
+            }
+            Some(Token::Word(word))
+                if word.value.eq_ignore_ascii_case("windrow")
+                    && self.peek_at(1) == Some(&Token::Period)
+                    && matches!(self.peek_at(2), Some(Token::Word(_))) =>
+            {
+                let start = self.here().start;
+                self.parser.advance_token();
+                self.parser.advance_token();
+                let table = self.name(what)?;
+                Ok(Name {
+                    value: format!("windrow.{}", table.value),
+                    span: start..table.span.end,
+                })
             }
             _ => self.name(what),
         }

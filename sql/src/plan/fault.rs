@@ -29,7 +29,13 @@ impl Context<'_> {
     pub fn tell(&self, error: DataFusionError) -> Error {
         let error = match error {
             DataFusionError::External(inner) => match inner.downcast::<Error>() {
-                Ok(error) => return self.place(*error),
+                Ok(error) => {
+                    let path = || self.find_path(&error);
+                    return self.place(match error.span().is_none().then(path).flatten() {
+                        Some(span) => error.at(span),
+                        None => *error,
+                    });
+                }
                 Err(inner) => DataFusionError::External(inner),
             },
             other => other,
@@ -78,6 +84,12 @@ impl Context<'_> {
         self.word(error.message().split('"').nth(1)?)
     }
 
+    /// The place of a path that a message speaks of.
+    fn find_path(&self, error: &Error) -> Option<Range<usize>> {
+        let quoted = error.message().split('\'').nth(1);
+        self.word(quoted.filter(|path| path.contains(['.', '/']))?)
+    }
+
     fn translate(&self, error: &DataFusionError, diagnostic: Option<&Diagnostic>) -> Error {
         if let DataFusionError::SchemaError(schema_error, _) = error.find_root() {
             return schema_fault(schema_error);
@@ -85,10 +97,13 @@ impl Context<'_> {
         let sentence = crate::exec::sentence(error);
         if let Some(name) = between(&sentence, "table '", "' not found") {
             // The catalogue and the schema stand before the name, which may be a path.
-            let name = (name.split_once('.'))
+            let (schema, name) = (name.split_once('.'))
                 .and_then(|(_, rest)| rest.split_once('.'))
-                .map_or(name, |(_, name)| name);
-            return self.no_table(name);
+                .unwrap_or(("", name));
+            return match schema {
+                "windrow" => no_system_table(name),
+                _ => self.no_table(name),
+            };
         }
         if let Some(name) = between(&sentence, "invalid function '", "'") {
             let error = Error::new(ErrorKind::Plan, format!("there is no function \"{name}\""));
@@ -216,6 +231,23 @@ impl Context<'_> {
             }
             None => error.help(format!("there are {}", self.tables.join(", "))),
         }
+    }
+}
+
+/// The tables of the schema `windrow`, which tells of the session.
+const SYSTEM_TABLES: [&str; 3] = ["streams", "queries", "operators"];
+
+fn no_system_table(name: &str) -> Error {
+    let message = format!("there is no table windrow.{name}");
+    let error = Error::new(ErrorKind::Plan, message);
+    match nearest(name, SYSTEM_TABLES) {
+        Some(meant) => error.help(format!("did you mean windrow.{meant}?")),
+        None => error.help(format!(
+            "there are {}",
+            SYSTEM_TABLES
+                .map(|name| format!("windrow.{name}"))
+                .join(", ")
+        )),
     }
 }
 

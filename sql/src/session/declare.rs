@@ -99,8 +99,8 @@ impl Declaration<'_> {
                     .map_err(|e| e.at(name.span.clone()))?;
                 let (connector, unknown) = kind
                     .named_source(&create.name.value, &pairs(&options), declared.clone())
-                    .map_err(|error| located(error, &options))
-                    .map_err(|error| at_column(error, &read))?;
+                    .map_err(|error| at_column(error, &read))
+                    .map_err(|error| located(error, &options).at(name.span.clone()))?;
                 refuse_unknown(&unknown, &options, &kind.option_names())?;
                 Some(connector)
             }
@@ -474,7 +474,8 @@ pub(super) fn pairs(options: &Options) -> Pairs {
     values.collect()
 }
 
-/// Places an error that names an option at that option.
+/// Places an error that names an option at that option: one that is missing where a word
+/// like it is written, and a value at itself.
 pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> Error {
     let named = options.iter().find(|(name, _)| {
         (error
@@ -482,8 +483,18 @@ pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> 
             .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')))
         .any(|word| word == name.as_str())
     });
+    let like = || {
+        let (_, missing) = error.message().split_once("needs the option ")?;
+        let written = nearest(missing, options.keys().map(String::as_str))?;
+        Some(options.get(written)?.name_span.clone())
+    };
+    let valued = || {
+        let mut options = options.values();
+        let is_told = |value: &str| error.message().contains(&format!("'{value}'"));
+        options.find_map(|option| is_told(&option.value).then(|| option.span.clone()))
+    };
     let span: Option<Range<usize>> = named.map(|(_, option)| option.span.clone());
-    match span {
+    match span.or_else(like).or_else(valued) {
         Some(span) => error.at(span),
         None => error,
     }

@@ -249,6 +249,13 @@ const SYSTEM_TABLES: [SystemTable; 3] = [
     ("operators", show::operator_stats),
 ];
 
+/// The rows of a system table now, `None` if there is none of this name: `windrow.streams`.
+pub(super) fn system_rows(shared: &Shared, name: &str) -> Option<Result<RecordBatch>> {
+    let name = name.strip_prefix("windrow.")?;
+    let (_, rows) = SYSTEM_TABLES.iter().find(|(known, _)| *known == name)?;
+    Some(rows(shared))
+}
+
 #[async_trait]
 impl SchemaProvider for System {
     fn table_names(&self) -> Vec<String> {

@@ -17,13 +17,14 @@ use super::shared::{PLANNING_STACK_BYTES, Shared};
 use super::sink_fit::listed_names;
 use super::sinks::{self, Writer};
 use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
-use super::{Session, constant, no_rows, show};
+use super::{Session, constant, functions, no_rows, show};
 use crate::dialect::{
     AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
     Statement, StatementKind, parse_script, rows_as_texts,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::plan::{self, Mode, Names, Planned, PlannedInput, PlannedQuery};
+use crate::words::counted;
 
 /// Plans every statement of a script, attaches its queries, and opens its sinks when all
 /// of it fits.
@@ -137,6 +138,9 @@ impl<'a> Preparing<'a> {
                 analyze, statement, ..
             } => self.explain(*analyze, statement),
             StatementKind::Describe { name } => {
+                if let Some(rows) = functions::system_rows(self.shared, &name.value) {
+                    return Ok(Prepared::Rows(show::columns(&rows?.schema(), &[])?));
+                }
                 let entry = match self.shared.entry(&name.value) {
                     Ok(Some(entry)) => entry,
                     Ok(None) => self.entry(name)?,
@@ -595,9 +599,9 @@ impl<'a> Preparing<'a> {
                     return Err(Error::new(
                         ErrorKind::Plan,
                         format!(
-                            "{} values are inserted into {} columns: {}",
-                            width,
-                            columns.len(),
+                            "{} inserted into {}: {}",
+                            counted(width as u64, "value is", "values are"),
+                            counted(columns.len() as u64, "column", "columns"),
                             columns.join(", ")
                         ),
                     )

@@ -7,6 +7,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use arrow::datatypes::SchemaRef;
 use windrow_core::operator::Counters;
 use windrow_core::pipeline::{QueryId, QueryStats, QueryStatus, StreamCounters};
 
@@ -422,6 +423,11 @@ pub(super) fn describe(entry: &Entry) -> Result<RecordBatch> {
             }
         },
     };
+    columns(&schema, &notes)
+}
+
+/// The columns of a relation. `notes`: what is said of each, as far as there are any.
+pub(super) fn columns(schema: &SchemaRef, notes: &[String]) -> Result<RecordBatch> {
     let fields = schema.fields();
     let notes = (0..fields.len()).map(|place| Some(notes.get(place).cloned().unwrap_or_default()));
     table(vec![

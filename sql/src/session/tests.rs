@@ -467,6 +467,33 @@ fn an_insert_from_a_live_stream_is_refused() {
 }
 
 #[test]
+fn errors_point_at_the_option_or_the_path() {
+    let session = session();
+    for (statement, place) in [
+        (
+            "CREATE STREAM x (v BIGINT) WITH (connector = 'tcp', format = 'csv', adress = ':1')",
+            "1:69: adress",
+        ),
+        (
+            "CREATE STREAM x (v BIGINT) WITH (connector = 'tcp', address = ':1')",
+            "1:46: 'tcp'",
+        ),
+        (
+            "CREATE STREAM x WITH (connector = 'file', path = 'nofile.csv')",
+            "1:50: 'nofile.csv'",
+        ),
+        ("SELECT * FROM 'nofile.csv'", "1:16: nofile.csv"),
+        (
+            "CREATE SINK x WITH (connector = 'file', path = 'x.xyz') AS SELECT 1 AS v",
+            "1:48: 'x.xyz'",
+        ),
+    ] {
+        let error = refused(&session, statement);
+        assert!(error.contains(&format!("--> sql:{place}\n")), "{error}");
+    }
+}
+
+#[test]
 fn a_column_is_inserted_once() {
     let session = session();
     rows(&session, PUSHED);

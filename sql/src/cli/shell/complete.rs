@@ -192,12 +192,7 @@ fn dot_words(line: &str, known: &Known) -> (usize, Vec<String>) {
     };
     let argument = argument.trim_start();
     let words = match name {
-        ".mode" => {
-            let formats = OutputFormat::ALL
-                .iter()
-                .filter(|format| !format.is_binary());
-            matching(argument, formats.map(|format| format.name().to_owned()))
-        }
+        ".mode" => matching(argument, dot::Mode::names().into_iter().map(str::to_owned)),
         ".timer" => matching(argument, ["on".to_owned(), "off".to_owned()]),
         ".schema" => {
             let names = known

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result, nearest};
-use crate::format::encode::OutputFormat;
+use crate::format::encode::{self, OutputFormat};
 
 /// The commands in the order of `.help`: name, argument, what it does.
 pub(super) const COMMANDS: [(&str, &str, &str); 8] = [
@@ -15,11 +15,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 8] = [
         "list the columns of one of them, or of a file",
     ),
     (".read", "FILE", "run a script"),
-    (
-        ".mode",
-        "FORMAT",
-        "write rows as table, csv, json, ndjson, line or markdown",
-    ),
+    (".mode", "FORMAT", MODES),
     (
         ".timer",
         "on|off",
@@ -29,6 +25,39 @@ pub(super) const COMMANDS: [(&str, &str, &str); 8] = [
     (".exit", "", "leave"),
 ];
 
+/// What `.help` says of `.mode`.
+const MODES: &str = "write rows as table, vertical (a line for each column), csv,
+json, ndjson, line (InfluxDB's protocol) or markdown";
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Format(OutputFormat),
+    /// As a table with a line for each column.
+    Vertical,
+}
+
+impl Mode {
+    /// Those that are for a terminal, in the order in which they are listed.
+    pub(super) fn names() -> Vec<&'static str> {
+        let formats = OutputFormat::ALL.into_iter();
+        let mut names: Vec<_> = (formats.filter(|format| !format.is_binary()))
+            .map(OutputFormat::name)
+            .collect();
+        names.insert(1, VERTICAL);
+        names
+    }
+
+    pub(super) fn format(self) -> OutputFormat {
+        match self {
+            Self::Format(format) => format,
+            Self::Vertical => OutputFormat::Table,
+        }
+    }
+}
+
+const VERTICAL: &str = "vertical";
+
 /// What the shell is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Dot {
@@ -36,7 +65,7 @@ pub(super) enum Dot {
     Tables,
     Schema(String),
     Read(PathBuf),
-    Mode(OutputFormat),
+    Mode(Mode),
     Timer(bool),
     Quit,
 }
@@ -90,14 +119,18 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-fn mode(name: &str) -> Result<OutputFormat> {
-    let format: OutputFormat = name.parse()?;
+fn mode(name: &str) -> Result<Mode> {
+    if name.eq_ignore_ascii_case(VERTICAL) {
+        return Ok(Mode::Vertical);
+    }
+    let format: OutputFormat =
+        (name.parse()).map_err(|_| encode::setting::unknown("mode", name, &Mode::names()))?;
     if format.is_binary() {
         let message = format!("{format} is not for a terminal");
         return Err(Error::new(ErrorKind::Option, message)
             .help("write it to a file: CREATE SINK … WITH (connector = 'file', path = …)"));
     }
-    Ok(format)
+    Ok(Mode::Format(format))
 }
 
 fn switch(word: &str) -> Result<bool> {
@@ -117,10 +150,12 @@ fn unquoted(path: &str) -> &str {
 /// The text of `.help`.
 pub(super) fn help() -> String {
     let mut text = String::from(
-        "A statement ends with ;, and may go over several lines. Ctrl-C stops one that runs.\n\n",
+        "A statement ends with ;, and may go over several lines.\n\
+         Ctrl-C stops one that runs.\n\n",
     );
     for (name, takes, what) in COMMANDS {
         let usage = format!("{name} {takes}");
+        let what = what.replace('\n', &format!("\n{:18}", ""));
         text.push_str(&format!("  {usage:<16}{what}\n"));
     }
     text
@@ -152,7 +187,8 @@ mod tests {
             (".schema 'a b.csv'", Dot::Schema("'a b.csv'".into())),
             (".read 'my city.sql';", Dot::Read("my city.sql".into())),
             (".read my city.sql", Dot::Read("my city.sql".into())),
-            (".mode csv", Dot::Mode(OutputFormat::Csv)),
+            (".mode csv", Dot::Mode(Mode::Format(OutputFormat::Csv))),
+            (".mode vertical", Dot::Mode(Mode::Vertical)),
             (".timer ON", Dot::Timer(true)),
             (".timer off", Dot::Timer(false)),
             (".quit", Dot::Quit),
@@ -160,6 +196,13 @@ mod tests {
             ("EXIT", Dot::Quit),
         ] {
             assert_eq!(parsed(line), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal_of_80_columns() {
+        for line in help().lines() {
+            assert!(line.len() <= 79, "{line}");
         }
     }
 
@@ -195,5 +238,11 @@ mod tests {
         assert!(refused(".timer maybe").starts_with("'maybe' is no switch"));
         assert!(refused(".mode parquet").starts_with("parquet is not for a terminal"));
         assert!(refused(".mode tabel").contains("table"));
+        let other = refused(".mode xml");
+        for name in Mode::names() {
+            assert!(other.contains(name), "{other}");
+            assert!(help().contains(name), "{name}: {}", help());
+        }
+        assert!(!other.contains("parquet"), "{other}");
     }
 }

@@ -27,7 +27,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
-use indicatif::HumanCount;
 use windrow_core::stream::Sink;
 
 use super::args::Running;
@@ -41,7 +40,8 @@ use crate::dialect::typed;
 use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
 use crate::session::{Progress, Session, SessionConfig};
-use dot::Dot;
+use crate::words::counted;
+use dot::{Dot, Mode};
 pub(super) use editor::Editor;
 
 const PROMPT: &str = "windrow> ";
@@ -109,6 +109,8 @@ pub(super) struct Shell<'a> {
     pipe: Pipe,
     sharing: Sharing,
     format: OutputFormat,
+    /// Whether each row of a table is shown as lines.
+    vertical: bool,
     /// The columns of the terminal.
     width: Option<u16>,
     timer: bool,
@@ -145,6 +147,7 @@ impl<'a> Shell<'a> {
             pipe,
             sharing: Sharing::default(),
             format,
+            vertical: false,
             width,
             timer: false,
             told: Progress::default(),
@@ -296,8 +299,9 @@ impl<'a> Shell<'a> {
                 return self.statement(&told(".schema", format!("DESCRIBE {}", named(&name))));
             }
             Ok(Dot::Read(path)) => return self.read(&path),
-            Ok(Dot::Mode(format)) => {
-                self.format = format;
+            Ok(Dot::Mode(mode)) => {
+                self.vertical = mode == Mode::Vertical;
+                self.format = mode.format();
                 self.share_stdout();
             }
             Ok(Dot::Timer(timer)) => self.timer = timer,
@@ -332,7 +336,8 @@ impl<'a> Shell<'a> {
             self.session.resume();
         }
         let (pipe, sharing) = (self.pipe.clone(), self.sharing.clone());
-        let mut output = Output::new(self.format, self.width, pipe, sharing);
+        let mut output =
+            Output::new(self.format, self.width, pipe, sharing).vertical(self.vertical);
         let session = &self.session;
         let run = || {
             let done = session.run_beside_live(script, &mut output);
@@ -368,8 +373,7 @@ impl<'a> Shell<'a> {
         if self.timer && then == Then::GoOn {
             self.remark(&match rows {
                 None => format!("done in {elapsed}"),
-                Some(1) => format!("1 row in {elapsed}"),
-                Some(rows) => format!("{} rows in {elapsed}", HumanCount(rows)),
+                Some(rows) => format!("{} in {elapsed}", counted(rows, "row", "rows")),
             });
         }
         Ok(then)
@@ -448,7 +452,9 @@ fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
 fn named(name: &str) -> String {
     let is_quoted = name.starts_with(['\'', '"']);
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    match is_quoted || name.chars().all(is_word) {
+    let is_system = (name.split_once('.'))
+        .is_some_and(|(schema, name)| schema == "windrow" && name.chars().all(is_word));
+    match is_quoted || is_system || name.chars().all(is_word) {
         true => name.to_owned(),
         false => format!("'{}'", name.replace('\'', "''")),
     }

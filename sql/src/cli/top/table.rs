@@ -1,8 +1,9 @@
 //! The tables of streams and queries, as they are drawn.
 //!
-//! Columns stand in the order of what is asked for first; those that the terminal is too
-//! narrow for are left out from the right.
+//! Columns that the terminal is too narrow for are left out, those first that are asked
+//! for least. Rows for which it is too low are counted below the others.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -17,6 +18,7 @@ use windrow_core::pipeline::QueryStatus;
 
 use super::super::progress::{duration, short};
 use crate::session::{Figures, QueryFigures, StreamFigures};
+use crate::words::counted;
 
 /// A longer name or word is cut.
 const NAME_WIDTH_MAX: usize = 24;
@@ -45,6 +47,8 @@ struct Column {
     is_words: bool,
     /// Room for what its cells may become, so that those beside them stand still.
     least: u16,
+    /// How late it is left out: those of the least are first.
+    worth: u8,
     cells: Vec<String>,
 }
 
@@ -62,37 +66,66 @@ impl Column {
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     let figures = shown.figures;
-    // Its title and its header.
-    let height = |rows: usize| rows as u16 + 2;
-    let [head, streams, queries, foot] = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Length(height(figures.streams.len()) + 1),
-        Constraint::Fill(1),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
+    let [head, streams, queries, foot] = heights(
+        frame.area().height,
+        figures.streams.len(),
+        figures.queries.len(),
+    );
+    let [head, streams, queries, foot] =
+        Layout::vertical([head, streams, queries, foot].map(Constraint::Length))
+            .areas(frame.area());
     let title = Line::from(vec![shown.name.bold(), "  ".into(), shown.state.into()]);
     frame.render_widget(title, head);
-    let title = format!("{} streams", figures.streams.len());
+    let title = counted(figures.streams.len() as u64, "stream", "streams");
     table(frame, streams, &title, &stream_columns(&figures.streams));
-    let title = format!("{} queries", figures.queries.len());
+    let title = counted(figures.queries.len() as u64, "query", "queries");
     table(frame, queries, &title, &query_columns(&figures.queries));
     frame.render_widget(Line::from("q quits").dim(), foot);
 }
 
-/// Draws a table with as many of its columns as there is room for.
-fn table(frame: &mut Frame<'_>, area: Rect, title: &str, columns: &[Column]) {
-    let mut left = area.width;
-    let fitting: Vec<&Column> = (columns.iter().enumerate())
-        .take_while(|(place, column)| {
+/// The lines of what runs, of the streams, of the queries, and of the foot.
+///
+/// Each table has its title, its header and its rows. Where not all rows fit, no line is
+/// blank, and what one table does not need is the other's.
+fn heights(height: u16, streams: usize, queries: usize) -> [u16; 4] {
+    let needed = |rows: usize| {
+        let rows = u16::try_from(rows).unwrap_or(u16::MAX);
+        rows.saturating_add(2)
+    };
+    let (streams, queries) = (needed(streams), needed(queries));
+    let (head, foot) = (1, 1);
+    let left = height.saturating_sub(head + foot);
+    match left.checked_sub(streams.saturating_add(queries)) {
+        Some(free @ 2..) => [head + 1, streams + 1, queries + free - 2, foot],
+        _ => {
+            let streams = streams.min(left.div_ceil(2).max(left.saturating_sub(queries)));
+            [head, streams, left - streams, foot]
+        }
+    }
+}
+
+/// The columns that there is room for, in their order.
+fn fitting(columns: &[Column], width: u16) -> Vec<&Column> {
+    let mut places: Vec<usize> = (0..columns.len()).collect();
+    // The order of columns of one worth stays.
+    places.sort_by_key(|place| Reverse(columns[*place].worth));
+    let mut left = width;
+    let mut fitting: Vec<usize> = (places.into_iter())
+        .take_while(|place| {
             let gap = if *place == 0 { 0 } else { GAP };
-            let rest = left.checked_sub(column.width() + gap);
+            let rest = left.checked_sub(columns[*place].width() + gap);
             left = rest.unwrap_or(0);
-            // The first is shown in any case.
+            // The name is shown in any case.
             rest.is_some() || *place == 0
         })
-        .map(|(_, column)| column)
         .collect();
+    fitting.sort_unstable();
+    fitting.into_iter().map(|place| &columns[place]).collect()
+}
+
+/// Draws a table with as many of its columns and rows as there is room for.
+fn table(frame: &mut Frame<'_>, area: Rect, title: &str, columns: &[Column]) {
+    let fitting = fitting(columns, area.width);
     let cell = |column: &Column, text: &str| {
         let alignment = match column.is_words {
             true => Alignment::Left,
@@ -109,7 +142,15 @@ fn table(frame: &mut Frame<'_>, area: Rect, title: &str, columns: &[Column]) {
     };
     let header = Row::new(fitting.iter().map(|column| cell(column, column.header))).bold();
     let count = columns.first().map_or(0, |column| column.cells.len());
-    let rows = (0..count).map(|row| {
+    let [top, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let room = usize::from(below.height.saturating_sub(1));
+    // The last line says what else there is.
+    let shown = if count <= room {
+        count
+    } else {
+        room.saturating_sub(1)
+    };
+    let rows = (0..shown).map(|row| {
         Row::new(
             fitting
                 .iter()
@@ -118,9 +159,16 @@ fn table(frame: &mut Frame<'_>, area: Rect, title: &str, columns: &[Column]) {
     });
     let widths = (fitting.iter()).map(|column| Constraint::Length(column.width()));
     let table = Table::new(rows, widths).header(header).column_spacing(GAP);
-    let [top, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     frame.render_widget(Line::from(title.to_owned()).dim(), top);
     frame.render_widget(table, below);
+    if shown < count && room > 0 {
+        let last = Rect {
+            y: below.bottom() - 1,
+            height: 1,
+            ..below
+        };
+        frame.render_widget(Line::from(format!("… {} more", count - shown)).dim(), last);
+    }
 }
 
 fn none_or<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
@@ -182,6 +230,16 @@ fn stream_columns(streams: &[StreamFigures]) -> Vec<Column> {
             "bytes/s" => 9,
             _ => 0,
         },
+        worth: match header {
+            "stream" => 6,
+            "received" | "rows/s" | "lag" => 5,
+            "dropped" if streams.iter().any(|stream| stream.counters.dropped > 0) => 5,
+            "rejected" | "late" => 4,
+            "backlog" => 3,
+            "dropped" => 2,
+            "outlook" | "bytes/s" | "p99" => 1,
+            _ => 0,
+        },
         cells: streams.iter().map(cell).collect(),
     };
     let number = |header, cell: &dyn Fn(&StreamFigures) -> String| column(header, false, cell);
@@ -218,6 +276,7 @@ fn query_columns(queries: &[QueryFigures]) -> Vec<Column> {
         header,
         is_words,
         least: if header == "state" { 9 } else { 0 },
+        worth: 0,
         cells: queries.iter().map(cell).collect(),
     };
     let number = |header, cell: &dyn Fn(&QueryFigures) -> String| column(header, false, cell);
@@ -247,10 +306,10 @@ mod tests {
     use super::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
-    use windrow_core::pipeline::StreamCounters;
+    use windrow_core::pipeline::{QueryStats, StreamCounters};
     use windrow_core::stream::Backlog;
 
-    use crate::session::StreamRates;
+    use crate::session::{QueryRates, StreamRates};
 
     /// The lines of a terminal, without what is blank at their ends.
     fn lines(figures: &Figures, width: u16, height: u16) -> Vec<String> {
@@ -345,9 +404,54 @@ mod tests {
         let narrow = lines(&figures(), 60, 12);
         assert!(narrow[3].contains("received") && narrow[3].contains("rows/s"));
         assert!(!narrow[3].contains("collected"), "{narrow:#?}");
+        let at_80 = lines(&figures(), 80, 12);
+        for name in ["received", "rows/s", "dropped", "lag"] {
+            assert!(at_80[3].contains(name), "{name}: {at_80:#?}");
+        }
+        assert!(at_80[4].ends_with("-1.5 s"), "{at_80:#?}");
         // Nothing panics however small it is.
         for (width, height) in [(1, 1), (3, 2), (0, 0), (200, 1), (1, 40)] {
             lines(&figures(), width, height);
         }
+    }
+
+    #[test]
+    fn streams_and_queries_share_a_low_terminal() {
+        let query = |name: &str| QueryFigures {
+            stats: QueryStats {
+                name: name.into(),
+                status: QueryStatus::Running,
+                accepted: 0,
+                in_window: 0,
+                filtered: 0,
+                late: 0,
+                missed_windows: 0,
+                failed: 0,
+                rows_out: 0,
+                watermark: 0,
+                keys: 0,
+                panes: 0,
+                open_windows: 0,
+                state_bytes: 0,
+                operators: Vec::new(),
+            },
+            rates: QueryRates::default(),
+        };
+        let mut figures = figures();
+        figures.queries = ["a", "b", "c", "d", "e", "f"].map(query).into();
+        // Eight lines for both, four for each.
+        let low = lines(&figures, 40, 10);
+        assert_eq!(low[1], "2 streams");
+        assert!(low[3].starts_with("air "), "{low:#?}");
+        assert_eq!(low[5], "6 queries");
+        assert!(low[7].starts_with("a "), "{low:#?}");
+        assert_eq!(low[8], "… 5 more");
+        // The streams need four of ten.
+        let higher = lines(&figures, 40, 12);
+        assert_eq!(higher[5], "6 queries");
+        assert!(higher[9].starts_with("c "), "{higher:#?}");
+        assert_eq!(higher[10], "… 3 more");
+        let all = lines(&figures, 40, 16);
+        assert!(all[14].starts_with("f "), "{all:#?}");
     }
 }

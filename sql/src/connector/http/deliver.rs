@@ -157,12 +157,11 @@ impl Postman {
 
     /// The place and the rows, for errors.
     fn shown(&self, body: &Body) -> String {
-        let last = body.first_row + body.rows.saturating_sub(1);
-        format!(
-            "posting rows {} to {last} to {}",
-            body.first_row,
-            without_password(&self.route.url)
-        )
+        let (first, url) = (body.first_row, without_password(&self.route.url));
+        match body.rows {
+            0 | 1 => format!("posting row {first} to {url}"),
+            rows => format!("posting rows {first} to {} to {url}", first + rows - 1),
+        }
     }
 
     fn attempt(&self, body: &Body) -> Attempt {
@@ -208,11 +207,23 @@ impl Postman {
             return Attempt::Later(said, after.map(Duration::from_secs));
         }
         let error = Error::new(ErrorKind::Io, format!("{}: {said}", self.shown(body)));
-        Attempt::Never(match location.filter(|_| status.is_redirection()) {
-            Some(location) => {
+        Attempt::Never(match (status.as_u16(), location) {
+            (300..=399, Some(location)) => {
                 error.help(format!("the receiver has moved: write url = '{location}'"))
             }
-            None => error.help(
+            (300..=399, None) => {
+                error.help("the receiver has moved and does not say where: ask for its new url")
+            }
+            (401 | 403, _) if route.authorization.is_none() => error.help(
+                "the receiver asks who posts: add the option authorization, for example \
+                 authorization = 'Bearer 1234'",
+            ),
+            (401 | 403, _) => error.help(
+                "the receiver knows the option authorization not, or may not take rows from it: \
+                 see whether it is right",
+            ),
+            (404 | 410, _) => error.help("see whether the path of the url is right"),
+            _ => error.help(
                 "the receiver will not take these rows: see what it asks for, and change the \
                  query, the format or the url",
             ),

@@ -46,6 +46,9 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) enum Fault {
     /// The other side has gone, or nobody serves any more: there is no one to answer.
     Gone,
+    /// The other side has sent its last byte, and the request is not whole: it may still
+    /// read.
+    Ended,
     /// It took too long.
     Slow,
     /// It is no HTTP that is understood: a status and a reason.
@@ -269,7 +272,7 @@ impl<'a> Connection<'a> {
                 return Err(Fault::Gone);
             }
             match self.stream.read(&mut self.buffer) {
-                Ok(0) => return Err(Fault::Gone),
+                Ok(0) => return Err(Fault::Ended),
                 Ok(len) => {
                     self.held.extend_from_slice(&self.buffer[..len]);
                     break;
@@ -300,7 +303,7 @@ impl<'a> Connection<'a> {
             };
             match self.receive(&idle) {
                 Ok(()) => {}
-                Err(Fault::Gone | Fault::Slow) => return Ok(None),
+                Err(Fault::Gone | Fault::Ended | Fault::Slow) => return Ok(None),
                 Err(fault) => return Err(fault),
             }
         }

@@ -117,6 +117,11 @@ pub(super) fn refusal(fault: &Fault, path: &str) -> Option<Response> {
     let refused = |status: u16, message: &str| Some(refused(path, status, message).closing());
     match fault {
         Fault::Gone => None,
+        Fault::Ended => refused(
+            400,
+            "the request ended before it was whole; nothing of it was taken: a body has as many \
+             bytes as its Content-Length says",
+        ),
         Fault::Slow => refused(408, "the request did not come to its end in time"),
         Fault::Bad(status, reason) => refused(*status, reason),
         Fault::TooLarge(bytes_max) => refused(

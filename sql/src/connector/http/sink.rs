@@ -28,6 +28,7 @@ use crate::format::Encoder;
 use crate::format::encode::setting::{Settings, unfit};
 use crate::format::encode::{Compression, EncodeOptions, OutputFormat, encoder};
 use crate::secret::without_password;
+use crate::words::counted;
 
 /// Rows are encoded by so many, and then it is seen how many bytes they are.
 const STEP_ROWS: usize = 1_024;
@@ -260,7 +261,8 @@ impl HttpSink {
         if lost == rows {
             return Err(error);
         }
-        let message = format!("{}; {lost} rows were not posted in all", error.message());
+        let lost = counted(lost, "row was", "rows were");
+        let message = format!("{}; {lost} not posted in all", error.message());
         Err(error.worded(message))
     }
 

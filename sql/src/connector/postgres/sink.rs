@@ -20,6 +20,7 @@ use crate::connector::file_sink::Existing;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs, no_source};
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::encode::setting::{Settings, unfit};
+use crate::words::counted;
 
 /// Rows are written as lines by so many, and then it is seen how many bytes they are.
 const STEP_ROWS: usize = 256;
@@ -122,11 +123,19 @@ impl PostgresSinkOptions {
     fn error(&self, rows: u64, failure: &Failure) -> Error {
         let what = match rows {
             0 => format!("cannot write to {}", self.place()),
-            rows => format!("{rows} rows were not written to {}", self.place()),
+            rows => format!(
+                "{} not written to {}",
+                counted(rows, "row was", "rows were"),
+                self.place()
+            ),
         };
         match failure {
             Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}"))
                 .help("see whether the database runs, or raise the option retry_timeout"),
+            Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
+                "see whether the user, the password and the database are right: in the url, or \
+                 the password in the option password",
+            ),
             Failure::Refused(why) => {
                 Error::new(ErrorKind::Io, format!("{what}: {why}")).help(match why.as_str() {
                     "it holds rows already" => {
@@ -182,7 +191,9 @@ impl PostgresSink {
             Arc::clone(&shared),
         );
         match sender.prepare() {
-            Err(failure @ Failure::Refused(_)) => return Err(options.error(0, &failure)),
+            Err(failure @ (Failure::Refused(_) | Failure::Denied(_))) => {
+                return Err(options.error(0, &failure));
+            }
             // The thread tries again.
             Ok(()) | Err(Failure::Lost(_)) => {}
         }

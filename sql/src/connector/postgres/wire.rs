@@ -36,6 +36,8 @@ pub(super) enum Failure {
     Lost(String),
     /// The database has refused it, and will again.
     Refused(String),
+    /// It lets this user not in, or knows no such database.
+    Denied(String),
 }
 
 impl From<io::Error> for Failure {
@@ -287,7 +289,7 @@ impl Connection {
 fn password(route: &Route) -> Result<&[u8], Failure> {
     match &route.password {
         Some(password) => Ok(password.as_bytes()),
-        None => Err(Failure::Refused(
+        None => Err(Failure::Denied(
             "it asks for a password: add the option password".to_owned(),
         )),
     }
@@ -295,7 +297,7 @@ fn password(route: &Route) -> Result<&[u8], Failure> {
 
 fn unknown_authentication() -> Failure {
     let known = "it asks for an authentication other than a password, MD5 or SCRAM-SHA-256";
-    Failure::Refused(known.to_owned())
+    Failure::Denied(known.to_owned())
 }
 
 fn refused(error: io::Error) -> Failure {
@@ -328,8 +330,14 @@ fn told(body: &ErrorResponseBody) -> Result<Failure, Failure> {
     // Lost connections, too many of them, a server that starts or ends, and transactions
     // that stood in the way of others.
     let passes = ["08", "57P", "53", "40"];
-    Ok(match passes.iter().any(|class| code.starts_with(class)) {
-        true => Failure::Lost(words),
-        false => Failure::Refused(words),
+    // Users, passwords and databases that it does not know.
+    let denied = ["28", "3D"];
+    let is_of = |classes: &[&str]| classes.iter().any(|class| code.starts_with(class));
+    Ok(if is_of(&passes) {
+        Failure::Lost(words)
+    } else if is_of(&denied) {
+        Failure::Denied(words)
+    } else {
+        Failure::Refused(words)
     })
 }

@@ -19,13 +19,15 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{
     Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width as TableWidth,
 };
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::cell::{Cells, plain, plain_type};
 use super::json::json_options;
 use super::options::EncodeOptions;
+use super::vertical::{BLOCK_ROWS_MAX, cut, write_block};
 use super::{Encoder, io_error};
 use crate::error::Result;
+use crate::words::counted;
 
 /// The width at which a long value is cut.
 const CELL_WIDTH_MAX: usize = 80;
@@ -93,30 +95,15 @@ impl Grid {
 
     /// What stands below the rows.
     fn closing(&self) -> String {
-        let rows = match self.rows {
-            1 => "1 row".to_owned(),
-            rows => format!("{} rows", grouped(rows)),
-        };
+        let rows = counted(self.rows, "row", "rows");
         match self.rows.checked_sub(self.rows_max) {
             Some(hidden) if hidden > 0 => {
-                format!("{rows} (the first {} are shown)", grouped(self.rows_max))
+                let shown = counted(self.rows_max, "is shown", "are shown");
+                format!("{rows} (the first {shown})")
             }
             _ => rows,
         }
     }
-}
-
-/// A number with `,` between groups of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The text without control characters, which could break a line or steer a terminal.
@@ -132,32 +119,19 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// The text cut to a width, with `…` where something is missing.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let mut short: String = (text.chars())
-        .take_while(|c| {
-            let fits = c.width().unwrap_or(0) <= left;
-            left = left.saturating_sub(c.width().unwrap_or(0));
-            fits
-        })
-        .collect();
-    short.push('…');
-    short
-}
-
 /// Writes a box of aligned columns.
 #[derive(Debug)]
 pub(super) struct TableEncoder {
     grid: Grid,
     /// Columns of the terminal.
     width: usize,
+    /// Whether rows are never shown in a box.
+    vertical: bool,
     /// `[columns]`: the width of each value in the box that is open.
     widths: Vec<usize>,
     is_open: bool,
+    /// Whether some rows were shown without a box.
+    has_blocks: bool,
 }
 
 impl TableEncoder {
@@ -165,13 +139,27 @@ impl TableEncoder {
         Self {
             grid: Grid::new(options, schema),
             width: options.width.map_or(usize::MAX, usize::from),
+            vertical: options.vertical,
             widths: vec![0; schema.fields().len()],
             is_open: false,
+            has_blocks: false,
         }
     }
 
     /// The widths that these rows need and may have.
     fn fit(&self, rows: &[Vec<String>]) -> Vec<usize> {
+        let mut widths = self.needed(rows);
+        while framed(&widths) > self.width {
+            match widths.iter_mut().max() {
+                Some(widest) if *widest > CELL_WIDTH_MIN => *widest -= 1,
+                _ => break,
+            }
+        }
+        widths
+    }
+
+    /// The widths that these rows need.
+    fn needed(&self, rows: &[Vec<String>]) -> Vec<usize> {
         let mut widths: Vec<_> = (self.grid.names.iter().zip(&self.widths))
             .map(|(name, width)| (*width).max(name.width().clamp(1, CELL_WIDTH_MAX)))
             .collect();
@@ -180,15 +168,18 @@ impl TableEncoder {
                 *width = (*width).max(text.width().min(CELL_WIDTH_MAX));
             }
         }
-        // A border and two spaces stand around each value.
-        let frame = 3 * widths.len() + 1;
-        while widths.iter().sum::<usize>() + frame > self.width {
-            match widths.iter_mut().max() {
-                Some(widest) if *widest > CELL_WIDTH_MIN => *widest -= 1,
-                _ => break,
-            }
-        }
         widths
+    }
+
+    /// Whether these rows are shown as lines, a column each, and not in a box. `count`: how
+    /// many there are with those that are not shown.
+    fn is_vertical(&self, rows: &[Vec<String>], count: usize) -> bool {
+        let is_squeezed = || {
+            // One column alone is not read more easily without its box.
+            let is_wide = self.widths.len() > 1 && framed(&self.needed(rows)) > self.width;
+            is_wide && !self.is_open && count <= BLOCK_ROWS_MAX
+        };
+        self.vertical || is_squeezed()
     }
 
     /// The lines of a box with these rows: top, header, rule, rows, bottom.
@@ -218,17 +209,30 @@ impl TableEncoder {
     }
 }
 
+/// The width of a box: a border and two spaces stand around each value.
+fn framed(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 3 * widths.len() + 1
+}
+
 /// Lines above the rows of a box: its top, the names, the rule.
 const HEAD_LINES: usize = 3;
 
 impl Encoder for TableEncoder {
     fn encode(&mut self, records: &RecordBatch, out: &mut dyn Write) -> Result<()> {
+        let before = self.grid.rows;
         let rows = self.grid.take(records)?;
         if rows.is_empty() || self.widths.is_empty() {
             return Ok(());
         }
-        let widths = self.fit(&rows);
         let mut text = String::new();
+        if self.is_vertical(&rows, records.num_rows()) {
+            for (number, row) in (before + 1..).zip(&rows) {
+                write_block(number, &self.grid.names, row, &mut text);
+            }
+            self.has_blocks = true;
+            return out.write_all(text.as_bytes()).map_err(io_error);
+        }
+        let widths = self.fit(&rows);
         if self.is_open && widths != self.widths {
             if let Some(bottom) = self.lines(&[]).pop() {
                 text.push_str(&bottom);
@@ -249,14 +253,16 @@ impl Encoder for TableEncoder {
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<()> {
         let mut text = String::new();
-        if !self.is_open {
-            self.widths = self.fit(&[]);
-        }
-        let lines = self.lines(&[]);
-        let first = if self.is_open { HEAD_LINES } else { 0 };
-        for line in lines.iter().skip(first) {
-            text.push_str(line);
-            text.push('\n');
+        if self.is_open || !self.has_blocks {
+            if !self.is_open {
+                self.widths = self.fit(&[]);
+            }
+            let lines = self.lines(&[]);
+            let first = if self.is_open { HEAD_LINES } else { 0 };
+            for line in lines.iter().skip(first) {
+                text.push_str(line);
+                text.push('\n');
+            }
         }
         self.is_open = false;
         text.push_str(&self.grid.closing());

@@ -17,6 +17,7 @@ mod json;
 mod line;
 
 mod csv;
+mod vertical;
 mod grid;
 
 use std::collections::HashSet;

@@ -197,6 +197,9 @@ pub struct EncodeOptions {
     pub time_column: Option<String>,
     /// Table: how many columns of a terminal it may fill; `None` = any.
     pub width: Option<u16>,
+    /// Table: each row as lines, one for each column; `false` = only where few rows are
+    /// wider than the terminal.
+    pub vertical: bool,
     /// Table and Markdown: rows shown; those after them are counted. `None` = all.
     pub rows_max: Option<u64>,
 }
@@ -214,6 +217,7 @@ impl Default for EncodeOptions {
             measurement: "readings".to_owned(),
             time_column: None,
             width: None,
+            vertical: false,
             rows_max: None,
         }
     }

@@ -409,10 +409,12 @@ fn a_table_is_bounded_in_width_and_rows() {
         null_value: "NULL".to_owned(),
         ..EncodeOptions::default()
     };
-    let batches = [
-        counts(vec![("温度传感器一二三四五六七", 1), ("line\nbreak", 2)]),
-        counts(vec![("never shown", 3)]),
-    ];
+    let batches = [counts(vec![
+        ("温度传感器一二三四五六七", 1),
+        ("line\nbreak", 2),
+        ("never shown", 3),
+        ("nor this", 4),
+    ])];
     let shown = text(OutputFormat::Table, &options, &batches);
     assert_eq!(
         shown,
@@ -422,7 +424,7 @@ fn a_table_is_bounded_in_width_and_rows() {
          │ 温度传感器一二…  ┆ 1 │\n\
          │ line\\nbreak      ┆ 2 │\n\
          └──────────────────┴───┘\n\
-         3 rows (the first 2 are shown)\n"
+         4 rows (the first 2 are shown)\n"
     );
     assert!(
         shown
