@@ -33,6 +33,8 @@ mod progress_json;
 
 mod progress;
 
+mod failures;
+
 mod world;
 
 mod shell;

@@ -66,6 +66,8 @@ pub(super) struct Seen {
     pub(super) progress: Progress,
     /// What streams and queries that are no longer there had counted.
     pub(super) before: Progress,
+    /// How many queries had failed.
+    pub(super) failed: usize,
 }
 
 /// Where a session stands whose streams have these readings and whose engine has these

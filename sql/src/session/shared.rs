@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::execution::SessionState;
 use windrow_core::pipeline::{
-    Driver, Engine, Input, QueryId, QuerySpec, QueryStatus, Removed, Step, Stepped, StreamId, View,
+    Driver, Engine, Input, QueryId, QuerySpec, QueryStats, QueryStatus, Removed, Step, Stepped, StreamId, View,
 };
 use windrow_core::stream::Sink;
 
@@ -424,7 +424,14 @@ impl Shared {
         let progress = progress::look(&driver, &readings, &queries, &seen.before);
         seen.progress = progress;
         seen.at = Some(Instant::now());
+        let failed = |stats: &QueryStats| matches!(stats.status, QueryStatus::Failed(_));
+        seen.failed = queries.iter().filter(|(_, stats)| failed(stats)).count();
         progress
+    }
+
+    /// How many queries had failed when that was last looked at.
+    pub(super) fn failed_seen(&self) -> usize {
+        whole(&self.progress).failed
     }
 
     /// The streams of which rows were rejected or came late.
