@@ -77,8 +77,9 @@ impl Engine {
     /// Rows that came for a query after it had failed.
     fn after_failure(&self, query: &Query) -> u64 {
         let since = |(input, before): &(Input, u64)| match input {
-            Input::Stream(stream) => (self.streams.get(&stream.0))
-                .map_or(0, |ingress| ingress.counters.accepted.saturating_sub(*before)),
+            Input::Stream(stream) => (self.streams.get(&stream.0)).map_or(0, |ingress| {
+                ingress.counters.accepted.saturating_sub(*before)
+            }),
             Input::Query(read) => self.queries.get(&read.0).map_or(0, |read| {
                 read.rows_out.saturating_sub(*before) + self.after_failure(read)
             }),
@@ -98,7 +99,11 @@ impl Engine {
             })
         };
         let streams = (self.streams.iter())
-            .filter(|(stream, _)| self.stream_targets.get(stream).is_some_and(|of| is_read(of)))
+            .filter(|(stream, _)| {
+                self.stream_targets
+                    .get(stream)
+                    .is_some_and(|of| is_read(of))
+            })
             .map(|(stream, from)| (Input::Stream(StreamId(*stream)), from.counters.accepted));
         let queries = (self.queries.iter())
             .filter(|(_, query)| is_read(&query.targets))

@@ -1,30 +1,43 @@
-//! Sinks that fail while others go on: each is told when that happens, and at the end how
-//! many rows came after.
+//! What goes wrong while the work goes on, told when it happens: sinks that fail, and the
+//! first reject of each live stream. At the end, how many rows came after a sink had failed.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::HumanCount;
+use windrow_core::stream::Reject;
 
 use super::progress::Display;
 use super::progress_json;
 use crate::error::Error;
 use crate::session::{FailedSink, Session};
 
-/// What has been told of sinks that have failed.
+/// What has been told of sinks and streams.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// How many queries had failed when the sinks were last looked at.
     seen: usize,
     /// The errors that were told.
     errors: Vec<String>,
+    /// How many rows had been rejected when the streams were last looked at.
+    rejected: u64,
+    /// The streams of which a reject was told.
+    streams: Vec<String>,
 }
 
 impl Told {
-    /// Tells of the sinks that have failed since the last look.
+    /// Tells of the sinks that have failed since the last look, and of the first reject of
+    /// each live stream.
     pub(super) fn look(&mut self, session: &Session, display: &Display, lines: &mut dyn Write) {
-        let failed = session.failed_seen();
+        let (failed, rejected) = session.faults_seen();
+        if rejected != self.rejected
+            && !matches!(display, Display::Off)
+            && let Some(rejects) = session.first_rejects(&self.streams)
+        {
+            self.warn(rejects, display, lines);
+            self.rejected = rejected;
+        }
         if failed == std::mem::replace(&mut self.seen, failed) {
             return;
         }
@@ -49,7 +62,19 @@ impl Told {
                 rows => format!("{} rows", HumanCount(rows)),
             };
             let after = format!("sink {name}: {rows} came after it had failed");
-            say(&after, display, lines);
+            say("error", &after, display, lines);
+        }
+    }
+
+    fn warn(&mut self, rejects: Vec<(String, Reject)>, display: &Display, lines: &mut dyn Write) {
+        for (stream, reject) in rejects {
+            let warning = format!(
+                "a row of '{stream}' rejected, the first: {}: {}\n   \
+                 = help: further ones are counted; SELECT * FROM rejected('{stream}') has them, in the same script",
+                reject.position, reject.reason
+            );
+            say("warning", &warning, display, lines);
+            self.streams.push(stream);
         }
     }
 
@@ -61,16 +86,16 @@ impl Told {
     fn tell(&mut self, error: &Error, display: &Display, lines: &mut dyn Write) {
         if !self.has(error) {
             let error = error.to_string();
-            say(&error, display, lines);
+            say("error", &error, display, lines);
             self.errors.push(error);
         }
     }
 }
 
-fn say(error: &str, display: &Display, lines: &mut dyn Write) {
+fn say(kind: &str, text: &str, display: &Display, lines: &mut dyn Write) {
     let line = match display {
-        Display::Json => progress_json::remark("error", error),
-        _ => format!("error: {error}"),
+        Display::Json => progress_json::remark(kind, text),
+        _ => format!("{kind}: {text}"),
     };
     // A closed stderr must not hide the exit code.
     display.suspend(|| drop(writeln!(lines, "{line}")));

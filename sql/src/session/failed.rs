@@ -1,5 +1,7 @@
 //! The sinks that have failed, and the rows that they have not been given therefore.
 
+use windrow_core::stream::Reject;
+
 use super::Session;
 use super::catalog::{Entry, Work};
 use super::shared::Shared;
@@ -18,10 +20,16 @@ pub struct FailedSink {
 }
 
 impl Session {
-    /// How many queries had failed when it was last looked at. Asked from any thread, it
-    /// does not wait.
-    pub fn failed_seen(&self) -> usize {
-        self.shared.failed_seen()
+    /// How many queries had failed, and how many rows had been rejected, when that was last
+    /// looked at. Asked from any thread, it does not wait.
+    pub fn faults_seen(&self) -> (usize, u64) {
+        self.shared.faults_seen()
+    }
+
+    /// The first reject that is kept of each live stream which has one and is not among those
+    /// that are `told`; `None` if something is in use: it does not wait.
+    pub fn first_rejects(&self, told: &[String]) -> Option<Vec<(String, Reject)>> {
+        self.shared.first_rejects(told)
     }
 
     /// The sinks that have failed, in the order of their names, but for those whose reader
