@@ -158,7 +158,7 @@ fn the_first_reject_of_a_live_stream_is_told_when_it_comes() {
     let mut next = || lines.next().expect("a line").expect("text");
     let warning = next();
     assert!(
-        warning.starts_with("warning: a row of 's' rejected, the first: 127.0.0.1:"),
+        warning.starts_with("warning: a row of 's' rejected, the first: tcp 127.0.0.1:"),
         "{warning}"
     );
     assert!(next().contains("rejected('s')"));
