@@ -487,14 +487,14 @@ impl Shared {
             .collect()
     }
 
-    /// Takes a query off; what it has counted stays counted.
+    /// Takes a query off.
     pub(super) fn detach(&self, query: QueryId) {
         let mut driver = self.driver();
-        if let Ok(stats) = driver.engine.query_stats(query) {
-            if self.check_cancelled().is_err() {
-                // Who asks afterwards asks what there was when it was stopped.
-                whole(&self.progress).before.state_bytes += stats.state_bytes;
-            }
+        if self.check_cancelled().is_err()
+            && let Ok(stats) = driver.engine.query_stats(query)
+        {
+            // Who asks afterwards asks what there was when it was stopped.
+            whole(&self.progress).before.state_bytes += stats.state_bytes;
         }
         let removed = driver.engine.detach(query);
         drop(driver);
