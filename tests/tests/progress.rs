@@ -3,10 +3,17 @@
 //! `cargo build -p windrow-sql` builds the binary beforehand.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use windrow_tests::command::{output, text, windrow};
+use windrow_tests::command::{interrupted, output, text, windrow};
+use windrow_tests::port::free_address;
+
+/// Longer than anything here takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The objects of a text, one a line.
 #[track_caller]
@@ -46,6 +53,27 @@ fn a_file_with_late_and_rejected_rows() {
         "{warnings:?}"
     );
     assert!(warnings[1].starts_with("1 row too late"), "{warnings:?}");
+}
+
+#[test]
+fn a_row_that_is_late_for_three_queries_is_one_late_row() {
+    let view = |name: &str| {
+        format!(
+            "CREATE MATERIALIZED VIEW {name} AS SELECT window_start, count(*) AS n
+             FROM TUMBLE(f, ts, INTERVAL '10' SECOND) GROUP BY window_start, window_end;"
+        )
+    };
+    let (before, after) = LATE.split_once("SELECT sum").expect("it is there");
+    let sql = format!("{before} {} {} SELECT sum{after}", view("m2"), view("m3"));
+    let output = output(&["--progress", "json", "-c", &sql]);
+    let objects = objects(&text(&output.stderr));
+    let (end, remarks) = objects.split_last().expect("there is an end");
+    assert_eq!((&end["state"], &end["late"]), (&"done".into(), &1.into()));
+    let is_one = |remark: &Value| {
+        let warning = remark["warning"].as_str();
+        warning.is_some_and(|warning| warning.starts_with("1 row too late"))
+    };
+    assert!(remarks.iter().any(is_one), "{remarks:?}");
 }
 
 #[test]
@@ -104,4 +132,38 @@ fn off_says_nothing_and_a_bar_needs_a_terminal() {
         stderr.contains("needs a terminal") && stderr.contains("--progress plain"),
         "{stderr}"
     );
+}
+
+#[test]
+fn the_first_reject_of_a_live_stream_is_told_when_it_comes() {
+    let address = free_address();
+    let sql = format!(
+        "CREATE STREAM s (v INT) WITH (connector = 'tcp', address = '{address}', format = 'ndjson');
+         SELECT v FROM s"
+    );
+    let mut child = (windrow(&["-c", &sql]).spawn()).expect("the binary starts");
+    let start = Instant::now();
+    let mut client = loop {
+        match TcpStream::connect(address) {
+            Ok(client) => break client,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    client
+        .write_all(b"garbage\nmore of it\n")
+        .expect("it reads");
+    let stderr = child.stderr.take().expect("a pipe");
+    let mut lines = BufReader::new(stderr).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    let warning = next();
+    assert!(
+        warning.starts_with("warning: a row of 's' rejected, the first: tcp 127.0.0.1:"),
+        "{warning}"
+    );
+    assert!(next().contains("rejected('s')"));
+    interrupted(child);
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert!(rest[0].contains("2 rejected"), "{rest:?}");
 }

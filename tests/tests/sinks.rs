@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use windrow_tests::command::{answer, output, text, windrow};
+use windrow_tests::port::free_address;
 
 /// Longer than anything here takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -448,6 +449,62 @@ fn rows_that_no_receiver_takes_are_counted() {
     let errors = text(&failed.stderr);
     assert!(errors.contains("3 rows were not delivered"), "{errors}");
     assert!(errors.contains("start the receiver first"), "{errors}");
+}
+
+#[test]
+fn each_sink_that_fails_is_told_with_its_rows() {
+    let (one, other) = (free_address(), free_address());
+    let script = format!(
+        "CREATE STREAM c WITH (connector = 'generator', rows = '50');
+         CREATE SINK a WITH (connector = 'tcp', address = '{one}', format = 'csv',
+             send_timeout = '200 ms') AS SELECT sensor FROM c;
+         CREATE SINK b WITH (connector = 'http', url = 'http://{other}/', format = 'ndjson',
+             retry_timeout = '200 ms') AS SELECT sensor FROM c"
+    );
+    let failed = output(&["-c", &script]);
+    assert_eq!(failed.status.code(), Some(1));
+    let errors = text(&failed.stderr);
+    for sink in ["a", "b"] {
+        let of_sink = errors.matches(&format!("sink {sink}: ")).count();
+        assert_eq!(of_sink, 1, "{errors}");
+    }
+    assert!(errors.contains("50 rows were not delivered"), "{errors}");
+    assert!(errors.contains("posting rows 1 to 50"), "{errors}");
+}
+
+#[test]
+fn a_sink_that_fails_is_told_at_once_and_all_its_rows_are_counted() {
+    let folder = folder();
+    let whole = folder.path().join("whole.csv");
+    let script = format!(
+        "CREATE STREAM c WITH (connector = 'generator', rows = '200', rate = '100',
+             realtime = 'true');
+         {} AS SELECT sensor FROM c;
+         CREATE SINK dead WITH (connector = 'tcp', address = '{}', format = 'csv',
+             send_timeout = '300 ms') AS SELECT sensor FROM c",
+        sink("whole", &whole, ""),
+        free_address(),
+    );
+    let mut child = (windrow(&["-c", &script]).spawn()).expect("the binary starts");
+    let stderr = child.stderr.take().expect("standard error is a pipe");
+    let mut lines = BufReader::new(stderr).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    let first = next();
+    assert!(child.try_wait().expect("it is ours").is_none(), "{first}");
+    let undelivered = first.strip_prefix("error: sink dead: ").expect("the sink");
+    let undelivered: u64 = (undelivered.split(' ').next())
+        .and_then(|rows| rows.parse().ok())
+        .expect("a number");
+    assert!(next().contains("start the receiver first"));
+    let last = next();
+    let after: u64 = (last.strip_prefix("error: sink dead: "))
+        .and_then(|last| last.strip_suffix(" rows came after it had failed"))
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or_else(|| panic!("{last}"));
+    assert_eq!(undelivered + after, 200, "{first}\n{last}");
+    assert_eq!(lines.next().map(|line| line.expect("text")), None);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    assert_eq!(read(&whole).lines().count(), 1 + 200);
 }
 
 #[test]

@@ -194,6 +194,7 @@ impl Engine {
 
     /// Takes a query off with an error; those that read its results fail with it.
     pub(super) fn fail(&mut self, id: QueryId, error: Arc<Error>) {
+        let left = self.inputs_of(id);
         let Some(query) = self.queries.get_mut(&id.0) else {
             return;
         };
@@ -201,6 +202,7 @@ impl Engine {
             return;
         }
         query.status = QueryStatus::Failed(error.clone());
+        query.left = left;
         if let Some(view) = &query.view {
             view.fail(error.clone());
         }

@@ -163,6 +163,8 @@ pub(super) struct Query {
     meetings: Vec<(usize, bool)>,
     /// Whether it reads a live stream: it has no end but that it is stopped.
     pub(super) is_live: bool,
+    /// What it read when it failed, with the rows that each had given by then.
+    pub(super) left: Vec<(Input, u64)>,
 }
 
 impl Query {
@@ -349,6 +351,7 @@ impl Engine {
             unflushed: false,
             meetings,
             is_live,
+            left: Vec::new(),
         };
         self.queries.insert(query.0, new);
         self.note_meetings();

@@ -3,7 +3,7 @@
 use arrow::datatypes::SchemaRef;
 
 use super::accounts::LateRecords;
-use super::engine::{Engine, QueryId, StreamId};
+use super::engine::{Engine, Input, Query, QueryId, StreamId, Target};
 use super::guard::counters_of;
 use super::stats::{QueryStats, QueryStatus, StreamStats};
 use crate::error::Result;
@@ -42,6 +42,7 @@ impl Engine {
             late: query.before.late,
             missed_windows: query.before.missed_windows,
             failed: 0,
+            after_failure: self.after_failure(query),
             rows_out: query.rows_out,
             watermark: query.watermark,
             keys: 0,
@@ -71,6 +72,43 @@ impl Engine {
             stats.failed = stats.accepted.saturating_sub(accounted);
         }
         Ok(stats)
+    }
+
+    /// Rows that came for a query after it had failed.
+    fn after_failure(&self, query: &Query) -> u64 {
+        let since = |(input, before): &(Input, u64)| match input {
+            Input::Stream(stream) => (self.streams.get(&stream.0)).map_or(0, |ingress| {
+                ingress.counters.accepted.saturating_sub(*before)
+            }),
+            Input::Query(read) => self.queries.get(&read.0).map_or(0, |read| {
+                read.rows_out.saturating_sub(*before) + self.after_failure(read)
+            }),
+            Input::Operator(_) => 0,
+        };
+        query.left.iter().map(since).sum()
+    }
+
+    /// What a query reads, with the rows that each has given.
+    pub(super) fn inputs_of(&self, id: QueryId) -> Vec<(Input, u64)> {
+        let is_read = |targets: &[Target]| {
+            targets.iter().any(|target| match *target {
+                Target::Node { node, .. } => {
+                    (self.nodes.get(&node)).is_some_and(|node| node.query == id)
+                }
+                Target::Output(query) => query == id,
+            })
+        };
+        let streams = (self.streams.iter())
+            .filter(|(stream, _)| {
+                self.stream_targets
+                    .get(stream)
+                    .is_some_and(|of| is_read(of))
+            })
+            .map(|(stream, from)| (Input::Stream(StreamId(*stream)), from.counters.accepted));
+        let queries = (self.queries.iter())
+            .filter(|(_, query)| is_read(&query.targets))
+            .map(|(query, from)| (Input::Query(QueryId(*query)), from.rows_out));
+        streams.chain(queries).collect()
     }
 
     /// Whether any query takes rows.

@@ -249,6 +249,49 @@ mod tests {
         assert_eq!(sink.take(), ["write", "stop"]);
     }
 
+    /// Takes so many batches, and no more.
+    #[derive(Debug)]
+    struct Full(usize);
+
+    impl Sink for Full {
+        fn write(&mut self, _: &RecordBatch) -> Result<()> {
+            self.0 = (self.0.checked_sub(1)).ok_or_else(|| Error::invalid("it is full"))?;
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_that_come_after_a_query_has_failed_are_counted() {
+        let (mut engine, stream, query) = engine(None);
+        (engine.add_sink(query, Box::new(Full(2)))).expect("it runs");
+        let reader = QuerySpec {
+            name: "r".into(),
+            steps: vec![Step {
+                operator: Box::new(Union::new(rows().schema(), 1)),
+                inputs: vec![Input::Query(query)],
+                is_window: false,
+            }],
+            view: None,
+            sinks: vec![Box::new(Full(1))],
+        };
+        let reader = engine.attach(reader).expect("it fits");
+        let mut after = Vec::new();
+        for _ in 0..5 {
+            (engine.push(stream, 0, &rows(), Vec::new(), 0, 0)).expect("it fits");
+            after.push([query, reader].map(|id| {
+                let stats = engine.query_stats(id).expect("it is there");
+                stats.after_failure
+            }));
+        }
+        // The reader fails on the second row, what it reads on the third, which it does not
+        // give on.
+        assert_eq!(after, [[0, 0], [0, 0], [0, 1], [1, 2], [2, 3]]);
+    }
+
     #[test]
     fn an_abort_gives_up_what_is_not_published() {
         let (mut engine, _, query) = engine(None);

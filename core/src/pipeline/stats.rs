@@ -46,6 +46,9 @@ pub struct QueryStats {
     pub missed_windows: u64,
     /// Rows of the batch in which the query failed that it did not come to.
     pub failed: u64,
+    /// Rows that what it reads has given since it failed. They are in none of the counts
+    /// above.
+    pub after_failure: u64,
     /// Result rows.
     pub rows_out: u64,
     /// Its watermark, [`MIN_TIME`] if there is none yet.

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -15,6 +15,7 @@ use windrow_core::kernel;
 use windrow_core::stream::Sink;
 
 use super::args::{Action, Command, ProgressMode, Running};
+use super::failures::{Lines, Told};
 use super::generate::Generate;
 use super::output::{Output, Sharing};
 use super::pipe::is_given_up;
@@ -262,16 +263,45 @@ fn run_all(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Result<(
         output: Output::new(format, io.stdout_width, pipe, sharing),
     };
     let started = Instant::now();
-    let done = display.watch(&session, io.stderr.as_mut(), || work.run_stoppable(&cancel));
+    let mut told = Told::default();
+    let done = {
+        let lines = Mutex::new(&mut io.stderr);
+        let mut failures = Lines(&lines);
+        display.watch(&session, &mut Lines(&lines), || {
+            work.run_stoppable(&cancel, || told.look(&session, &display, &mut failures))
+        })
+    };
+    let ended = conclude(&session, &display, done, started, io);
+    // A sink that failed is no reason to hide another.
+    told.end(&session, &display, io.stderr.as_mut());
+    if cancel.load(Ordering::SeqCst) {
+        // The process ends: the system is faster to take all memory back than we are to
+        // return it piece by piece.
+        std::mem::forget(session);
+    }
+    match ended {
+        Err(error) if told.has(&error) => Err(Failure::Reported),
+        ended => Ok(ended?),
+    }
+}
+
+/// Says how the work has ended that is `done`, and what is missing.
+fn conclude(
+    session: &Session,
+    display: &Display,
+    done: Result<Vec<String>>,
+    started: Instant,
+    io: &mut Io,
+) -> Result<()> {
     let progress = session.progress();
-    let stopped = cancel.load(Ordering::SeqCst);
+    let stopped = session.cancel_flag().load(Ordering::SeqCst);
     let unwritten = match done {
         Err(error) if stopped && is_given_up(&error) => session.stop()?,
         Err(error) if is_closed_pipe(&error) => return Ok(()),
         done => {
             // A thread that was left behind may hold what a look would wait for.
             if !stopped && progress.rejected + progress.late > 0 {
-                display.warn(&session, progress.late, io.stderr.as_mut());
+                display.warn(session, progress.late, io.stderr.as_mut());
             }
             if done.is_err() {
                 display.fail(&progress, started.elapsed(), io.stderr.as_mut());
@@ -292,11 +322,6 @@ fn run_all(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Result<(
         _ => io.report_unwritten(unwritten),
     }
     display.summarize(&progress, stopped, started.elapsed(), io.stderr.as_mut());
-    if stopped {
-        // The process ends: the system is faster to take all memory back than we are to
-        // return it piece by piece.
-        std::mem::forget(session);
-    }
     Ok(())
 }
 
@@ -311,7 +336,12 @@ impl Work {
     /// Runs the scripts on a thread of their own, which is left behind when `cancel` is
     /// set and it does not follow: what is waited for may never come.
     /// The names of the outputs that are missing therefore.
-    fn run_stoppable(mut self, cancel: &Arc<AtomicBool>) -> Result<Vec<String>> {
+    /// `look` is called again and again meanwhile.
+    fn run_stoppable(
+        mut self,
+        cancel: &Arc<AtomicBool>,
+        mut look: impl FnMut(),
+    ) -> Result<Vec<String>> {
         let session = self.session.clone();
         let flag = cancel.clone();
         let (done, waiting) = sync_channel(1);
@@ -327,6 +357,7 @@ impl Work {
         loop {
             match waiting.recv_timeout(LOOK) {
                 Ok(done) => return done,
+                Err(RecvTimeoutError::Timeout) if !cancel.load(Ordering::SeqCst) => look(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::new(ErrorKind::Internal, "the work has broken off"));

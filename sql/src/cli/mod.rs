@@ -35,6 +35,8 @@ mod progress_json;
 
 mod progress;
 
+mod failures;
+
 mod world;
 
 mod shell;

@@ -342,3 +342,56 @@ fn what_is_known_can_be_named() {
     }
     assert!(known.settings.iter().any(|name| name == "view_bytes_max"));
 }
+
+/// Numbers behind a door that may be shut: a port that another has.
+#[derive(Debug)]
+struct Door {
+    numbers: Numbers,
+    is_shut: Arc<AtomicBool>,
+}
+
+impl Connector for Door {
+    fn schema(&self) -> SchemaRef {
+        number(0).schema()
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn open(&self) -> Result<Box<dyn Source>> {
+        match self.is_shut.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Io, "the door is shut")),
+            false => self.numbers.open(),
+        }
+    }
+}
+
+#[test]
+fn a_source_that_could_not_be_opened_is_opened_for_the_next_query() {
+    let is_shut = Arc::new(AtomicBool::new(true));
+    let door = Door {
+        numbers: Numbers {
+            count: 3,
+            is_live: true,
+            cancels: None,
+        },
+        is_shut: is_shut.clone(),
+    };
+    let session = Session::new().expect("threads start");
+    (session.add_stream("numbers", Arc::new(door), None)).expect("the name is free");
+    let ask = || session.sql("SELECT n FROM numbers LIMIT 3")?.collect();
+    for _ in 0..3 {
+        let error = ask().expect_err("it is shut");
+        assert_eq!(error.message(), "the door is shut");
+    }
+    // A view that failed with it stays failed; the stream does not.
+    session
+        .sql("CREATE MATERIALIZED VIEW kept AS SELECT n FROM numbers")
+        .expect("it fits");
+    while session.go_on(Duration::ZERO).expect("nobody cancels") {}
+    assert_eq!(session.failures().len(), 1);
+    is_shut.store(false, Ordering::Relaxed);
+    let rows = ask().expect("it is open");
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}

@@ -76,6 +76,8 @@ mod script;
 
 mod known;
 
+mod failed;
+
 mod interactive;
 
 #[cfg(test)]
@@ -113,6 +115,7 @@ use windrow_core::stream::Sink;
 use crate::connector::registry::{Connector, ConnectorKind, Connectors};
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use catalog::{Entry, TableEntry, ViewEntry};
+pub use failed::FailedSink;
 pub use figures::{Figures, QueryFigures, StreamFigures};
 pub use flow::{QueryRates, StreamRates};
 use held::Reserved;

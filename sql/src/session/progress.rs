@@ -18,7 +18,7 @@ pub struct Progress {
     pub bytes: u64,
     /// Bytes of the inputs being read, if they are known.
     pub bytes_total: Option<u64>,
-    /// Rows that came too late for a query.
+    /// Rows that came too late for a query, each counted once however many it was late for.
     pub late: u64,
     /// Rows rejected.
     pub rejected: u64,
@@ -66,6 +66,8 @@ pub(super) struct Seen {
     pub(super) progress: Progress,
     /// What streams and queries that are no longer there had counted.
     pub(super) before: Progress,
+    /// How many queries had failed.
+    pub(super) failed: usize,
 }
 
 /// Where a session stands whose streams have these readings and whose engine has these
@@ -87,6 +89,7 @@ pub(super) fn look(
             progress.rows += stats.counters.received;
             progress.bytes += stats.counters.bytes;
             progress.rejected += stats.counters.rejected;
+            progress.late += stats.counters.late;
             if driver.is_running(reading.id) {
                 progress.is_live |= stream.live.is_some();
             } else {
@@ -101,7 +104,6 @@ pub(super) fn look(
     }
     progress.bytes_total = driver.bytes_total().map(|bytes| bytes + bytes_read);
     for (_, stats) in queries {
-        progress.late += stats.late;
         progress.state_bytes += stats.state_bytes;
     }
     progress

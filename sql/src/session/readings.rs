@@ -64,9 +64,10 @@ impl Shared {
     }
 
     fn newest(&self, stream: &StreamEntry, readings: &mut Readings) -> Result<StreamId> {
-        let joins =
-            (readings.list.last()).filter(|reading| !reading.started || stream.live.is_some());
-        if let Some(reading) = joins {
+        let joins = |reading: &&Reading| {
+            !reading.started || (stream.live.is_some() && !self.has_broken_off(stream, reading))
+        };
+        if let Some(reading) = readings.list.last().filter(joins) {
             return Ok(reading.id);
         }
         let spec = stream.spec(readings.made);
@@ -81,6 +82,14 @@ impl Shared {
         });
         self.prune(readings);
         Ok(id)
+    }
+
+    /// Whether the source of a started reading could not be opened, or failed: nothing more
+    /// comes of it, and a query that joined it would wait for ever.
+    fn has_broken_off(&self, stream: &StreamEntry, reading: &Reading) -> bool {
+        let driver = self.driver();
+        let ended = (driver.engine.stream_stats(reading.id)).is_ok_and(|stats| stats.ended);
+        stream.connector.is_some() && !ended && !driver.is_running(reading.id)
     }
 
     /// Leaves a reading that was joined.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::execution::SessionState;
 use windrow_core::pipeline::{
-    Driver, Engine, Input, QueryId, QuerySpec, QueryStatus, Removed, Step, Stepped, StreamId, View,
+    Driver, Engine, Input, QueryId, QuerySpec, QueryStats, QueryStatus, Removed, Step, Stepped,
+    StreamId, View,
 };
-use windrow_core::stream::Sink;
+use windrow_core::stream::{Reject, Sink};
 
 use super::catalog::{Catalog, Entry, Failure, JobId, Reading, Work};
 use super::flow::Flow;
@@ -424,7 +425,36 @@ impl Shared {
         let progress = progress::look(&driver, &readings, &queries, &seen.before);
         seen.progress = progress;
         seen.at = Some(Instant::now());
+        let failed = |stats: &QueryStats| matches!(stats.status, QueryStatus::Failed(_));
+        seen.failed = queries.iter().filter(|(_, stats)| failed(stats)).count();
         progress
+    }
+
+    /// How many queries had failed, and how many rows had been rejected, when that was last
+    /// looked at.
+    pub(super) fn faults_seen(&self) -> (usize, u64) {
+        let seen = whole(&self.progress);
+        (seen.failed, seen.progress.rejected)
+    }
+
+    /// The first reject of each live stream that has one and is not among those that are
+    /// `told`; `None` if a stream or the engine is in use.
+    pub(super) fn first_rejects(&self, told: &[String]) -> Option<Vec<(String, Reject)>> {
+        let mut rejects = Vec::new();
+        for stream in self.streams() {
+            if stream.live.is_none() || told.contains(&stream.name) {
+                continue;
+            }
+            // A source that is being opened may keep its stream locked for long.
+            let readings = free(&stream.readings)?.list.clone();
+            let driver = free(&self.driver)?;
+            let first = readings.iter().find_map(|reading| {
+                let rejects = driver.engine.rejects(reading.id).ok()?;
+                rejects.into_iter().next()
+            });
+            rejects.extend(first.map(|first| (stream.name.clone(), first)));
+        }
+        Some(rejects)
     }
 
     /// The streams of which rows were rejected or came late.
@@ -457,16 +487,14 @@ impl Shared {
             .collect()
     }
 
-    /// Takes a query off; what it has counted stays counted.
+    /// Takes a query off.
     pub(super) fn detach(&self, query: QueryId) {
         let mut driver = self.driver();
-        if let Ok(stats) = driver.engine.query_stats(query) {
-            let before = &mut whole(&self.progress).before;
-            before.late += stats.late;
-            if self.check_cancelled().is_err() {
-                // Who asks afterwards asks what there was when it was stopped.
-                before.state_bytes += stats.state_bytes;
-            }
+        if self.check_cancelled().is_err()
+            && let Ok(stats) = driver.engine.query_stats(query)
+        {
+            // Who asks afterwards asks what there was when it was stopped.
+            whole(&self.progress).before.state_bytes += stats.state_bytes;
         }
         let removed = driver.engine.detach(query);
         drop(driver);
@@ -483,6 +511,7 @@ impl Shared {
             seen.before.rows += stats.counters.received;
             seen.before.bytes += stats.counters.bytes;
             seen.before.rejected += stats.counters.rejected;
+            seen.before.late += stats.counters.late;
         }
         driver.remove_stream(stream);
     }

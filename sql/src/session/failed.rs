@@ -1,0 +1,65 @@
+//! The sinks that have failed, and the rows that they have not been given therefore.
+
+use windrow_core::stream::Reject;
+
+use super::Session;
+use super::catalog::{Entry, Work};
+use super::shared::Shared;
+use crate::connector::stdout::is_closed_pipe;
+use crate::error::{Error, ErrorKind};
+
+/// A sink that has failed.
+#[derive(Debug, Clone)]
+pub struct FailedSink {
+    /// Its name.
+    pub name: String,
+    /// Why; what it was given and did not deliver is said there.
+    pub error: Error,
+    /// Rows that came for its query after that.
+    pub rows_after: u64,
+}
+
+impl Session {
+    /// How many queries had failed, and how many rows had been rejected, when that was last
+    /// looked at. Asked from any thread, it does not wait.
+    pub fn faults_seen(&self) -> (usize, u64) {
+        self.shared.faults_seen()
+    }
+
+    /// The first reject that is kept of each live stream which has one and is not among those
+    /// that are `told`; `None` if something is in use: it does not wait.
+    pub fn first_rejects(&self, told: &[String]) -> Option<Vec<(String, Reject)>> {
+        self.shared.first_rejects(told)
+    }
+
+    /// The sinks that have failed, in the order of their names, but for those whose reader
+    /// has gone or whose work was stopped. Waits for a step that is being done.
+    pub fn failed_sinks(&self) -> Vec<FailedSink> {
+        let standing = self.shared.catalog().standing();
+        let mut failed = Vec::new();
+        for (name, entry) in standing {
+            let Entry::Sink(sink) = entry else { continue };
+            let fed = sink.fed();
+            failed.extend((fed.works.iter()).filter_map(|work| {
+                let error = self.shared.work_failure(work)?;
+                let is_told = !is_closed_pipe(&error) && error.kind() != ErrorKind::Cancelled;
+                is_told.then(|| FailedSink {
+                    name: name.clone(),
+                    error,
+                    rows_after: self.shared.rows_after_failure(work),
+                })
+            }));
+        }
+        failed
+    }
+}
+
+impl Shared {
+    /// Rows that came for queries of `work` after they had failed.
+    fn rows_after_failure(&self, work: &Work) -> u64 {
+        let driver = self.driver();
+        let stats = work.queries.iter();
+        let stats = stats.filter_map(|(_, query)| driver.engine.query_stats(*query).ok());
+        stats.map(|stats| stats.after_failure).sum()
+    }
+}
