@@ -419,6 +419,7 @@ mod tests {
     fn streams_and_queries_share_a_low_terminal() {
         let query = |name: &str| QueryFigures {
             stats: QueryStats {
+                after_failure: 0,
                 name: name.into(),
                 status: QueryStatus::Running,
                 accepted: 0,
