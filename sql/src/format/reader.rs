@@ -218,10 +218,13 @@ impl<R: Fill> Chunks<R> {
     /// Removes a byte order mark. Gives `false` if more bytes are needed to tell.
     fn start(&mut self) -> io::Result<bool> {
         const UTF8: &[u8] = b"\xEF\xBB\xBF";
-        if !self.ended && self.buffer.len() < UTF8.len() && UTF8.starts_with(&self.buffer) {
+        const UTF16: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
+        let may_become =
+            |mark: &[u8]| self.buffer.len() < mark.len() && mark.starts_with(&self.buffer);
+        if !self.ended && (may_become(UTF8) || UTF16.into_iter().any(may_become)) {
             return Ok(false);
         }
-        if self.buffer.starts_with(b"\xFF\xFE") || self.buffer.starts_with(b"\xFE\xFF") {
+        if UTF16.iter().any(|mark| self.buffer.starts_with(mark)) {
             return Err(io::Error::new(
                 ErrorKind::InvalidData,
                 "the text is in UTF-16; convert it to UTF-8, for example with iconv",

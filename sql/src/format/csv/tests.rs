@@ -285,12 +285,19 @@ fn invalid_utf8_costs_its_row() {
         ]
     );
     assert_eq!(rejects[0].text, "\u{fffd},2");
-    let error =
-        try_read(b"\xFF\xFEa\0", Format::Csv, &headerless(), &columns, 64).expect_err("UTF-16");
-    assert_eq!(
-        error.to_string(),
-        "reading f: the text is in UTF-16; convert it to UTF-8, for example with iconv"
-    );
+    for (text, chunk_bytes) in [
+        (b"\xFF\xFEa\0", 64),
+        (b"\xFE\xFF\0a", 64),
+        (b"\xFF\xFEa\0", 1),
+        (b"\xFE\xFF\0a", 1),
+    ] {
+        let error = try_read(text, Format::Csv, &headerless(), &columns, chunk_bytes)
+            .expect_err("it is UTF-16");
+        assert_eq!(
+            error.to_string(),
+            "reading f: the text is in UTF-16; convert it to UTF-8, for example with iconv"
+        );
+    }
 }
 
 #[test]
