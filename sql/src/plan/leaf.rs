@@ -1,19 +1,26 @@
 //! A part of a plan that Windrow runs, as a table for the part that DataFusion runs.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DataFusionError, Result as DfResult, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+    Statistics, StatisticsArgs,
+};
 
 use windrow_core::batch::renamed;
 
@@ -32,6 +39,8 @@ pub trait LeafSource: Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Leaf {
     schema: SchemaRef,
+    /// About how many rows it gives, for the choice between ways to join.
+    rows: usize,
     source: OnceLock<Arc<dyn LeafSource>>,
 }
 
@@ -48,6 +57,7 @@ impl Leaf {
             .collect();
         Self {
             schema: Arc::new(Schema::new(fields)),
+            rows: about_rows(plan),
             source: OnceLock::new(),
         }
     }
@@ -56,6 +66,22 @@ impl Leaf {
     pub fn plug(&self, source: Arc<dyn LeafSource>) {
         // A second source would mean that a leaf is run twice, which nothing does.
         let _ = self.source.set(source);
+    }
+}
+
+/// About how many rows a plan gives. Nothing is known of the streams but that what has been
+/// aggregated is shorter than what has not.
+fn about_rows(plan: &LogicalPlan) -> usize {
+    const STREAM_ROWS: usize = 1_000_000_000;
+    const ROWS_OF_A_GROUP: usize = 1_000;
+    let of_inputs = plan.inputs().into_iter().map(about_rows);
+    let rows = match plan {
+        LogicalPlan::TableScan(_) => STREAM_ROWS,
+        _ => of_inputs.fold(0, usize::saturating_add),
+    };
+    match plan {
+        LogicalPlan::Aggregate(_) => (rows / ROWS_OF_A_GROUP).max(1),
+        _ => rows,
     }
 }
 
@@ -102,8 +128,90 @@ impl TableProvider for LeafTable {
         // One partition: the rows keep their order.
         let partitions: Vec<Arc<dyn PartitionStream>> = vec![Arc::new(self.clone())];
         let schema = self.0.schema.clone();
-        let exec = StreamingTableExec::try_new(schema, partitions, projection, [], false, limit)?;
-        Ok(Arc::new(exec))
+        let read = StreamingTableExec::try_new(schema, partitions, projection, [], false, limit)?;
+        Ok(Arc::new(LeafExec {
+            read: Arc::new(read),
+            rows: self.0.rows,
+        }))
+    }
+}
+
+/// The reading of a leaf, with about how many rows it gives: a join then keeps the rows of
+/// its smaller side.
+#[derive(Debug)]
+struct LeafExec {
+    read: Arc<dyn ExecutionPlan>,
+    rows: usize,
+}
+
+impl DisplayAs for LeafExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeafExec: about {} rows", self.rows)
+    }
+}
+
+impl ExecutionPlan for LeafExec {
+    fn name(&self) -> &'static str {
+        "LeafExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.read.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> DfResult<SendableRecordBatchStream> {
+        self.read.execute(partition, context)
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> DfResult<Arc<Statistics>> {
+        let unknown = Statistics::new_unknown(&self.schema());
+        let rows = Precision::Inexact(self.rows);
+        Ok(Arc::new(unknown.with_num_rows(rows)))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.read.fetch()
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self {
+            read: self.read.with_fetch(limit)?,
+            rows: limit.map_or(self.rows, |limit| limit.min(self.rows)),
+        }))
     }
 }
 

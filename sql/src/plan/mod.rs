@@ -34,6 +34,8 @@ mod constants;
 
 mod lower;
 
+mod explain;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -53,6 +55,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Blame;
 
 pub use crate::words::sql_type;
+pub use explain::{ReadHow, explain};
 pub use fault::Context;
 pub use leaf::{Leaf, LeafSource};
 pub use lower::{
@@ -104,7 +107,7 @@ impl Planned {
     pub fn has_window(&self) -> bool {
         match self {
             Self::Graph(graph) => in_windows(graph),
-            Self::Batch(batch) => batch.leaves.iter().any(|(_, graph)| in_windows(graph)),
+            Self::Batch(batch) => batch.graphs().any(in_windows),
         }
     }
 
@@ -112,7 +115,7 @@ impl Planned {
     pub fn graphs(&self) -> Vec<&Graph> {
         match self {
             Self::Graph(graph) => vec![graph],
-            Self::Batch(batch) => batch.leaves.iter().map(|(_, graph)| graph).collect(),
+            Self::Batch(batch) => batch.graphs().collect(),
         }
     }
 }
@@ -121,7 +124,7 @@ impl Planned {
 fn in_windows(graph: &Graph) -> bool {
     let below = |table: &PlannedTable| match &table.rows {
         TableRows::Now(_) => false,
-        TableRows::Computed(batch) => batch.leaves.iter().any(|(_, graph)| in_windows(graph)),
+        TableRows::Computed(batch) => batch.graphs().any(in_windows),
     };
     let closes = |step: &PlannedStep| step.is_window && !step.is_open();
     graph.steps.iter().any(closes) || graph.tables.iter().any(below)
@@ -324,108 +327,6 @@ fn optimise(state: &SessionState, plan: &LogicalPlan) -> datafusion::common::Res
         .with_optimizer_rules(rules)
         .build();
     state.optimize(plan)
-}
-
-/// Says how a stream is read.
-pub type ReadHow<'a> = &'a dyn Fn(&PlannedScan) -> &'static str;
-
-/// The steps of a planned query as `EXPLAIN` prints them, results first. `how`: what follows
-/// the name of a stream.
-pub fn explain(planned: &Planned, how: ReadHow<'_>) -> Vec<String> {
-    match planned {
-        Planned::Graph(graph) => {
-            let mut lines = Vec::new();
-            explain_step(graph, graph.steps.len() - 1, how, 0, &mut lines);
-            lines
-        }
-        Planned::Batch(batch) => {
-            let mut lines = Vec::new();
-            explain_batch(batch, how, 0, &mut lines);
-            lines
-        }
-    }
-}
-
-fn explain_batch(batch: &BatchPlan, how: ReadHow<'_>, depth: usize, lines: &mut Vec<String>) {
-    let over = match batch.leaves.is_empty() {
-        true => "over rows that are there",
-        false => "over the results of:",
-    };
-    let mut steps = Vec::new();
-    batch_steps(&batch.plan, &mut steps);
-    let text = match steps.as_slice() {
-        [] => format!("Once, {over}"),
-        steps => format!("Once: {}, {over}", steps.join(", ")),
-    };
-    lines.push(format!("{}{text}", "  ".repeat(depth)));
-    for (_, graph) in &batch.leaves {
-        explain_step(graph, graph.steps.len() - 1, how, depth + 1, lines);
-    }
-}
-
-/// What DataFusion does to the rows, the last step first, in the words of SQL.
-fn batch_steps(plan: &LogicalPlan, steps: &mut Vec<String>) {
-    let step = match plan {
-        LogicalPlan::Sort(sort) => {
-            let by: Vec<String> = (sort.expr.iter())
-                .map(|sort| sort.expr.human_display().to_string())
-                .collect();
-            let first = sort.fetch.map(|rows| format!(", first {rows} rows"));
-            Some(format!(
-                "sort by {}{}",
-                by.join(", "),
-                first.unwrap_or_default()
-            ))
-        }
-        LogicalPlan::Limit(_) => Some("limit".into()),
-        LogicalPlan::Join(join) => Some(format!("{} join", join.join_type).to_lowercase()),
-        LogicalPlan::Aggregate(_) => Some("aggregate".into()),
-        LogicalPlan::Distinct(_) => Some("distinct".into()),
-        LogicalPlan::Window(_) => Some("OVER windows".into()),
-        LogicalPlan::Union(_) => Some("union".into()),
-        LogicalPlan::Filter(_) => Some("filter".into()),
-        _ => None,
-    };
-    steps.extend(step);
-    for input in plan.inputs() {
-        batch_steps(input, steps);
-    }
-}
-
-fn explain_step(
-    graph: &Graph,
-    step: usize,
-    how: ReadHow<'_>,
-    depth: usize,
-    lines: &mut Vec<String>,
-) {
-    let planned = &graph.steps[step];
-    let is_own = !planned.text.is_empty();
-    if is_own {
-        lines.push(format!("{}{}", "  ".repeat(depth), planned.text));
-    }
-    let below = depth + usize::from(is_own);
-    for input in &planned.inputs {
-        match input {
-            PlannedInput::Step(step) => explain_step(graph, *step, how, below, lines),
-            PlannedInput::Stream(scan) => {
-                let (stream, how) = (&scan.stream, how(scan));
-                lines.push(format!("{}Stream: {stream}{how}", "  ".repeat(below)));
-            }
-            PlannedInput::View(name) => {
-                lines.push(format!("{}View: {name}", "  ".repeat(below)));
-            }
-            PlannedInput::Table(table) => {
-                let table = &graph.tables[*table];
-                match &table.rows {
-                    TableRows::Now(_) => {
-                        lines.push(format!("{}Table: {}", "  ".repeat(below), table.name));
-                    }
-                    TableRows::Computed(batch) => explain_batch(batch, how, below, lines),
-                }
-            }
-        }
-    }
 }
 
 /// When a query's results come out, as `EXPLAIN` prints it.

@@ -63,7 +63,20 @@ pub(super) fn attach(
     sinks: Vec<Box<dyn Sink>>,
     work: &mut Work,
 ) -> Result<Ready> {
-    let attached = shared.attach(graph, name, view, sinks, work)?;
+    attach_over(shared, graph, name, view, sinks, &[], work)
+}
+
+/// As [`attach`], over the queries of what several parts read.
+fn attach_over(
+    shared: &Arc<Shared>,
+    graph: Graph,
+    name: &str,
+    view: Option<Arc<View>>,
+    sinks: Vec<Box<dyn Sink>>,
+    common: &[QueryId],
+    work: &mut Work,
+) -> Result<Ready> {
+    let attached = shared.attach(graph, name, view, sinks, common, work)?;
     let (mut parts, mut tables, mut waits) = (Vec::new(), Vec::new(), attached.waits);
     for (stream, table) in attached.tables {
         let rows = match table.rows {
@@ -321,8 +334,22 @@ impl BatchQuery {
         name: &str,
         work: &mut Work,
     ) -> Result<Self> {
-        let mut queries = Vec::with_capacity(plan.leaves.len());
+        let mut queries = Vec::with_capacity(plan.leaves.len() + plan.common.len());
         let (mut tables, mut waits) = (Vec::new(), false);
+        let first = work.queries.len();
+        let mut common = Vec::with_capacity(plan.common.len());
+        for (number, graph) in plan.common.into_iter().enumerate() {
+            let name = format!("{name}, common part {}", number + 1);
+            let ready = attach(shared, graph, &name, None, Vec::new(), work)?;
+            waits |= ready.waits;
+            queries.extend_from_slice(&ready.parts);
+            queries.push(ready.query);
+            common.push(ready.query);
+            tables.extend(ready.tables);
+        }
+        // What feeds the common parts, and they themselves.
+        let of_common = queries.clone();
+        let attached = of_common.len();
         for (number, (leaf, graph)) in plan.leaves.into_iter().enumerate() {
             let name = match number {
                 0 => name.to_string(),
@@ -330,7 +357,7 @@ impl BatchQuery {
             };
             let queue = Arc::new(ResultQueue::default());
             let sink = Box::new(QueueSink(queue.clone()));
-            let ready = attach(shared, graph, &name, None, vec![sink], work)?;
+            let ready = attach_over(shared, graph, &name, None, vec![sink], &common, work)?;
             waits |= ready.waits;
             queries.extend_from_slice(&ready.parts);
             queries.push(ready.query);
@@ -339,11 +366,13 @@ impl BatchQuery {
                 shared: Arc::downgrade(shared),
                 rows: GraphRows {
                     query: ready.query,
-                    parts: ready.parts,
+                    parts: [&ready.parts, of_common.as_slice()].concat(),
                     queue,
                 },
             }));
         }
+        // Those of parts follow what they feed.
+        work.queries[first..].rotate_left(attached);
         Ok(Self {
             plan: plan.plan,
             schema: plan.schema,

@@ -305,6 +305,7 @@ impl Shared {
         name: &str,
         view: Option<Arc<View>>,
         sinks: Vec<Box<dyn Sink>>,
+        common: &[QueryId],
         work: &mut Work,
     ) -> Result<Attached> {
         let (mut tables, mut waits) = (Vec::new(), false);
@@ -317,6 +318,7 @@ impl Shared {
             for input in step.inputs {
                 inputs.push(match input {
                     PlannedInput::Step(step) => Input::Operator(step),
+                    PlannedInput::Common(number) => Input::Query(common[number]),
                     PlannedInput::Table(table) => Input::Stream(tables[table].0),
                     PlannedInput::Stream(scan) => {
                         let entry = self.catalog().entries.get(&scan.stream).cloned();

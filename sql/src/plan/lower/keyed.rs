@@ -22,6 +22,7 @@ use windrow_core::aggregate::AggregateCall;
 use windrow_core::operator::{KeyedAggregateSpec, RowFunction, Stateless, keyed_aggregate};
 
 use super::aggregate::{Call, inline};
+use super::common::Common;
 use super::expr::{Compiler, column_place, is_row_wise, plan_fault};
 use super::{Graph, Lowered, Lowering, Mode, arrow_schema, texts};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,9 +43,11 @@ pub fn keyed(
     let Some((aggregate, steps)) = steps_above(plan) else {
         return Ok(None);
     };
+    let common = Common::default();
     let mut lowering = Lowering {
         compiler: Compiler { props, blame },
         mode,
+        common: &common,
         steps: Vec::new(),
         tables: Vec::new(),
     };

@@ -20,6 +20,8 @@ mod over;
 
 mod keyed;
 
+mod common;
+
 mod parts;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use super::refuse;
 use super::relations::{Origin, Relation, RowsNow, TimeColumn, Timing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Blame, ColumnExpr, Stretch};
+use common::Common;
 use expr::{Compiler, plan_fault};
 pub use keyed::keyed;
 pub use parts::{BatchPlan, parts};
@@ -68,6 +71,8 @@ pub enum PlannedInput {
     Table(usize),
     /// Another step.
     Step(usize),
+    /// What several parts of the query need, by its place in [`BatchPlan::common`].
+    Common(usize),
 }
 
 /// An operator of a planned query.
@@ -159,9 +164,21 @@ pub fn lower(
     props: &ExecutionProps,
     blame: &Arc<Blame>,
 ) -> Result<Option<Graph>> {
+    lower_over(plan, mode, props, blame, &Common::default())
+}
+
+/// As [`lower`], over subplans that are computed for several parts of the query.
+fn lower_over(
+    plan: &LogicalPlan,
+    mode: Mode,
+    props: &ExecutionProps,
+    blame: &Arc<Blame>,
+    common: &Common,
+) -> Result<Option<Graph>> {
     let mut lowering = Lowering {
         compiler: Compiler { props, blame },
         mode,
+        common,
         steps: Vec::new(),
         tables: Vec::new(),
     };
@@ -204,6 +221,7 @@ struct Lowered {
 struct Lowering<'a> {
     compiler: Compiler<'a>,
     mode: Mode,
+    common: &'a Common,
     steps: Vec<PlannedStep>,
     tables: Vec<PlannedTable>,
 }
@@ -249,6 +267,13 @@ impl Lowering<'_> {
     }
 
     fn lower(&mut self, plan: &LogicalPlan) -> Result<Option<Lowered>> {
+        if let Some(place) = self.common.place(plan) {
+            return Ok(Some(Lowered {
+                input: PlannedInput::Common(place.graph),
+                schema: place.schema.clone(),
+                timing: place.timing.clone(),
+            }));
+        }
         let mark = self.mark();
         let lowered = self.lower_node(plan)?;
         if lowered.is_none() {

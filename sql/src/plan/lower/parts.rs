@@ -8,8 +8,9 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::LogicalPlan;
 
+use super::common::Common;
 use super::expr::plan_fault;
-use super::{Graph, Mode, arrow_schema, lower};
+use super::{Graph, Mode, arrow_schema, lower_over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Blame;
 use crate::plan::leaf::{self, Leaf};
@@ -23,10 +24,20 @@ pub struct BatchPlan {
     pub plan: LogicalPlan,
     /// Its parts.
     pub leaves: Vec<(Arc<Leaf>, Graph)>,
+    /// What several of them read: each names no other.
+    pub common: Vec<Graph>,
     /// The columns of the results.
     pub schema: SchemaRef,
     /// The query that it is of.
     pub blame: Arc<Blame>,
+}
+
+impl BatchPlan {
+    /// The graphs that feed it, each after those that it reads.
+    pub fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        let leaves = self.leaves.iter().map(|(_, graph)| graph);
+        self.common.iter().chain(leaves)
+    }
 }
 
 /// Cuts a plan over bounded inputs into parts that operators run and the rest.
@@ -40,6 +51,7 @@ pub fn parts(
     blame: &Arc<Blame>,
 ) -> Result<BatchPlan> {
     let schema = arrow_schema(plan.schema());
+    let (common, graphs) = Common::of(&plan, mode, props, blame)?;
     let mut leaves = Vec::new();
     let mut failed = None;
     let cut = plan.transform_down_with_subqueries(|plan| {
@@ -48,7 +60,7 @@ pub fn parts(
         {
             return Ok(Transformed::no(plan));
         }
-        match lower(&plan, mode, props, blame) {
+        match lower_over(&plan, mode, props, blame, &common) {
             Ok(Some(graph)) => {
                 let (scan, leaf) = leaf::in_place_of(&plan)?;
                 leaves.push((leaf, graph));
@@ -75,6 +87,7 @@ pub fn parts(
     Ok(BatchPlan {
         plan,
         leaves,
+        common: graphs,
         schema,
         blame: blame.clone(),
     })
