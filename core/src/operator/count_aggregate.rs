@@ -13,19 +13,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, UInt8Array, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, UInt8Array, UInt32Array,
+};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt8Type, UInt32Type, UInt64Type};
 
-use super::counted::{admit, count_grid, filled_by, filled_until};
-use super::frame::{Bounds, Frame, load_counters, save_counters, select};
-use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
-use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use super::counted::{count_grid, filled_by, filled_until, push_unfinished};
+use super::frame::{Bounds, Frame, select};
+use super::outbox::OUTPUT_ROWS;
+use super::windowed::{Progress, Windowed};
+use super::{Counters, WindowAggregateSpec};
 use crate::aggregate::fused::Groups;
-use crate::batch::{Batch, Behind};
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::time::{MIN_TIME, ticks};
 use crate::window::arena::Arena;
 use crate::window::grid::Grid;
 use crate::window::held::{HeldRows, Waiting};
@@ -46,13 +48,9 @@ pub(super) struct CountAggregate {
     live: usize,
     held: HeldRows,
     waiting: Waiting,
-    watermark: i64,
-    ended: bool,
     /// At the end: partitions whose last window is not full, the first to end last.
     unfinished: Option<Vec<u32>>,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
 }
 
 /// The rows of a partition that were taken in.
@@ -100,20 +98,16 @@ impl CountAggregate {
             held: HeldRows::new(spec.input.clone(), frame.time),
             input: spec.input,
             waiting: Waiting::default(),
-            watermark: MIN_TIME,
-            ended: false,
             unfinished: None,
-            outbox: Outbox::new(frame.schema.clone()),
+            progress: Progress::new(frame.schema.clone()),
             frame,
-            late: Late::default(),
-            counters: Counters::default(),
         })
     }
 
     /// Takes in about `budget` rows whose turn has come, and gives out the windows that
     /// they fill; false if there are none.
     fn take_in(&mut self, budget: usize) -> Result<bool> {
-        let before = (!self.ended).then_some(self.watermark);
+        let before = self.progress.due_before();
         let due = self.waiting.due(before, budget.clamp(1, OUTPUT_ROWS));
         if due.is_empty() {
             return Ok(false);
@@ -197,7 +191,7 @@ impl CountAggregate {
         let partition = self.partitions[filled.partition as usize].as_mut();
         let rollover = &mut partition.expect("the partition fills a window").rollover;
         let window = rollover.open(filled.end, &mut self.store)?;
-        let batch = evaluate(
+        let records = evaluate(
             &self.frame,
             &mut self.store,
             &window,
@@ -205,14 +199,14 @@ impl CountAggregate {
             filled.last,
         )?;
         rollover.finish(window, &mut self.store);
-        self.counters.windows += batch.num_rows() as u64;
-        self.counters.rows_out += batch.num_rows() as u64;
-        self.outbox.push(batch.records)
+        self.progress.counters.windows += records.num_rows() as u64;
+        self.progress.counters.rows_out += records.num_rows() as u64;
+        self.progress.outbox.push(records)
     }
 
     /// At the end: gives out a window that is not full; false if there is none left.
     fn give_unfinished(&mut self) -> Result<bool> {
-        if !self.ended {
+        if !self.progress.ended {
             return Ok(false);
         }
         let unfinished = match self.unfinished.take() {
@@ -234,23 +228,12 @@ impl CountAggregate {
         let (start, _) = start.expect("an unfinished window has a first row");
         let window = partition.rollover.open(end, &mut self.store)?;
         let last = partition.last;
-        let mut batch = evaluate(&self.frame, &mut self.store, &window, start, last)?;
+        let records = evaluate(&self.frame, &mut self.store, &window, start, last)?;
         partition.rollover.finish(window, &mut self.store);
         self.unseat(owner);
-        self.counters.windows += batch.num_rows() as u64;
-        self.counters.rows_out += batch.num_rows() as u64;
-        if last >= self.watermark {
-            self.outbox.push(batch.records)?;
-        } else {
-            let rows = batch.num_rows();
-            batch.behind = Some(Box::new(Behind {
-                watermarks: vec![self.watermark; rows].into(),
-                source_rows: UInt32Array::from_iter_values(0..rows as u32),
-                stream: self.name().into(),
-                source: batch.records.clone(),
-            }));
-            self.outbox.push_batch(batch)?;
-        }
+        self.progress.counters.windows += records.num_rows() as u64;
+        self.progress.counters.rows_out += records.num_rows() as u64;
+        push_unfinished::<Self>(&mut self.progress, records, last)?;
         Ok(true)
     }
 
@@ -286,70 +269,36 @@ fn evaluate(
     window: &Window,
     start: i64,
     last: i64,
-) -> Result<Batch> {
+) -> Result<RecordBatch> {
     let mut bounds = Bounds::default();
     bounds.push_inclusive(start, last, window.keys.len());
     let keys = store.keys.values(&window.keys)?;
     let values = store.arena.evaluate(&window.slots)?;
-    Ok(Batch::on_time(frame.rows(keys, bounds, values)?))
+    frame.rows(keys, bounds, values)
 }
 
-impl Steps for CountAggregate {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for CountAggregate {
+    const NAME: &'static str = "CountAggregate";
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
+        let rows = self.progress.admit(&batch, self.frame.time)?;
+        let records = select(&batch.records, &rows)?;
+        self.held.hold(records, |row| self.waiting.push(row))
     }
 
     fn step(&mut self, budget_rows: usize) -> Result<bool> {
         Ok(self.take_in(budget_rows)? || self.give_unfinished()?)
     }
-}
 
-impl Operator for CountAggregate {
-    fn name(&self) -> &str {
-        "CountAggregate"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.frame.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
-        let rows = admit(
-            &batch,
-            self.frame.time,
-            self.watermark,
-            &mut self.late,
-            &mut self.counters,
-        )?;
-        let records = select(&batch.records, &rows)?;
-        self.held.hold(records, |row| self.waiting.push(row))
-    }
-
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            self.ended |= watermark == MAX_TIME;
-            self.outbox.promise(watermark);
-        }
-        Ok(())
-    }
-
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.ended = true;
-        self.outbox.promise_end();
-        Ok(())
-    }
-
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         let partitions = self.partitions.iter().flatten();
         let panes: usize = partitions.clone().map(|held| held.rollover.bytes()).sum();
         let bytes = [
@@ -359,18 +308,17 @@ impl Operator for CountAggregate {
             self.partition_keys.bytes(),
             self.held.bytes(),
             self.waiting.bytes(),
-            self.outbox.bytes(),
         ];
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.live as u64,
             open_windows: self.live as u64,
             state_bytes: bytes.into_iter().sum::<usize>() as u64,
-            ..self.counters
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         let (mut owners, mut takens, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut closeds, mut starts, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut numbers, mut pieces, mut panes) = (Vec::new(), Vec::new(), Vec::new());
@@ -418,8 +366,6 @@ impl Operator for CountAggregate {
         let waiting = self.waiting.sorted().into_iter().map(|row| row.2);
         let mut snapshot = Snapshot::default();
         snapshot.numbers.extend([
-            ("watermark".into(), self.watermark),
-            ("ended".into(), self.ended.into()),
             ("ordinal".into(), self.store.arena.ordinal() as i64),
             ("arrived".into(), self.held.arrived() as i64),
         ]);
@@ -429,18 +375,11 @@ impl Operator for CountAggregate {
             ("slots".into(), table(columns)?),
             ("waiting".into(), self.held.gather(waiting)?),
         ]);
-        snapshot.parts.extend([
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         let damaged = || Error::Snapshot("its counted windows are damaged".into());
-        self.watermark = snapshot.number("watermark")?;
-        self.ended = snapshot.number("ended")? != 0;
         let partitions = snapshot.table("partitions")?;
         let owners = self.partition_keys.load(partitions)?;
         let takens = column::<Int64Type>(partitions, "taken")?;
@@ -490,9 +429,6 @@ impl Operator for CountAggregate {
         }
         self.held.restore_arrived(snapshot.count("arrived")?);
         (self.held).hold(waiting.clone(), |row| self.waiting.push(row))?;
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }

@@ -7,17 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, UInt32Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::datatypes::{Int64Type, UInt32Type};
 
-use super::counted::{admit, count_grid, filled_until};
-use super::frame::{Bounds, RowsFrame, load_counters, save_counters, select};
-use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
-use super::{Counters, Drain, LateRows, Operator, Output};
-use crate::batch::{Batch, Behind};
+use super::Counters;
+use super::counted::{count_grid, filled_until, push_unfinished};
+use super::frame::{Bounds, RowsFrame, select};
+use super::outbox::OUTPUT_ROWS;
+use super::windowed::{Progress, Windowed};
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME};
 use crate::window::grid::Grid;
 use crate::window::held::{Held, HeldRows, Waiting};
 use crate::window::store::Keys;
@@ -34,13 +33,9 @@ pub(super) struct CountRows {
     live: usize,
     held: HeldRows,
     waiting: Waiting,
-    watermark: i64,
-    ended: bool,
     /// At the end: partitions whose last window is not full, the first to end last.
     unfinished: Option<Vec<u32>>,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
 }
 
 /// The rows of a partition from the first of its next window on.
@@ -63,20 +58,16 @@ impl CountRows {
             live: 0,
             held: HeldRows::new(frame.input.clone(), frame.time),
             waiting: Waiting::default(),
-            watermark: MIN_TIME,
-            ended: false,
             unfinished: None,
-            outbox: Outbox::new(frame.schema.clone()),
+            progress: Progress::new(frame.schema.clone()),
             frame,
-            late: Late::default(),
-            counters: Counters::default(),
         })
     }
 
     /// Takes in rows whose turn has come and gives out the windows that they fill,
     /// about `budget` rows; false if there are none.
     fn take_in(&mut self, budget: usize) -> Result<bool> {
-        let before = (!self.ended).then_some(self.watermark);
+        let before = self.progress.due_before();
         // Each row may fill a window of `rows` rows.
         let count = (budget.clamp(1, OUTPUT_ROWS) as i64 * self.slide / self.rows).max(1);
         let due = self.waiting.due(before, count as usize);
@@ -99,13 +90,15 @@ impl CountRows {
                 places.extend(partition.rows.iter().map(|row| row.2));
                 bounds.push_inclusive(start, last, partition.rows.len());
                 gone.extend(partition.rows.drain(..self.slide as usize).map(|row| row.2));
-                self.counters.windows += 1;
+                self.progress.counters.windows += 1;
             }
         }
-        self.counters.rows_out += places.len() as u64;
+        self.progress.counters.rows_out += places.len() as u64;
         let records = self.held.gather(places)?;
         self.held.release(gone);
-        self.outbox.push(self.frame.rows(&records, bounds)?)?;
+        self.progress
+            .outbox
+            .push(self.frame.rows(&records, bounds)?)?;
         owners.sort_unstable();
         owners.dedup();
         for owner in owners {
@@ -139,7 +132,7 @@ impl CountRows {
 
     /// At the end: gives out a window that is not full; false if there is none left.
     fn give_unfinished(&mut self) -> Result<bool> {
-        if !self.ended {
+        if !self.progress.ended {
             return Ok(false);
         }
         let unfinished = match self.unfinished.take() {
@@ -157,23 +150,10 @@ impl CountRows {
         bounds.push_inclusive(start, last, rows.len());
         self.unseat(owner);
         let rows = records.num_rows();
-        self.counters.windows += 1;
-        self.counters.rows_out += rows as u64;
+        self.progress.counters.windows += 1;
+        self.progress.counters.rows_out += rows as u64;
         let records = self.frame.rows(&records, bounds)?;
-        if last >= self.watermark {
-            self.outbox.push(records)?;
-        } else {
-            let behind = Behind {
-                watermarks: vec![self.watermark; rows].into(),
-                source_rows: UInt32Array::from_iter_values(0..rows as u32),
-                stream: self.name().into(),
-                source: records.clone(),
-            };
-            self.outbox.push_batch(Batch {
-                records,
-                behind: Some(Box::new(behind)),
-            })?;
-        }
+        push_unfinished::<Self>(&mut self.progress, records, last)?;
         Ok(true)
     }
 
@@ -199,62 +179,28 @@ impl CountRows {
     }
 }
 
-impl Steps for CountRows {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for CountRows {
+    const NAME: &'static str = "CountRows";
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
+        let rows = self.progress.admit(&batch, self.frame.time)?;
+        let records = select(&batch.records, &rows)?;
+        self.held.hold(records, |row| self.waiting.push(row))
     }
 
     fn step(&mut self, budget_rows: usize) -> Result<bool> {
         Ok(self.take_in(budget_rows)? || self.give_unfinished()?)
     }
-}
 
-impl Operator for CountRows {
-    fn name(&self) -> &str {
-        "CountRows"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.frame.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
-        let rows = admit(
-            &batch,
-            self.frame.time,
-            self.watermark,
-            &mut self.late,
-            &mut self.counters,
-        )?;
-        let records = select(&batch.records, &rows)?;
-        self.held.hold(records, |row| self.waiting.push(row))
-    }
-
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            self.ended |= watermark == MAX_TIME;
-            self.outbox.promise(watermark);
-        }
-        Ok(())
-    }
-
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.ended = true;
-        self.outbox.promise_end();
-        Ok(())
-    }
-
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         let rows: usize = (self.partitions.iter())
             .map(|partition| partition.rows.capacity() * size_of::<Held>())
             .sum();
@@ -264,12 +210,12 @@ impl Operator for CountRows {
             keys: self.keys.alive() as u64,
             panes: self.live as u64,
             open_windows: self.live as u64,
-            state_bytes: (fixed + held + self.outbox.bytes()) as u64,
-            ..self.counters
+            state_bytes: (fixed + held) as u64,
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         let (mut owners, mut takens) = (Vec::new(), Vec::new());
         let mut rows: Vec<(Held, u32)> = Vec::new();
         for (owner, partition) in self.partitions.iter().enumerate() {
@@ -289,10 +235,6 @@ impl Operator for CountRows {
         let numbers: ArrayRef = Arc::new(UInt32Array::from(numbers));
         let waiting = self.waiting.sorted().into_iter().map(|row| row.2);
         let mut snapshot = Snapshot::default();
-        snapshot.numbers.extend([
-            ("watermark".into(), self.watermark),
-            ("ended".into(), self.ended.into()),
-        ]);
         snapshot.tables.extend([
             ("partitions".into(), table(partitions)?),
             (
@@ -302,18 +244,11 @@ impl Operator for CountRows {
             ("rows".into(), self.held.gather(rows)?),
             ("waiting".into(), self.held.gather(waiting)?),
         ]);
-        snapshot.parts.extend([
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         let damaged = || Error::Snapshot("its counted windows are damaged".into());
-        self.watermark = snapshot.number("watermark")?;
-        self.ended = snapshot.number("ended")? != 0;
         let partitions = snapshot.table("partitions")?;
         let owners = self.keys.load(partitions)?;
         let takens = column::<Int64Type>(partitions, "taken")?;
@@ -335,9 +270,6 @@ impl Operator for CountRows {
             partition.taken = takens[number as usize];
         }
         (self.held).hold(waiting.clone(), |row| self.waiting.push(row))?;
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }

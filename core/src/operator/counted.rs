@@ -1,15 +1,14 @@
 //! What counted windows have in common: rows numbered within their partition are the
-//! times of a [`Grid`], and rows behind the watermark are late.
+//! times of a [`Grid`], and a window that is not full comes out at the end.
 
-use super::Counters;
-use super::frame::behind_unannounced;
-use super::late::Late;
-use crate::batch::Batch;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::TimeUnit;
+
+use super::windowed::{Progress, Windowed};
+use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
-use crate::time::{MIN_TIME, ticks};
 use crate::window::grid::Grid;
 use crate::window::{Alignment, Span, WindowKind};
-use arrow::datatypes::TimeUnit;
 
 /// The grid of counted windows: its times are numbers of rows.
 pub(crate) fn count_grid(rows: u64, slide: u64) -> Result<Grid> {
@@ -44,38 +43,25 @@ pub(crate) fn filled_until(grid: &Grid, taken: i64) -> i64 {
     }
 }
 
-/// The rows of a batch that are not late; those that are, and those without event
-/// time, are counted and set aside.
-pub(crate) fn admit(
-    batch: &Batch,
-    time: usize,
-    watermark: i64,
-    late: &mut Late,
-    counters: &mut Counters,
-) -> Result<Vec<u32>> {
-    let (times, nulls) = ticks(batch.records.column(time))?;
-    let mut kept = Vec::with_capacity(times.len());
-    let (mut late_rows, mut late_by) = (Vec::new(), Vec::new());
-    for (row, &time) in times.iter().enumerate() {
-        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            counters.filtered += 1;
-            continue;
-        }
-        let arrived = (batch.behind.as_ref()).map_or(MIN_TIME, |behind| behind.watermarks[row]);
-        let watermark = watermark.max(arrived);
-        if time >= watermark {
-            kept.push(row as u32);
-        } else if batch.behind.is_some() {
-            late_rows.push(row as u32);
-            late_by.push(watermark.saturating_sub(time));
-        } else {
-            return Err(behind_unannounced(time, watermark));
-        }
+/// Gives out the rows of a window that is not full, which ends at `last`. Where more has
+/// been promised, they come with the watermark that they lie behind.
+pub(crate) fn push_unfinished<W: Windowed>(
+    progress: &mut Progress,
+    records: RecordBatch,
+    last: i64,
+) -> Result<()> {
+    if last >= progress.watermark {
+        return progress.outbox.push(records);
     }
-    counters.late += late_rows.len() as u64;
-    counters.in_window += kept.len() as u64;
-    if let Some(behind) = &batch.behind {
-        late.add(behind, late_rows, late_by)?;
-    }
-    Ok(kept)
+    let rows = records.num_rows();
+    let behind = Behind {
+        watermarks: vec![progress.watermark; rows].into(),
+        source_rows: UInt32Array::from_iter_values(0..rows as u32),
+        stream: W::NAME.into(),
+        source: records.clone(),
+    };
+    progress.outbox.push_batch(Batch {
+        records,
+        behind: Some(Box::new(behind)),
+    })
 }

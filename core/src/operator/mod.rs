@@ -16,6 +16,8 @@ mod frame;
 mod late;
 mod outbox;
 
+mod windowed;
+
 mod stateless;
 mod union;
 

@@ -7,7 +7,7 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt32Type};
 
-use super::{Drain, Output};
+use super::Output;
 use crate::batch::{Batch, Behind, bytes_of};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -41,6 +41,11 @@ impl Outbox {
             watermark: None,
             end: false,
         }
+    }
+
+    /// The columns of its rows.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Adds rows that are on time.
@@ -91,7 +96,7 @@ impl Outbox {
     }
 
     /// Gives whole batches and takes their rows from the budget, cutting the last.
-    pub(crate) fn give(&mut self, budget: &mut usize, out: &mut Vec<Output>) {
+    fn give(&mut self, budget: &mut usize, out: &mut Vec<Output>) {
         while *budget > 0
             && let Some(mut batch) = self.ready.pop_front()
         {
@@ -102,6 +107,24 @@ impl Outbox {
             }
             *budget -= batch.num_rows();
             out.push(Output::Batch(batch));
+        }
+    }
+
+    /// Gives what is ready; how many more rows the budget asks for, `None` if it ran out.
+    pub(crate) fn serve(
+        &mut self,
+        budget: &mut usize,
+        out: &mut Vec<Output>,
+    ) -> Result<Option<usize>> {
+        loop {
+            self.give(budget, out);
+            if *budget == 0 {
+                return Ok(None);
+            }
+            if self.piece_rows < *budget {
+                return Ok(Some(*budget - self.piece_rows));
+            }
+            self.seal()?;
         }
     }
 
@@ -146,40 +169,6 @@ impl Outbox {
         self.watermark = snapshot.numbers.get("watermark").copied();
         self.end = snapshot.number("end")? != 0;
         Ok(())
-    }
-}
-
-/// An operator whose results are computed step by step.
-pub(crate) trait Steps {
-    /// Where a step puts its rows.
-    fn outbox(&mut self) -> &mut Outbox;
-
-    /// Computes about `budget_rows` rows of what is due; false if nothing is.
-    fn step(&mut self, budget_rows: usize) -> Result<bool>;
-}
-
-/// Gives what an operator has ready, as [`super::Operator::drain`] promises.
-pub(crate) fn drain(
-    operator: &mut impl Steps,
-    budget_rows: usize,
-    out: &mut Vec<Output>,
-) -> Result<Drain> {
-    let mut budget = budget_rows.max(1);
-    loop {
-        let outbox = operator.outbox();
-        outbox.give(&mut budget, out);
-        if budget == 0 {
-            return Ok(Drain::More);
-        }
-        if outbox.piece_rows >= budget {
-            outbox.seal()?;
-            continue;
-        }
-        let wanted = budget - outbox.piece_rows;
-        if !operator.step(wanted)? {
-            let done = operator.outbox().close(&mut budget, out)?;
-            return Ok(if done { Drain::Done } else { Drain::More });
-        }
     }
 }
 

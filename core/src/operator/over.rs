@@ -20,18 +20,15 @@ use arrow::datatypes::{
 use rayon::prelude::*;
 
 use super::by_key::ByKey;
-use super::counted::admit;
-use super::frame::{field, load_counters, save_counters, select, time_type};
-use super::late::Late;
-use super::outbox::{Outbox, Steps, drain};
-use super::{Counters, Drain, LateRows, Operator, Output, OverSpec};
+use super::frame::{field, select, time_type};
+use super::windowed::{Progress, Windowed};
+use super::{Counters, Operator, OverSpec};
 use crate::aggregate::slide::{Moves, SHARD_ROWS, SavedFrames, SlidingState, Stretch};
 use crate::aggregate::slide_floats::{Group, Places, SavedFloats, group};
 use crate::aggregate::{AggregateCall, Rows};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME};
 use crate::window::frames::Frames;
 use crate::window::in_time::InTime;
 use crate::window::store::Keys;
@@ -80,11 +77,7 @@ struct OverAggregate {
     /// Rows that were given out: the next one's place among them.
     ordinal: u64,
     waiting: InTime,
-    watermark: i64,
-    ended: bool,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
     scratch: Scratch,
 }
 
@@ -149,11 +142,7 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         ordinal: 0,
         waiting: InTime::new(spec.input.clone(), spec.time),
         input: spec.input,
-        watermark: MIN_TIME,
-        ended: false,
-        outbox: Outbox::new(schema),
-        late: Late::default(),
-        counters: Counters::default(),
+        progress: Progress::new(schema),
         scratch: Scratch::default(),
     }))
 }
@@ -198,7 +187,7 @@ fn joined(pieces: &[RecordBatch], column: usize) -> Result<ArrayRef> {
 impl OverAggregate {
     /// Gives out rows whose turn has come; false if there are none.
     fn give_due(&mut self) -> Result<bool> {
-        let before = (!self.ended).then_some(self.watermark);
+        let before = self.progress.due_before();
         let pieces = self.waiting.due(before, self.step_rows())?;
         if pieces.is_empty() {
             return Ok(false);
@@ -209,10 +198,10 @@ impl OverAggregate {
             let rows = piece.num_rows();
             let mut columns = piece.columns().to_vec();
             columns.extend(values.iter().map(|column| column.slice(row, rows)));
-            (self.outbox).push(RecordBatch::try_new(self.schema.clone(), columns)?)?;
+            (self.progress.outbox).push(RecordBatch::try_new(self.schema.clone(), columns)?)?;
             row += rows;
         }
-        self.counters.rows_out += row as u64;
+        self.progress.counters.rows_out += row as u64;
         Ok(true)
     }
 
@@ -379,12 +368,12 @@ impl OverAggregate {
     /// Forgets keys of which no row is in the frame of a row to come.
     fn forget(&mut self) {
         let mut gone = Vec::new();
-        if self.ended {
+        if self.progress.ended {
             let keys = self.lasts.iter().enumerate();
             gone.extend(keys.filter_map(|(key, last)| last.map(|_| key as u32)));
             self.leaving.clear();
         } else if let Some(reach) = self.reach {
-            let until = self.watermark.saturating_sub(reach);
+            let until = self.progress.watermark.saturating_sub(reach);
             while let Some(&(last, key)) = self.leaving.front()
                 && last < until
             {
@@ -404,9 +393,24 @@ impl OverAggregate {
     }
 }
 
-impl Steps for OverAggregate {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for OverAggregate {
+    const NAME: &'static str = "OverAggregate";
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
+        if self.keeps_untimed {
+            self.progress.counters.in_window += batch.num_rows() as u64;
+            return self.waiting.push(batch.records);
+        }
+        let rows = self.progress.admit(&batch, self.time)?;
+        self.waiting.push(select(&batch.records, &rows)?)
     }
 
     fn step(&mut self, _budget_rows: usize) -> Result<bool> {
@@ -418,57 +422,8 @@ impl Steps for OverAggregate {
         }
         Ok(some)
     }
-}
 
-impl Operator for OverAggregate {
-    fn name(&self) -> &str {
-        "OverAggregate"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
-        if self.keeps_untimed {
-            self.counters.in_window += batch.num_rows() as u64;
-            return self.waiting.push(batch.records);
-        }
-        let rows = admit(
-            &batch,
-            self.time,
-            self.watermark,
-            &mut self.late,
-            &mut self.counters,
-        )?;
-        self.waiting.push(select(&batch.records, &rows)?)
-    }
-
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            self.ended |= watermark == MAX_TIME;
-            self.outbox.promise(watermark);
-        }
-        Ok(())
-    }
-
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.ended = true;
-        self.outbox.promise_end();
-        Ok(())
-    }
-
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         let lines: usize = (self.lines.iter())
             .map(|line| line.state.state_bytes())
             .sum();
@@ -481,17 +436,12 @@ impl Operator for OverAggregate {
             + self.leaving.capacity() * size_of::<(i64, u32)>();
         Counters {
             keys: self.keys.alive() as u64,
-            state_bytes: (lines
-                + floats
-                + frames
-                + fixed
-                + self.waiting.bytes()
-                + self.outbox.bytes()) as u64,
-            ..self.counters
+            state_bytes: (lines + floats + frames + fixed + self.waiting.bytes()) as u64,
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         let (owners, lasts): (Vec<u32>, Vec<i64>) = (self.lasts.iter().enumerate())
             .filter_map(|(key, last)| Some((key as u32, (*last)?)))
             .unzip();
@@ -527,26 +477,16 @@ impl Operator for OverAggregate {
             let values = table(vec![("value".into(), values)])?;
             snapshot.tables.insert(format!("floats_{number}"), values);
         }
-        snapshot.numbers.extend([
-            ("watermark".into(), self.watermark),
-            ("ended".into(), self.ended.into()),
-            ("ordinal".into(), self.ordinal as i64),
-        ]);
+        let ordinal = self.ordinal as i64;
+        snapshot.numbers.insert("ordinal".into(), ordinal);
         snapshot.tables.extend([
             ("keys".into(), table(keys)?),
             ("waiting".into(), self.waiting.rows()?),
         ]);
-        snapshot.parts.extend([
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.watermark = snapshot.number("watermark")?;
-        self.ended = snapshot.number("ended")? != 0;
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.ordinal = snapshot.count("ordinal")?;
         let keys = snapshot.table("keys")?;
         let owners = self.keys.load(keys)?;
@@ -593,9 +533,6 @@ impl Operator for OverAggregate {
             return Err(Error::Snapshot("its waiting rows are damaged".into()));
         }
         self.waiting.push(waiting.clone())?;
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }

@@ -14,18 +14,18 @@
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, UInt32Array, UInt64Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
 
-use super::frame::{Bounds, Frame, behind_unannounced, load_counters, save_counters, select};
-use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
-use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use super::frame::{Bounds, Frame, behind_unannounced, select};
+use super::outbox::OUTPUT_ROWS;
+use super::windowed::{Progress, Windowed};
+use super::{Counters, WindowAggregateSpec};
 use crate::aggregate::fused;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::kernel::AHEAD_ROWS;
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::time::{MAX_TIME, ticks};
 use crate::window::arena::Arena;
 use crate::window::key_slots::KeySlots;
 use crate::window::session::{Sessions, Touched};
@@ -40,11 +40,7 @@ pub(super) struct SessionAggregate {
     /// `store` say whose session it is.
     partitions: Option<Keys>,
     sessions: Sessions<Groups>,
-    watermark: i64,
-    ended: bool,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
     /// Ids that may have lost their last reference.
     dead: Vec<u32>,
     dead_partitions: Vec<u32>,
@@ -101,12 +97,8 @@ impl SessionAggregate {
             },
             partitions,
             sessions: Sessions::new(gap),
-            watermark: MIN_TIME,
-            ended: false,
-            outbox: Outbox::new(frame.schema.clone()),
+            progress: Progress::new(frame.schema.clone()),
             frame,
-            late: Late::default(),
-            counters: Counters::default(),
             dead: Vec::new(),
             dead_partitions: Vec::new(),
         })
@@ -128,7 +120,7 @@ impl SessionAggregate {
         };
         let mut pending = Pending::default();
         let (mut late, mut late_by) = (Vec::new(), Vec::new());
-        let mut watermark = self.watermark;
+        let mut watermark = self.progress.watermark;
         for (row, &time) in times.iter().enumerate() {
             let key = keys[row];
             let partition = of_row[row];
@@ -137,7 +129,7 @@ impl SessionAggregate {
                 of_row.get(row + 2 * AHEAD_ROWS).copied(),
             );
             if nulls.is_some_and(|nulls| nulls.is_null(row)) || time > self.sessions.latest() {
-                self.counters.filtered += 1;
+                self.progress.counters.filtered += 1;
                 self.doubt(key, partition);
                 continue;
             }
@@ -177,11 +169,7 @@ impl SessionAggregate {
             pending.slots.push(slot);
         }
         self.lift(records, &mut pending)?;
-        self.counters.late += late.len() as u64;
-        match &batch.behind {
-            Some(behind) => self.late.add(behind, late, late_by),
-            None => Ok(()),
-        }
+        self.progress.set_aside(batch, late, late_by)
     }
 
     /// The session of a row, which is opened with these bounds if there is none, and the
@@ -278,7 +266,7 @@ impl SessionAggregate {
         if pending.rows.is_empty() {
             return Ok(());
         }
-        self.counters.in_window += pending.rows.len() as u64;
+        self.progress.counters.in_window += pending.rows.len() as u64;
         let records = select(records, &pending.rows)?;
         let (times, _) = ticks(records.column(self.frame.time))?;
         (self.store.arena).update(&records, times, &pending.slots)?;
@@ -306,74 +294,50 @@ impl SessionAggregate {
         if slots.is_empty() {
             return Ok(false);
         }
-        self.counters.windows += slots.len() as u64;
-        self.counters.rows_out += slots.len() as u64;
+        self.progress.counters.windows += slots.len() as u64;
+        self.progress.counters.rows_out += slots.len() as u64;
         let values = self.store.arena.evaluate(&slots)?;
         let key_values = self.store.keys.values(&keys)?;
-        self.outbox
+        self.progress
+            .outbox
             .push(self.frame.rows(key_values, bounds, values)?)?;
         self.let_go(&partitions, &keys, &slots);
         Ok(true)
     }
 }
 
-impl Steps for SessionAggregate {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for SessionAggregate {
+    const NAME: &'static str = "SessionAggregate";
+
+    fn progress(&self) -> &Progress {
+        &self.progress
     }
 
-    fn step(&mut self, budget_rows: usize) -> Result<bool> {
-        let watermark = (!self.ended).then_some(self.watermark);
-        let some = self.close_some(watermark, budget_rows)?;
-        self.sweep();
-        Ok(some)
-    }
-}
-
-impl Operator for SessionAggregate {
-    fn name(&self) -> &str {
-        "SessionAggregate"
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 
-    fn schema(&self) -> SchemaRef {
-        self.frame.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
         let taken = self.take_in(&batch);
         self.sweep();
         taken
     }
 
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            if watermark == MAX_TIME {
-                self.ended = true;
-                self.outbox.promise(watermark);
-            } else {
-                self.outbox.promise(watermark - 1);
-            }
+    fn promised(&self, watermark: i64) -> i64 {
+        match watermark {
+            MAX_TIME => MAX_TIME,
+            _ => watermark - 1,
         }
-        Ok(())
     }
 
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.ended = true;
-        self.outbox.promise_end();
-        Ok(())
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        let watermark = self.progress.due_before();
+        let some = self.close_some(watermark, budget_rows)?;
+        self.sweep();
+        Ok(some)
     }
 
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         let partitions = self.partitions.as_ref().map_or(0, Keys::bytes);
         let groups = match &self.partitions {
             None => 0,
@@ -385,17 +349,17 @@ impl Operator for SessionAggregate {
                 .sum(),
         };
         let sessions = self.sessions.bytes() + groups;
-        let state = self.store.bytes() + sessions + partitions + self.outbox.bytes();
+        let state = self.store.bytes() + sessions + partitions;
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.sessions.len() as u64,
             open_windows: self.sessions.len() as u64,
             state_bytes: state as u64,
-            ..self.counters
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         let (mut starts, mut lasts, mut arrivals) = (Vec::new(), Vec::new(), Vec::new());
         let (mut numbers, mut keys, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for (number, session) in self.sessions.iter().enumerate() {
@@ -419,28 +383,18 @@ impl Operator for SessionAggregate {
             ("arrival".into(), Arc::new(UInt64Array::from(arrivals))),
         ];
         let mut snapshot = Snapshot::default();
-        snapshot.numbers.extend([
-            ("watermark".into(), self.watermark),
-            ("ended".into(), self.ended.into()),
-            ("ordinal".into(), self.store.arena.ordinal() as i64),
-        ]);
+        let ordinal = self.store.arena.ordinal() as i64;
+        snapshot.numbers.insert("ordinal".into(), ordinal);
         snapshot.tables.extend([
             ("keys".into(), table(key_columns)?),
             ("sessions".into(), table(sessions)?),
             ("slots".into(), table(columns)?),
         ]);
-        snapshot.parts.extend([
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         let damaged = || Error::Snapshot("its sessions are damaged".into());
-        self.watermark = snapshot.number("watermark")?;
-        self.ended = snapshot.number("ended")? != 0;
         let keys = snapshot.table("keys")?;
         let ids = self.store.keys.load(keys)?;
         let partitions = match &mut self.partitions {
@@ -467,9 +421,6 @@ impl Operator for SessionAggregate {
         }
         let ordinal = snapshot.count("ordinal")?;
         self.store.arena.load(&slots, rows, ordinal)?;
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }

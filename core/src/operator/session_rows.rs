@@ -7,16 +7,16 @@
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, UInt32Array, UInt64Array};
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
 
-use super::frame::{Bounds, RowsFrame, behind_unannounced, load_counters, save_counters, select};
-use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
-use super::{Counters, Drain, LateRows, Operator, Output};
+use super::Counters;
+use super::frame::{Bounds, RowsFrame, behind_unannounced, select};
+use super::outbox::OUTPUT_ROWS;
+use super::windowed::{Progress, Windowed};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME, ticks};
+use crate::time::{MAX_TIME, ticks};
 use crate::window::held::{Held, HeldRows};
 use crate::window::session::{Sessions, Touched};
 use crate::window::store::Keys;
@@ -28,11 +28,7 @@ pub(super) struct SessionRows {
     keys: Keys,
     sessions: Sessions<Vec<Held>>,
     held: HeldRows,
-    watermark: i64,
-    ended: bool,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
     dead: Vec<u32>,
 }
 
@@ -45,12 +41,8 @@ impl SessionRows {
             keys: Keys::new(&frame.key_types(&keys), keys)?,
             sessions: Sessions::new(gap),
             held: HeldRows::new(frame.input.clone(), frame.time),
-            watermark: MIN_TIME,
-            ended: false,
-            outbox: Outbox::new(frame.schema.clone()),
+            progress: Progress::new(frame.schema.clone()),
             frame,
-            late: Late::default(),
-            counters: Counters::default(),
             dead: Vec::new(),
         })
     }
@@ -68,11 +60,11 @@ impl SessionRows {
                 dated.push(row as u32);
             }
         }
-        self.counters.filtered += (times.len() - dated.len()) as u64;
+        self.progress.counters.filtered += (times.len() - dated.len()) as u64;
         let mut held = Vec::with_capacity(dated.len());
         (self.held).hold(select(&batch.records, &dated)?, |row| held.push(row))?;
         let (mut late, mut late_by) = (Vec::new(), Vec::new());
-        let mut watermark = self.watermark;
+        let mut watermark = self.progress.watermark;
         for (&row, held) in dated.iter().zip(held) {
             let (time, key) = (held.0, keys[row as usize]);
             if let Some(behind) = &batch.behind {
@@ -108,13 +100,9 @@ impl SessionRows {
                     into.push(held);
                 }
             }
-            self.counters.in_window += 1;
+            self.progress.counters.in_window += 1;
         }
-        self.counters.late += late.len() as u64;
-        match &batch.behind {
-            Some(behind) => self.late.add(behind, late, late_by),
-            None => Ok(()),
-        }
+        self.progress.set_aside(batch, late, late_by)
     }
 
     /// Gives out about `budget` rows of sessions that the watermark is past; false if
@@ -132,88 +120,68 @@ impl SessionRows {
             if self.keys.drop(session.partition) {
                 self.dead.push(session.partition);
             }
-            self.counters.windows += 1;
+            self.progress.counters.windows += 1;
         }
         if places.is_empty() {
             return Ok(false);
         }
-        self.counters.rows_out += places.len() as u64;
+        self.progress.counters.rows_out += places.len() as u64;
         let records = self.held.gather(places.iter().copied())?;
         self.held.release(places);
-        self.outbox.push(self.frame.rows(&records, bounds)?)?;
+        self.progress
+            .outbox
+            .push(self.frame.rows(&records, bounds)?)?;
         Ok(true)
     }
 }
 
-impl Steps for SessionRows {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for SessionRows {
+    const NAME: &'static str = "SessionRows";
+
+    fn progress(&self) -> &Progress {
+        &self.progress
     }
 
-    fn step(&mut self, budget_rows: usize) -> Result<bool> {
-        let watermark = (!self.ended).then_some(self.watermark);
-        let some = self.close_some(watermark, budget_rows)?;
-        self.keys.sweep(&mut self.dead);
-        Ok(some)
-    }
-}
-
-impl Operator for SessionRows {
-    fn name(&self) -> &str {
-        "SessionRows"
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 
-    fn schema(&self) -> SchemaRef {
-        self.frame.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
         let taken = self.take_in(&batch);
         self.keys.sweep(&mut self.dead);
         taken
     }
 
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            self.ended |= watermark == MAX_TIME;
-            let reached = if self.ended { watermark } else { watermark - 1 };
-            self.outbox.promise(reached);
+    fn promised(&self, watermark: i64) -> i64 {
+        match watermark {
+            MAX_TIME => MAX_TIME,
+            _ => watermark - 1,
         }
-        Ok(())
     }
 
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.ended = true;
-        self.outbox.promise_end();
-        Ok(())
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        let watermark = self.progress.due_before();
+        let some = self.close_some(watermark, budget_rows)?;
+        self.keys.sweep(&mut self.dead);
+        Ok(some)
     }
 
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         let rows: usize = (self.sessions.iter())
             .map(|session| session.carried.capacity() * size_of::<Held>())
             .sum();
         let fixed = self.keys.bytes() + self.sessions.bytes();
-        let state = fixed + rows + self.held.bytes() + self.outbox.bytes();
+        let state = fixed + rows + self.held.bytes();
         Counters {
             keys: self.keys.alive() as u64,
             panes: self.sessions.len() as u64,
             open_windows: self.sessions.len() as u64,
             state_bytes: state as u64,
-            ..self.counters
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         let (mut starts, mut lasts, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let (mut rows, mut arrivals) = (Vec::new(), Vec::new());
         for (number, session) in self.sessions.iter().enumerate() {
@@ -235,10 +203,6 @@ impl Operator for SessionRows {
         let numbers = UInt32Array::from_iter_values(rows.iter().map(|row| row.2));
         let numbers: Columns = vec![("session".into(), Arc::new(numbers))];
         let mut snapshot = Snapshot::default();
-        snapshot.numbers.extend([
-            ("watermark".into(), self.watermark),
-            ("ended".into(), self.ended.into()),
-        ]);
         snapshot.tables.extend([
             ("keys".into(), table(keys)?),
             ("sessions".into(), table(sessions)?),
@@ -248,18 +212,11 @@ impl Operator for SessionRows {
                 self.held.gather(rows.iter().map(|row| row.1))?,
             ),
         ]);
-        snapshot.parts.extend([
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         let damaged = || Error::Snapshot("its sessions are damaged".into());
-        self.watermark = snapshot.number("watermark")?;
-        self.ended = snapshot.number("ended")? != 0;
         let ids = self.keys.load(snapshot.table("keys")?)?;
         let sessions = snapshot.table("sessions")?;
         let starts = column::<Int64Type>(sessions, "start")?;
@@ -284,9 +241,6 @@ impl Operator for SessionRows {
             let session = *opened.get(number as usize).ok_or_else(damaged)?;
             self.sessions.get_mut(session).carried.push(row);
         }
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }

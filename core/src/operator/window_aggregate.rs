@@ -21,21 +21,19 @@ use arrow::array::{
     BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, UInt8Array, UInt32Array,
 };
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, SchemaRef, UInt8Type, UInt32Type};
+use arrow::datatypes::{Int64Type, UInt8Type, UInt32Type};
 
 use super::count_aggregate::CountAggregate;
-use super::frame::{
-    Bounds, Frame, behind_unannounced, load_counters, repeat, save_counters, select,
-};
-use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain};
+use super::frame::{Bounds, Frame, behind_unannounced, repeat, select};
+use super::outbox::OUTPUT_ROWS;
 use super::session_aggregate::SessionAggregate;
-use super::{Counters, Drain, LateRows, Operator, Output, WindowAggregateSpec};
+use super::windowed::{Progress, Windowed};
+use super::{Counters, Operator, WindowAggregateSpec};
 use crate::aggregate::fused::Groups;
 use crate::batch::{Batch, Behind};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MAX_TIME, MIN_TIME, span, ticks};
+use crate::time::{MIN_TIME, span, ticks};
 use crate::window::WindowKind;
 use crate::window::arena::Arena;
 use crate::window::gathered::Gathered;
@@ -74,12 +72,9 @@ struct WindowAggregate {
     rollover: Rollover,
     /// The window that is being given out, and how many of its keys have been.
     opened: Option<(Window, usize)>,
-    watermark: i64,
     /// Windows that end here or before are closed, or are to be closed by `drain`.
     target: i64,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
     lifter: Lifter,
     slots: Vec<u32>,
 }
@@ -149,14 +144,11 @@ impl WindowAggregate {
         Ok(Self {
             rollover: Rollover::new(grid.panes(), &store.arena),
             store,
-            outbox: Outbox::new(frame.schema.clone()),
+            progress: Progress::new(frame.schema.clone()),
             frame,
             grid,
             opened: None,
-            watermark: MIN_TIME,
             target: i64::MIN,
-            late: Late::default(),
-            counters: Counters::default(),
             lifter: Lifter::default(),
             slots: Vec::new(),
         })
@@ -258,7 +250,7 @@ impl WindowAggregate {
             }
             let behind = batch.behind.as_ref();
             let watermark = behind.map_or(MIN_TIME, |behind| behind.watermarks[row]);
-            let watermark = watermark.max(self.watermark);
+            let watermark = watermark.max(self.progress.watermark);
             if watermark >= same_until {
                 let (closed_now, until) = self.grid.closed_until(watermark);
                 same_until = until;
@@ -277,15 +269,15 @@ impl WindowAggregate {
                 late_by.push(watermark.saturating_sub(time));
             } else {
                 others.behind.push((row as u32, closed));
-                self.counters.missed_windows += panes.ends_until(pane, closed);
+                self.progress.counters.missed_windows += panes.ends_until(pane, closed);
             }
         }
-        self.counters.filtered += others.filtered.len() as u64;
-        self.counters.late += others.late.len() as u64;
-        self.counters.in_window += (others.open(times.len()) + others.behind.len()) as u64;
+        self.progress.counters.filtered += others.filtered.len() as u64;
+        self.progress.counters.late += others.late.len() as u64;
+        self.progress.counters.in_window += (others.open(times.len()) + others.behind.len()) as u64;
         if others.open(times.len()) > 0 {
             let bounds = (
-                least.max(self.open_from(self.watermark)),
+                least.max(self.open_from(self.progress.watermark)),
                 greatest.min(latest - 1),
             );
             let skipped = others.places();
@@ -307,7 +299,7 @@ impl WindowAggregate {
         }
         self.lift_behind(&select(&batch.records, &part)?)?;
         match &batch.behind {
-            Some(behind) => self.late.add(behind, others.late, late_by),
+            Some(behind) => self.progress.late.add(behind, others.late, late_by),
             None => Ok(()),
         }
     }
@@ -397,10 +389,11 @@ impl WindowAggregate {
             let start = self.grid.start(self.grid.panes().start_of(end));
             bounds.push(start, self.grid.start(end), rows);
         }
-        self.outbox
+        self.progress
+            .outbox
             .push(self.frame.rows(columns, bounds, values)?)?;
-        self.counters.windows += keys.len() as u64;
-        self.counters.rows_out += keys.len() as u64;
+        self.progress.counters.windows += keys.len() as u64;
+        self.progress.counters.rows_out += keys.len() as u64;
         Ok(())
     }
 }
@@ -412,27 +405,19 @@ fn last_watermark(behind: &Option<Box<Behind>>) -> i64 {
         .unwrap_or(MIN_TIME)
 }
 
-impl Steps for WindowAggregate {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for WindowAggregate {
+    const NAME: &'static str = "WindowAggregate";
+    const SAVES_END: bool = false;
+
+    fn progress(&self) -> &Progress {
+        &self.progress
     }
 
-    fn step(&mut self, budget_rows: usize) -> Result<bool> {
-        self.close_some(budget_rows)
-    }
-}
-
-impl Operator for WindowAggregate {
-    fn name(&self) -> &str {
-        "WindowAggregate"
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 
-    fn schema(&self) -> SchemaRef {
-        self.frame.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
         let (times, nulls) = ticks(batch.records.column(self.frame.time))?;
         let (_, latest) = self.grid.limits();
         let open_from = self.open_from(last_watermark(&batch.behind));
@@ -441,47 +426,32 @@ impl Operator for WindowAggregate {
         if some_null || least < open_from || greatest >= latest {
             return self.sort_out(&batch, (least, greatest));
         }
-        self.counters.in_window += batch.num_rows() as u64;
+        self.progress.counters.in_window += batch.num_rows() as u64;
         match times.is_empty() {
             true => Ok(()),
             false => self.lift(&batch.records, (least, greatest), Vec::new()),
         }
     }
 
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            self.target = self.target.max(self.grid.closed(watermark));
-            self.outbox.promise(watermark);
-        }
-        Ok(())
+    fn close_until(&mut self, watermark: i64) {
+        self.target = self.target.max(self.grid.closed(watermark));
     }
 
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.target = self.target.max(self.grid.closed(MAX_TIME));
-        self.outbox.promise_end();
-        Ok(())
+    fn step(&mut self, budget_rows: usize) -> Result<bool> {
+        self.close_some(budget_rows)
     }
 
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         Counters {
             keys: self.store.keys.alive() as u64,
             panes: self.rollover.live_panes() as u64,
             open_windows: self.rollover.open_windows(),
-            state_bytes: (self.store.bytes() + self.rollover.bytes() + self.outbox.bytes()) as u64,
-            ..self.counters
+            state_bytes: (self.store.bytes() + self.rollover.bytes()) as u64,
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         // The rest of a window that is half given out is no longer a matter of panes.
         while self.opened.is_some() {
             self.close_some(OUTPUT_ROWS)?;
@@ -504,23 +474,16 @@ impl Operator for WindowAggregate {
         columns.extend(self.store.arena.save(&slots)?);
         let mut snapshot = Snapshot::default();
         snapshot.numbers.extend([
-            ("watermark".into(), self.watermark),
             ("target".into(), self.target),
             ("closed".into(), self.rollover.closed()),
             ("ordinal".into(), self.store.arena.ordinal() as i64),
         ]);
         snapshot.tables.insert("keys".into(), table(key_columns)?);
         snapshot.tables.insert("slots".into(), table(columns)?);
-        snapshot.parts.extend([
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.watermark = snapshot.number("watermark")?;
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.target = snapshot.number("target")?;
         let closed = snapshot.number("closed")?;
         if closed > self.target {
@@ -547,9 +510,6 @@ impl Operator for WindowAggregate {
         }
         let ordinal = snapshot.count("ordinal")?;
         self.store.arena.load(&slots, rows, ordinal)?;
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }

@@ -11,20 +11,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::take;
-use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type};
+use arrow::datatypes::{Int64Type, UInt32Type};
 
 use super::count_rows::CountRows;
-use super::frame::{
-    Bounds, RowsFrame, behind_unannounced, load_counters, repeat, save_counters, select,
-};
-use super::late::Late;
-use super::outbox::{OUTPUT_ROWS, Outbox, Steps, drain, load_batch, save_batch};
+use super::frame::{Bounds, RowsFrame, behind_unannounced, repeat, select};
+use super::outbox::{OUTPUT_ROWS, load_batch, save_batch};
 use super::session_rows::SessionRows;
-use super::{Counters, Drain, LateRows, Operator, Output, WindowRowsSpec};
+use super::windowed::{Progress, Windowed};
+use super::{Counters, Operator, WindowRowsSpec};
 use crate::batch::{Batch, Behind, bytes_of};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
-use crate::time::{MIN_TIME, ticks, time_unit};
+use crate::time::{ticks, time_unit};
 use crate::window::WindowKind;
 use crate::window::grid::Grid;
 use crate::window::tables::{column, table};
@@ -52,11 +50,8 @@ pub fn window_rows(spec: WindowRowsSpec) -> Result<Box<dyn Operator>> {
             Ok(Box::new(WindowRows {
                 grid,
                 jobs: VecDeque::new(),
-                watermark: MIN_TIME,
-                outbox: Outbox::new(frame.schema.clone()),
+                progress: Progress::new(frame.schema.clone()),
                 frame,
-                late: Late::default(),
-                counters: Counters::default(),
             }))
         }
     }
@@ -67,10 +62,7 @@ struct WindowRows {
     frame: RowsFrame,
     grid: Grid,
     jobs: VecDeque<Job>,
-    watermark: i64,
-    outbox: Outbox,
-    late: Late,
-    counters: Counters,
+    progress: Progress,
 }
 
 /// Rows that are to be given on, and how far they have been.
@@ -93,12 +85,12 @@ impl WindowRows {
         let mut rows = Vec::with_capacity(times.len());
         let (mut first, mut last) = (Vec::new(), Vec::new());
         let (mut late, mut late_by) = (Vec::new(), Vec::new());
-        let mut watermark = self.watermark;
+        let mut watermark = self.progress.watermark;
         let mut closed = self.grid.closed(watermark);
         for (row, &time) in times.iter().enumerate() {
             let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
             if is_null || time < earliest || time >= latest {
-                self.counters.filtered += 1;
+                self.progress.counters.filtered += 1;
                 continue;
             }
             if let Some(behind) = &batch.behind
@@ -117,16 +109,13 @@ impl WindowRows {
                 late_by.push(watermark.saturating_sub(time));
                 continue;
             }
-            self.counters.missed_windows += panes.ends_until(pane, closed);
+            self.progress.counters.missed_windows += panes.ends_until(pane, closed);
             rows.push(row as u32);
             first.push(panes.end_after(pane.max(closed)));
             last.push(last_end);
         }
-        self.counters.late += late.len() as u64;
-        self.counters.in_window += rows.len() as u64;
-        if let Some(behind) = &batch.behind {
-            self.late.add(behind, late, late_by)?;
-        }
+        self.progress.counters.in_window += rows.len() as u64;
+        self.progress.set_aside(batch, late, late_by)?;
         if !rows.is_empty() {
             let row = 0;
             let batch = pick(batch, select(&batch.records, &rows)?, &rows)?;
@@ -166,11 +155,11 @@ impl WindowRows {
         if job.row == job.first.len() {
             self.jobs.pop_front();
         }
-        self.counters.windows += rows.len() as u64;
-        self.counters.rows_out += rows.len() as u64;
+        self.progress.counters.windows += rows.len() as u64;
+        self.progress.counters.rows_out += rows.len() as u64;
         match given.behind {
-            None => self.outbox.push(given.records)?,
-            Some(_) => self.outbox.push_batch(given)?,
+            None => self.progress.outbox.push(given.records)?,
+            Some(_) => self.progress.outbox.push_batch(given)?,
         }
         Ok(true)
     }
@@ -196,60 +185,35 @@ fn pick(batch: &Batch, records: RecordBatch, rows: &[u32]) -> Result<Batch> {
     })
 }
 
-impl Steps for WindowRows {
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+impl Windowed for WindowRows {
+    const NAME: &'static str = "WindowRows";
+    const SAVES_END: bool = false;
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn take_batch(&mut self, batch: Batch) -> Result<()> {
+        self.sort_out(&batch)
     }
 
     fn step(&mut self, budget_rows: usize) -> Result<bool> {
         self.give(budget_rows)
     }
-}
 
-impl Operator for WindowRows {
-    fn name(&self) -> &str {
-        "WindowRows"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        self.frame.schema.clone()
-    }
-
-    fn on_batch(&mut self, _input: usize, batch: Batch) -> Result<()> {
-        self.counters.rows_in += batch.num_rows() as u64;
-        self.sort_out(&batch)
-    }
-
-    fn on_watermark(&mut self, _input: usize, watermark: i64) -> Result<()> {
-        if watermark > self.watermark {
-            self.watermark = watermark;
-            self.outbox.promise(watermark);
-        }
-        Ok(())
-    }
-
-    fn on_end(&mut self, _input: usize) -> Result<()> {
-        self.outbox.promise_end();
-        Ok(())
-    }
-
-    fn drain(&mut self, budget_rows: usize, out: &mut Vec<Output>) -> Result<Drain> {
-        drain(self, budget_rows, out)
-    }
-
-    fn take_late(&mut self) -> Vec<LateRows> {
-        self.late.take()
-    }
-
-    fn counters(&self) -> Counters {
+    fn counted(&self) -> Counters {
         let jobs = (self.jobs.iter()).map(|job| bytes_of(&job.batch.records));
         Counters {
-            state_bytes: (jobs.sum::<usize>() + self.outbox.bytes()) as u64,
-            ..self.counters
+            state_bytes: jobs.sum::<usize>() as u64,
+            ..self.progress.counters
         }
     }
 
-    fn save(&mut self) -> Result<Snapshot> {
+    fn save_windows(&mut self) -> Result<Snapshot> {
         let mut jobs = Snapshot::default();
         for (number, job) in self.jobs.iter().enumerate() {
             let left = job.first.len() - job.row;
@@ -264,18 +228,11 @@ impl Operator for WindowRows {
             jobs.parts.insert(format!("{number:08}"), saved);
         }
         let mut snapshot = Snapshot::default();
-        snapshot.numbers.insert("watermark".into(), self.watermark);
-        snapshot.parts.extend([
-            ("jobs".into(), jobs),
-            ("outbox".into(), self.outbox.save()?),
-            ("late".into(), self.late.save()?),
-            ("counters".into(), save_counters(self.counters)),
-        ]);
+        snapshot.parts.insert("jobs".into(), jobs);
         Ok(snapshot)
     }
 
-    fn load(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.watermark = snapshot.number("watermark")?;
+    fn load_windows(&mut self, snapshot: &Snapshot) -> Result<()> {
         for saved in snapshot.part("jobs")?.parts.values() {
             let ends = saved.table("ends")?;
             let job = Job {
@@ -289,9 +246,6 @@ impl Operator for WindowRows {
             }
             self.jobs.push_back(job);
         }
-        self.outbox.load(snapshot.part("outbox")?)?;
-        self.late.load(snapshot.part("late")?)?;
-        self.counters = load_counters(snapshot.part("counters")?)?;
         Ok(())
     }
 }
