@@ -1,6 +1,6 @@
 //! A chunk of text: whole rows, or one that is too long to be held.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display};
 use std::ops::{ControlFlow, Range};
 
 use super::rows::Piece;
@@ -18,17 +18,40 @@ pub(crate) struct Chunk {
     pub(crate) shape: Shape,
 }
 
+/// Where a row stands: its line, and which element it is where it stands in an array, which
+/// may be of one line. Both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) line: u64,
+    pub(crate) element: Option<u64>,
+}
+
+impl From<u64> for Spot {
+    fn from(line: u64) -> Self {
+        let element = None;
+        Self { line, element }
+    }
+}
+
+impl Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.element {
+            Some(element) => write!(f, "{} element {element}", self.line),
+            None => write!(f, "{}", self.line),
+        }
+    }
+}
+
 /// How rows stand in a chunk.
 #[derive(Debug, Default, Clone)]
 pub(crate) enum Shape {
     /// As lines.
     #[default]
     Lines,
-    /// As values that may reach over several lines: where they are, and the line that
-    /// each begins on.
-    Values(Vec<(Range<usize>, u64)>),
-    /// One row of more than `line_bytes_max`: its beginning.
-    TooLong,
+    /// As values that may reach over several lines: where they are, and where each begins.
+    Values(Vec<(Range<usize>, Spot)>),
+    /// One row of more than `line_bytes_max`: its beginning, and which element it is.
+    TooLong(Option<u64>),
     /// No row: what is wrong between the rows.
     Broken(&'static str),
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use windrow_core::stream::{Origin, Place, Reject};
 
-use super::chunk::{Chunk, ChunkParser, Shape};
+use super::chunk::{Chunk, ChunkParser, Shape, Spot};
 use super::csv::line_feeds;
 use super::rows::{Marks, REJECT_TEXT_BYTES_MAX, cut};
 use crate::error::Result;
@@ -42,18 +42,19 @@ impl Origin for TextRows {
         let (mut counted, mut line) = (chunk.start, chunk.first_line);
         let mut place = |row: usize| {
             let start = self.marks.starts[row] as usize;
-            match &chunk.shape {
+            let spot = match &chunk.shape {
                 Shape::Values(values) => {
                     let value = values.partition_point(|(range, _)| range.start < start);
-                    line = values[value].1;
+                    values[value].1
                 }
                 _ => {
                     line += line_feeds(&chunk.bytes[counted..start]);
                     counted = start;
+                    Spot::from(line)
                 }
-            }
+            };
             Place {
-                position: format!("{}:{line}", self.parser.file()),
+                position: format!("{}:{spot}", self.parser.file()),
                 text: Some(cut(self.parser.row(chunk, start), REJECT_TEXT_BYTES_MAX)),
             }
         };

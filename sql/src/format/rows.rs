@@ -7,6 +7,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Reject;
 
+use super::chunk::Spot;
 use super::column::{Column, type_name};
 use super::number::Fault;
 use super::time::TimestampFormat;
@@ -153,7 +154,7 @@ impl<'a> Rows<'a> {
 
     /// Takes back what was appended of the row and rejects it.
     #[cold]
-    pub(super) fn reject(&mut self, text: &[u8], line: u64, fault: RowFault) {
+    pub(super) fn reject(&mut self, text: &[u8], spot: impl Into<Spot>, fault: RowFault) {
         self.take_back();
         let (rule, reason) = match fault {
             RowFault::Parse(reason) => (RULE_PARSE, reason),
@@ -162,7 +163,7 @@ impl<'a> Rows<'a> {
         self.marks.before.push(self.len);
         self.rejected.push(Reject {
             text: cut(text, REJECT_TEXT_BYTES_MAX),
-            position: format!("{}:{line}", self.shape.file),
+            position: format!("{}:{}", self.shape.file, spot.into()),
             reason,
             rule: rule.to_owned(),
         });
@@ -175,7 +176,7 @@ impl<'a> Rows<'a> {
     pub(super) fn add(
         &mut self,
         (row, start): (&[u8], usize),
-        line: u64,
+        spot: impl Into<Spot>,
         check_utf8: bool,
         append: impl FnOnce(&mut Self) -> Result<(), RowFault>,
     ) {
@@ -191,7 +192,7 @@ impl<'a> Rows<'a> {
                 self.complete();
                 self.accept(start);
             }
-            Err(fault) => self.reject(row, line, fault),
+            Err(fault) => self.reject(row, spot, fault),
         }
     }
 

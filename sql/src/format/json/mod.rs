@@ -23,7 +23,7 @@ use memchr::memchr;
 use cursor::{Broken, Cursor, JSON_DEPTH_MAX, Text};
 pub(crate) use objects::ObjectScanner;
 
-use super::chunk::{Chunk, ChunkParser, Shape};
+use super::chunk::{Chunk, ChunkParser, Shape, Spot};
 use super::column::{Column, Takes};
 use super::keys::{KeyOrder, Meaning};
 use super::number::Fault;
@@ -476,18 +476,22 @@ impl ChunkParser for JsonParser {
         let check_utf8 = simdutf8::basic::from_utf8(bytes).is_err();
         let mut work = Work::default();
         match &chunk.shape {
-            Shape::TooLong => {
+            Shape::TooLong(element) => {
                 let fault = rows.too_long();
-                rows.reject(bytes, chunk.first_line, fault);
+                let spot = Spot {
+                    line: chunk.first_line,
+                    element: *element,
+                };
+                rows.reject(bytes, spot, fault);
             }
             Shape::Broken(reason) => {
                 let fault = RowFault::Parse((*reason).to_owned());
                 rows.reject(bytes, chunk.first_line, fault);
             }
             Shape::Values(values) => {
-                for (range, line) in values {
+                for (range, spot) in values {
                     let row = (&bytes[range.clone()], range.start);
-                    rows.add(row, *line, check_utf8, |rows| {
+                    rows.add(row, *spot, check_utf8, |rows| {
                         self.appended(row.0, rows, &mut work)
                     });
                     if rows.give_if_full(out)?.is_break() {
