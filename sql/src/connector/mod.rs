@@ -87,6 +87,9 @@ mod http_testing;
 mod http_arrow_tests;
 
 #[cfg(test)]
+mod http_framing_tests;
+
+#[cfg(test)]
 mod http_hostile_tests;
 
 #[cfg(test)]
