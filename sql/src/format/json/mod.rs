@@ -435,6 +435,16 @@ impl JsonParser {
     }
 }
 
+/// A line without the blanks of JSON around it. A form feed is none.
+#[cold]
+fn trimmed(line: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let start = line.iter().take_while(|byte| is_blank(byte)).count();
+    let rest = &line[start..];
+    let end = rest.iter().rev().take_while(|byte| is_blank(byte)).count();
+    &rest[..rest.len() - end]
+}
+
 /// What parsing a chunk works with.
 #[derive(Debug, Default)]
 struct Work {
@@ -510,8 +520,8 @@ impl ChunkParser for JsonParser {
                         rows.take_back();
                         let rest = &bytes[at..];
                         let end = memchr(b'\n', rest).unwrap_or(rest.len());
-                        let row = rest[..end].trim_ascii();
-                        if !row.is_empty() {
+                        let row = trimmed(&rest[..end]);
+                        if !row.trim_ascii().is_empty() {
                             rows.add((row, at), line, check_utf8, |rows| {
                                 self.appended(row, rows, &mut work)
                             });

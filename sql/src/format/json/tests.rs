@@ -277,6 +277,22 @@ fn the_elements_of_an_array_are_told_apart_where_they_share_a_line() {
 }
 
 #[test]
+fn only_blanks_of_json_may_stand_beside_an_object() {
+    let columns = schema(&[("a", DataType::Int64)]);
+    let text = " {\"a\":1}\t\r\n{\"a\":2}\x0c\n\x0c{\"a\":3}\n\x0c\n{\"a\":4}\x0b\n";
+    let (records, rejects) = read(text, Format::Ndjson, &FormatOptions::default(), &columns);
+    assert_eq!(shown(&records), ["1"]);
+    assert_eq!(
+        reasons(&rejects),
+        [
+            "f:2 parse: not valid JSON: expected nothing after the object at byte 8",
+            "f:3 parse: not valid JSON: expected an object at byte 1",
+            "f:5 parse: not valid JSON: expected nothing after the object at byte 8",
+        ]
+    );
+}
+
+#[test]
 fn a_row_of_bounded_length() {
     let options = FormatOptions {
         line_bytes_max: 20,
