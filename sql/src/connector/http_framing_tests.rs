@@ -147,6 +147,14 @@ fn what_follows_a_body_that_was_not_read_is_no_request() {
             stream.read_to_end(&mut rest).expect("it ends");
             assert_eq!(String::from_utf8_lossy(&rest), "", "{first}");
         }
+        // Nobody reads what is written after an answer to HEAD: it is no next answer.
+        let mut stream = connect(address);
+        let text = "HEAD /nowhere HTTP/1.1\r\n\r\nGET /ping HTTP/1.1\r\n\r\n";
+        stream.write_all(text.as_bytes()).expect("sent");
+        assert_eq!(answer(&mut stream).status, 404);
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&rest), "");
         assert_eq!(numbers(session, ACCOUNT), [0, 0, 0, 0]);
     });
 }
