@@ -93,6 +93,9 @@ mod http_framing_tests;
 mod http_hostile_tests;
 
 #[cfg(test)]
+mod http_limits_tests;
+
+#[cfg(test)]
 mod http_tests;
 
 #[cfg(test)]

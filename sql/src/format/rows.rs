@@ -63,7 +63,9 @@ impl RowFault {
                 let form = column.time_form().map_or_else(String::new, |form| {
                     format!(" of the timestamp_format '{form}'")
                 });
-                format!("column {name}: '{text}' is not a {name_of_type}{form}")
+                let is_vowel = name_of_type.starts_with(['A', 'E', 'I', 'O']);
+                let article = if is_vowel { "an" } else { "a" };
+                format!("column {name}: '{text}' is not {article} {name_of_type}{form}")
             }
             Fault::Range => {
                 format!("column {name}: '{text}' is out of range for {name_of_type}")

@@ -115,6 +115,7 @@ mod tests {
     use arrow::datatypes::{DataType, SchemaRef};
     use windrow_core::batch::queue::Weight;
 
+    use super::super::budget::{Hold, Spent};
     use super::super::door::{Content, DoorOptions};
     use super::super::message::Fault;
     use super::super::ticket::{Part, Ticket};
@@ -211,6 +212,21 @@ mod tests {
         assert!(!room(0, 0));
         assert_eq!(hall.admit(vec![post(&door, b"")]), Err("a".into()));
         assert_eq!(door.queue.held().rows, 4);
+    }
+
+    #[test]
+    fn bodies_may_hold_what_is_promised_and_two_of_the_largest_at_least() {
+        let held = |hall: &Hall, bytes: usize| Hold::none(&hall.budget).more(bytes);
+        let hall = Hall::new();
+        hall.open(&door("a", "a", None)).expect("it is the first");
+        assert_eq!(held(&hall, 256 << 20), Ok(()));
+        assert_eq!(held(&hall, (256 << 20) + 1), Err(Spent));
+        let mut large = door("b", "b", None);
+        let options = Arc::get_mut(&mut large).map(|door| &mut door.options);
+        options.expect("nobody else has it").body_bytes_max = 200 << 20;
+        hall.open(&large).expect("a new name");
+        assert_eq!(held(&hall, 400 << 20), Ok(()));
+        assert_eq!(held(&hall, (400 << 20) + 1), Err(Spent));
     }
 
     #[test]

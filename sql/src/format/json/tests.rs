@@ -277,6 +277,20 @@ fn the_elements_of_an_array_are_told_apart_where_they_share_a_line() {
 }
 
 #[test]
+fn a_type_has_its_article() {
+    for (data_type, words) in [
+        (DataType::Int32, "an INTEGER"),
+        (DataType::Int64, "a BIGINT"),
+    ] {
+        let columns = schema(&[("a", data_type)]);
+        let text = "{\"a\":true}\n";
+        let (_, rejects) = read(text, Format::Ndjson, &FormatOptions::default(), &columns);
+        let expected = format!("f:1 type: column a: 'true' is not {words}");
+        assert_eq!(reasons(&rejects), [expected]);
+    }
+}
+
+#[test]
 fn only_blanks_of_json_may_stand_beside_an_object() {
     let columns = schema(&[("a", DataType::Int64)]);
     let text = " {\"a\":1}\t\r\n{\"a\":2}\x0c\n\x0c{\"a\":3}\n\x0c\n{\"a\":4}\x0b\n";
