@@ -1,9 +1,9 @@
 //! A chunk of text: whole rows, or one that is too long to be held.
 
-use std::fmt::{self, Debug, Display};
+use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
 
-use super::rows::Piece;
+use super::rows::{Piece, Spot};
 
 /// Whole rows of text.
 #[derive(Debug, Default, Clone)]
@@ -16,30 +16,6 @@ pub(crate) struct Chunk {
     pub(crate) first_line: u64,
     /// How the rows stand in it.
     pub(crate) shape: Shape,
-}
-
-/// Where a row stands: its line, and which element it is where it stands in an array, which
-/// may be of one line. Both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub(crate) line: u64,
-    pub(crate) element: Option<u64>,
-}
-
-impl From<u64> for Spot {
-    fn from(line: u64) -> Self {
-        let element = None;
-        Self { line, element }
-    }
-}
-
-impl Display for Spot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.element {
-            Some(element) => write!(f, "{} element {element}", self.line),
-            None => write!(f, "{}", self.line),
-        }
-    }
 }
 
 /// How rows stand in a chunk.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use windrow_core::stream::{Origin, Place, Reject};
 
-use super::chunk::{Chunk, ChunkParser, Shape, Spot};
+use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::line_feeds;
-use super::rows::{Marks, REJECT_TEXT_BYTES_MAX, cut};
+use super::rows::{Marks, REJECT_TEXT_BYTES_MAX, Spot, cut};
 use crate::error::Result;
 
 /// Rows, those that were rejected among them, and where they were read.

@@ -1,5 +1,6 @@
 //! The rows of a piece under construction, and those that were not accepted.
 
+use std::fmt::{self, Display};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Reject;
 
-use super::chunk::Spot;
 use super::column::{Column, type_name};
 use super::number::Fault;
 use super::time::TimestampFormat;
@@ -25,6 +25,30 @@ pub(crate) const RULE_PARSE: &str = "parse";
 
 /// The rule that a row breaks when a value does not fit its column.
 pub(crate) const RULE_TYPE: &str = "type";
+
+/// Where a row stands: its line, and which element it is where it stands in an array, which
+/// may be of one line. Both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) line: u64,
+    pub(crate) element: Option<u64>,
+}
+
+impl From<u64> for Spot {
+    fn from(line: u64) -> Self {
+        let element = None;
+        Self { line, element }
+    }
+}
+
+impl Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.element {
+            Some(element) => write!(f, "{} element {element}", self.line),
+            None => write!(f, "{}", self.line),
+        }
+    }
+}
 
 /// Rows, and those that were rejected among them.
 #[derive(Debug)]

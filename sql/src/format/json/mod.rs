@@ -23,12 +23,12 @@ use memchr::memchr;
 use cursor::{Broken, Cursor, JSON_DEPTH_MAX, Text};
 pub(crate) use objects::ObjectScanner;
 
-use super::chunk::{Chunk, ChunkParser, Shape, Spot};
+use super::chunk::{Chunk, ChunkParser, Shape};
 use super::column::{Column, Takes};
 use super::keys::{KeyOrder, Meaning};
 use super::number::Fault;
 use super::options::JsonPath;
-use super::rows::{Piece, RowFault, RowShape, Rows};
+use super::rows::{Piece, RowFault, RowShape, Rows, Spot};
 use crate::error::Result;
 
 /// What is read at one place of a row's tree.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::format::chunk::Spot;
+use crate::format::rows::Spot;
 
 /// A walk over a JSON document.
 #[derive(Debug, Default)]
