@@ -2,6 +2,7 @@
 //!
 //! `cargo build -p windrow-sql` builds the binary beforehand.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -132,6 +133,39 @@ fn off_says_nothing_and_a_bar_needs_a_terminal() {
         stderr.contains("needs a terminal") && stderr.contains("--progress plain"),
         "{stderr}"
     );
+}
+
+#[test]
+fn the_first_reject_of_a_followed_file_is_told_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("grown.csv");
+    fs::write(&path, "v\n1\n2\n").expect("written");
+    let shown = path.display();
+    let sql = format!(
+        "CREATE STREAM s (v BIGINT) WITH (connector = 'file', path = '{shown}', follow = 'true');
+         SELECT v FROM s"
+    );
+    let mut child = (windrow(&["-c", &sql]).spawn()).expect("the binary starts");
+    // Two rows have come when the file grows.
+    let stdout = child.stdout.take().expect("a pipe");
+    let mut rows = BufReader::new(stdout).lines();
+    assert_eq!(rows.by_ref().take(3).count(), 3);
+    let grown = fs::OpenOptions::new().append(true).open(&path);
+    (grown.expect("it is there").write_all(b"3\nmany\n4\nmore\n")).expect("written");
+    let stderr = child.stderr.take().expect("a pipe");
+    let mut lines = BufReader::new(stderr).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    // The header is the first line.
+    let first = "column v: 'many' is not a BIGINT";
+    assert_eq!(
+        next(),
+        format!("warning: a row of 's' rejected, the first: {shown}:5: {first}")
+    );
+    assert!(next().contains("rejected('s')"));
+    interrupted(child);
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert!(rest[0].contains("2 rejected"), "{rest:?}");
 }
 
 #[test]

@@ -124,13 +124,20 @@ fn what_is_wrong_is_said_as_influxdb_says_it() {
         let partial = v2(body).json();
         assert_eq!(partial["code"], "invalid");
         assert!(partial["message"].to_string().contains("line 2: "));
+        // Lines of other streams and of none stand before it.
+        let after = v1("disk\\ io used=1i 1\n# none\nmemory free=1 1\ncpu load=\n").json();
+        let error = after["error"].to_string();
+        assert!(error.contains("line 3: no stream takes"), "{error}");
+        let place = "SELECT CAST(count(*) AS BIGINT) FROM rejected('cpu') \
+                     WHERE position LIKE 'http 127.0.0.1:%:4'";
+        assert_eq!(numbers(session, place), [1]);
         // The lines of a stream are counted as they were sent.
         let place = "SELECT CAST(count(*) AS BIGINT) FROM rejected('cpu') \
                      WHERE position LIKE 'http 127.0.0.1:%:2'";
         assert_eq!(numbers(session, place), [2]);
         let counts = "SELECT CAST(sum(received) AS BIGINT), CAST(sum(accepted) AS BIGINT), \
                       CAST(sum(rejected) AS BIGINT) FROM windrow.streams";
-        assert_eq!(numbers(session, counts), [6, 4, 2]);
+        assert_eq!(numbers(session, counts), [8, 5, 3]);
         let unknown = v2("disks used=1i 1");
         assert_eq!(unknown.status, 404, "{unknown:?}");
         assert_eq!(unknown.json()["code"], "not found");
@@ -140,7 +147,7 @@ fn what_is_wrong_is_said_as_influxdb_says_it() {
             "{message}"
         );
         assert_eq!(v1("").status, 204);
-        assert_eq!(numbers(session, counts), [6, 4, 2]);
+        assert_eq!(numbers(session, counts), [8, 5, 3]);
         let packed = |bytes: &[u8]| {
             let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
             writer.write_all(bytes).expect("into memory");
@@ -149,7 +156,7 @@ fn what_is_wrong_is_said_as_influxdb_says_it() {
         let headers = [("Content-Encoding", "gzip")];
         let written = post(address, "/write?db=x", &headers, packed(b"cpu load=1 1\n"));
         assert_eq!(written.status, 204, "{written:?}");
-        assert_eq!(numbers(session, counts), [7, 5, 2]);
+        assert_eq!(numbers(session, counts), [9, 6, 3]);
     });
 }
 

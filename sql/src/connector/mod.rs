@@ -87,7 +87,13 @@ mod http_testing;
 mod http_arrow_tests;
 
 #[cfg(test)]
+mod http_framing_tests;
+
+#[cfg(test)]
 mod http_hostile_tests;
+
+#[cfg(test)]
+mod http_limits_tests;
 
 #[cfg(test)]
 mod http_tests;

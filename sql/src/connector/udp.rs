@@ -29,7 +29,6 @@ use super::registry::{Connector, ConnectorKind, Pairs};
 use super::socket;
 use super::udp_sink::{UdpSink, UdpSinkOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::csv::line_feeds;
 use crate::format::options::parse_count;
 use crate::format::reader::{Counted, Fill};
 use crate::format::text::{TextFormat, TextReader};
@@ -51,6 +50,9 @@ const LINE_BYTES_MAX_DEFAULT: usize = DATAGRAM_BYTES_MAX + 1;
 
 /// Datagrams are handed on together, up to so many bytes.
 const BLOCK_BYTES: usize = 256 << 10;
+
+/// A block that is shorter takes in what comes after it: a datagram may be a byte.
+const BLOCK_BYTES_LEAST: usize = 1 << 10;
 
 /// So often a thread that waits sees whether it is to stop.
 const WAKE: Duration = Duration::from_millis(50);
@@ -140,6 +142,13 @@ struct Waiting {
     waited: Duration,
 }
 
+/// The rows of a block, as far as can be told before they are parsed: lines that hold more
+/// than blanks.
+fn rows_of(block: &[u8]) -> u64 {
+    let lines = block.split(|byte| *byte == b'\n');
+    lines.filter(|line| !line.trim_ascii().is_empty()).count() as u64
+}
+
 /// What lies between the socket and the parsers.
 #[derive(Debug)]
 struct Queue {
@@ -161,15 +170,21 @@ impl Queue {
         if block.is_empty() {
             return;
         }
-        let mut waiting = self.lock();
+        let mut guard = self.lock();
+        let waiting = &*guard;
         if waiting.bytes > 0 && waiting.bytes + block.len() > self.bytes_max {
-            self.dropped.fetch_add(line_feeds(&block), Relaxed);
+            drop(guard);
+            self.dropped.fetch_add(rows_of(&block), Relaxed);
             return;
         }
+        let waiting = &mut *guard;
         waiting.bytes += block.len();
         waiting.taken += block.len() as u64;
-        waiting.blocks.push_back((Instant::now(), block));
-        drop(waiting);
+        match waiting.blocks.back_mut() {
+            Some((_, last)) if last.len() < BLOCK_BYTES_LEAST => last.extend_from_slice(&block),
+            _ => waiting.blocks.push_back((Instant::now(), block)),
+        }
+        drop(guard);
         self.came.notify_one();
     }
 
@@ -415,6 +430,50 @@ impl ConnectorKind for UdpKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn datagrams_that_come_one_by_one_take_no_more_memory_than_their_bytes() {
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            came: Condvar::new(),
+            bytes_max: 20_000,
+            stop: AtomicBool::new(true),
+            dropped: AtomicU64::new(0),
+        });
+        let mut sent = Vec::new();
+        let mut push = |number: usize| {
+            let line = format!("{}\n", number % 10).into_bytes();
+            queue.push(line.clone());
+            sent.extend(line);
+        };
+        (0..5_000).for_each(&mut push);
+        let mut lines = Lines(queue.clone());
+        let mut came = vec![0; 9];
+        lines.read_exact(&mut came).expect("it is there");
+        // Also into one of which a part has been read.
+        (5_000..10_000).for_each(&mut push);
+        let blocks = queue.lock().blocks.len();
+        assert!(blocks <= 20_000 / BLOCK_BYTES_LEAST + 1, "{blocks} blocks");
+        lines.read_to_end(&mut came).expect("it is closed");
+        assert!(came == sent, "{} bytes of {}", came.len(), sent.len());
+        let waiting = queue.lock();
+        assert_eq!((waiting.bytes, waiting.read, waiting.taken), (0, 0, 20_000));
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_as_it_would_be_read() {
+        let queue = Queue {
+            waiting: Mutex::default(),
+            came: Condvar::new(),
+            bytes_max: 10,
+            stop: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+        };
+        for (block, dropped) in [("12345678\n", 0), ("1\n2\n", 2), ("\n\n\r\n \t\n3\n\n", 3)] {
+            queue.push(block.into());
+            assert_eq!(queue.dropped.load(Relaxed), dropped);
+        }
+    }
 
     #[test]
     fn what_waits_is_told_in_rows_of_the_mean_size() {

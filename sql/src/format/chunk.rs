@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
 
-use super::rows::Piece;
+use super::rows::{Piece, Spot};
 
 /// Whole rows of text.
 #[derive(Debug, Default, Clone)]
@@ -24,11 +24,10 @@ pub(crate) enum Shape {
     /// As lines.
     #[default]
     Lines,
-    /// As values that may reach over several lines: where they are, and the line that
-    /// each begins on.
-    Values(Vec<(Range<usize>, u64)>),
-    /// One row of more than `line_bytes_max`: its beginning.
-    TooLong,
+    /// As values that may reach over several lines: where they are, and where each begins.
+    Values(Vec<(Range<usize>, Spot)>),
+    /// One row of more than `line_bytes_max`: its beginning, and which element it is.
+    TooLong(Option<u64>),
     /// No row: what is wrong between the rows.
     Broken(&'static str),
 }

@@ -224,7 +224,7 @@ impl Seen {
                 Shape::Values(values) => {
                     (values.iter()).all(|(range, _)| add(&chunk.bytes[range.clone()]))
                 }
-                Shape::TooLong | Shape::Broken(_) => true,
+                Shape::TooLong(_) | Shape::Broken(_) => true,
             };
             if !more {
                 break;

@@ -13,7 +13,7 @@ use windrow_core::stream::{Origin, Place, Reject};
 
 use super::chunk::{Chunk, ChunkParser, Shape};
 use super::csv::line_feeds;
-use super::rows::{Marks, REJECT_TEXT_BYTES_MAX, cut};
+use super::rows::{Marks, REJECT_TEXT_BYTES_MAX, Spot, cut};
 use crate::error::Result;
 
 /// Rows, those that were rejected among them, and where they were read.
@@ -42,18 +42,19 @@ impl Origin for TextRows {
         let (mut counted, mut line) = (chunk.start, chunk.first_line);
         let mut place = |row: usize| {
             let start = self.marks.starts[row] as usize;
-            match &chunk.shape {
+            let spot = match &chunk.shape {
                 Shape::Values(values) => {
                     let value = values.partition_point(|(range, _)| range.start < start);
-                    line = values[value].1;
+                    values[value].1
                 }
                 _ => {
                     line += line_feeds(&chunk.bytes[counted..start]);
                     counted = start;
+                    Spot::from(line)
                 }
-            }
+            };
             Place {
-                position: format!("{}:{line}", self.parser.file()),
+                position: format!("{}:{spot}", self.parser.file()),
                 text: Some(cut(self.parser.row(chunk, start), REJECT_TEXT_BYTES_MAX)),
             }
         };

@@ -274,7 +274,7 @@ impl<R: Fill> Chunks<R> {
             bytes,
             start: 0,
             first_line: self.line,
-            shape: Shape::TooLong,
+            shape: Shape::TooLong(None),
         })
     }
 
@@ -335,9 +335,10 @@ impl<R: Fill> Chunks<R> {
             (self.buffer.len(), broken.map(|(shape, _)| shape), line)
         } else {
             match open {
-                Some((at, line)) if self.buffer.len() - at > self.line_bytes_max => {
+                Some((at, spot)) if self.buffer.len() - at > self.line_bytes_max => {
                     self.skipping = true;
-                    (self.buffer.len(), Some(Shape::TooLong), line)
+                    let shape = Shape::TooLong(spot.element);
+                    (self.buffer.len(), Some(shape), spot.line)
                 }
                 // Nothing is lost between values, nor of one that was given up.
                 open => (open.map_or(self.buffer.len(), |(at, _)| at), None, 0),
@@ -352,7 +353,7 @@ impl<R: Fill> Chunks<R> {
         if let Some(Shape::Broken(_)) = shape {
             bytes.clear();
         }
-        if let Some(Shape::TooLong) = shape {
+        if let Some(Shape::TooLong(_)) = shape {
             bytes.drain(..open.map_or(0, |(at, _)| at));
             bytes.truncate(REJECT_TEXT_BYTES_MAX);
         }

@@ -1,5 +1,6 @@
 //! The rows of a piece under construction, and those that were not accepted.
 
+use std::fmt::{self, Display};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -24,6 +25,30 @@ pub(crate) const RULE_PARSE: &str = "parse";
 
 /// The rule that a row breaks when a value does not fit its column.
 pub(crate) const RULE_TYPE: &str = "type";
+
+/// Where a row stands: its line, and which element it is where it stands in an array, which
+/// may be of one line. Both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) line: u64,
+    pub(crate) element: Option<u64>,
+}
+
+impl From<u64> for Spot {
+    fn from(line: u64) -> Self {
+        let element = None;
+        Self { line, element }
+    }
+}
+
+impl Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.element {
+            Some(element) => write!(f, "{} element {element}", self.line),
+            None => write!(f, "{}", self.line),
+        }
+    }
+}
 
 /// Rows, and those that were rejected among them.
 #[derive(Debug)]
@@ -62,7 +87,9 @@ impl RowFault {
                 let form = column.time_form().map_or_else(String::new, |form| {
                     format!(" of the timestamp_format '{form}'")
                 });
-                format!("column {name}: '{text}' is not a {name_of_type}{form}")
+                let is_vowel = name_of_type.starts_with(['A', 'E', 'I', 'O']);
+                let article = if is_vowel { "an" } else { "a" };
+                format!("column {name}: '{text}' is not {article} {name_of_type}{form}")
             }
             Fault::Range => {
                 format!("column {name}: '{text}' is out of range for {name_of_type}")
@@ -153,7 +180,7 @@ impl<'a> Rows<'a> {
 
     /// Takes back what was appended of the row and rejects it.
     #[cold]
-    pub(super) fn reject(&mut self, text: &[u8], line: u64, fault: RowFault) {
+    pub(super) fn reject(&mut self, text: &[u8], spot: impl Into<Spot>, fault: RowFault) {
         self.take_back();
         let (rule, reason) = match fault {
             RowFault::Parse(reason) => (RULE_PARSE, reason),
@@ -162,7 +189,7 @@ impl<'a> Rows<'a> {
         self.marks.before.push(self.len);
         self.rejected.push(Reject {
             text: cut(text, REJECT_TEXT_BYTES_MAX),
-            position: format!("{}:{line}", self.shape.file),
+            position: format!("{}:{}", self.shape.file, spot.into()),
             reason,
             rule: rule.to_owned(),
         });
@@ -175,7 +202,7 @@ impl<'a> Rows<'a> {
     pub(super) fn add(
         &mut self,
         (row, start): (&[u8], usize),
-        line: u64,
+        spot: impl Into<Spot>,
         check_utf8: bool,
         append: impl FnOnce(&mut Self) -> Result<(), RowFault>,
     ) {
@@ -191,7 +218,7 @@ impl<'a> Rows<'a> {
                 self.complete();
                 self.accept(start);
             }
-            Err(fault) => self.reject(row, line, fault),
+            Err(fault) => self.reject(row, spot, fault),
         }
     }
 

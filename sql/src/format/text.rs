@@ -124,7 +124,7 @@ impl<R: Fill> TextReader<R> {
                 return Ok(Some((chunk, parser.clone())));
             }
             let names = if self.text.has_header() {
-                if let Shape::TooLong = chunk.shape {
+                if let Shape::TooLong(_) = chunk.shape {
                     return Err(Error::new(
                         ErrorKind::Limit,
                         format!(

@@ -124,6 +124,8 @@ pub(super) struct Readings {
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) id: StreamId,
+    /// What the engine calls it.
+    pub(super) name: Arc<str>,
     pub(super) started: bool,
     /// How many queries and views have joined it.
     pub(super) users: usize,

@@ -44,6 +44,8 @@ mod shared;
 
 mod readings;
 
+mod save;
+
 mod settle;
 
 mod held;
@@ -99,6 +101,9 @@ mod columnar_tests;
 mod passing_tests;
 
 #[cfg(test)]
+mod restore_tests;
+
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -109,7 +114,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use windrow_core::pipeline::{Cursor, Engine, EngineConfig, Next, PushReport, Stepped};
-use windrow_core::snapshot::Snapshot;
 use windrow_core::stream::Sink;
 
 use crate::connector::registry::{Connector, ConnectorKind, Connectors};
@@ -123,7 +127,7 @@ use job::Found;
 pub use known::{Known, Relation};
 pub use progress::{Losses, Progress};
 use settings::Settings;
-use shared::{STEP_WAIT, Shared, now_ns};
+use shared::{STEP_WAIT, Shared};
 use statement::Running;
 
 /// How a session is set up.
@@ -456,7 +460,7 @@ impl Session {
     /// # Errors
     /// If a state cannot be saved.
     pub fn snapshot(&self) -> Result<Vec<u8>> {
-        Ok(self.shared.driver().engine.save()?.encode()?)
+        self.shared.snapshot()
     }
 
     /// Takes over a saved state. The same streams and views have been created, and no
@@ -465,14 +469,7 @@ impl Session {
     /// # Errors
     /// If the bytes are damaged, or of other streams and views.
     pub fn restore(&self, bytes: &[u8]) -> Result<()> {
-        let snapshot = Snapshot::decode(bytes)?;
-        let mut driver = self.shared.driver();
-        driver.engine.load(&snapshot, now_ns())?;
-        // What was counted elsewhere has not flowed here.
-        *shared::whole(&self.shared.flow) = Default::default();
-        // A session that was cancelled may have been saved with results on their way.
-        driver.engine.resume();
-        Ok(())
+        self.shared.restore(bytes)
     }
 
     /// Stops what is running at the next opportunity; calls that wait return with an

@@ -71,10 +71,12 @@ impl Shared {
             return Ok(reading.id);
         }
         let spec = stream.spec(readings.made);
+        let name = spec.name.clone();
         let id = self.driver().engine.add_stream(spec, now_ns())?;
         readings.made += 1;
         readings.list.push(Reading {
             id,
+            name,
             // Nothing has to be started where rows are pushed.
             started: stream.connector.is_none(),
             users: 0,

@@ -66,6 +66,10 @@ pub(super) fn format_of(head: &Head, default: Option<Format>) -> Result<Format, 
 /// # Errors
 /// If it is packed in a way that is not read.
 pub(super) fn is_gzip(head: &Head) -> Result<bool, Fault> {
+    if head.values("content-encoding").len() > 1 {
+        let reason = "Content-Encoding is said twice; pack the body once, with gzip";
+        return Err(Fault::Bad(415, reason.into()));
+    }
     let written = head.header("content-encoding").unwrap_or_default();
     match written.to_lowercase().as_str() {
         "" | "identity" => Ok(false),

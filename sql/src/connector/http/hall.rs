@@ -107,3 +107,151 @@ impl Hall {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use arrow::datatypes::{DataType, SchemaRef};
+    use windrow_core::batch::queue::Weight;
+
+    use super::super::budget::{Hold, Spent};
+    use super::super::door::{Content, DoorOptions};
+    use super::super::message::Fault;
+    use super::super::ticket::{Part, Ticket};
+    use super::*;
+    use crate::format::line::LineTimes;
+    use crate::format::testing::schema;
+    use crate::format::{Format, FormatOptions};
+
+    fn columns() -> SchemaRef {
+        schema(&[("n", DataType::Int64)])
+    }
+
+    /// A door with a queue of four rows and twenty bytes.
+    fn door(stream: &str, measurement: &str, client_timeout: Option<Duration>) -> Arc<Door> {
+        let options = DoorOptions {
+            format: Some(Format::Ndjson),
+            options: Arc::new(FormatOptions::default()),
+            measurement: measurement.into(),
+            connections_max: 1,
+            client_timeout,
+            answer_timeout: Duration::ZERO,
+            body_bytes_max: 100,
+            queue: Weight { rows: 4, bytes: 20 },
+        };
+        Arc::new(Door::new(stream, &columns(), &options))
+    }
+
+    fn content(door: &Door, bytes: &[u8]) -> Content {
+        let times = LineTimes {
+            unit_ns: 1,
+            arrival_ns: None,
+        };
+        let content = door.content(Format::Ndjson, bytes.to_vec(), times, "a test");
+        content.expect("any text will do")
+    }
+
+    fn post(door: &Arc<Door>, bytes: &[u8]) -> (Arc<Door>, Post) {
+        let post = Post {
+            content: content(door, bytes),
+            partition: 0,
+            name: "a test".into(),
+            part: Part::of(&Arc::new(Ticket::default())),
+            came: Instant::now(),
+        };
+        (door.clone(), post)
+    }
+
+    #[test]
+    fn a_name_and_a_measurement_are_one_streams() {
+        let hall = Hall::new();
+        let first = door("a", "m", None);
+        hall.open(&first).expect("it is the first");
+        let same_name = hall.open(&door("a", "other", None));
+        let error = same_name.expect_err("there is one").to_string();
+        assert!(error.contains("the path of stream a"), "{error}");
+        let same_measurement = hall.open(&door("b", "m", None));
+        let error = same_measurement.expect_err("there is one").to_string();
+        assert!(error.contains("the measurement m"), "{error}");
+        hall.open(&door("b", "n", None)).expect("neither is taken");
+        assert!(!hall.close(&first));
+        hall.open(&door("a", "m", None))
+            .expect("both are free again");
+        assert_eq!(hall.doors().len(), 2);
+    }
+
+    #[test]
+    fn the_most_patient_stream_says_how_long_a_client_may_be_silent() {
+        let hall = Hall::new();
+        assert_eq!(hall.client_timeout(), None);
+        for (name, seconds, longest) in [("a", 5, 5), ("b", 2, 5), ("c", 9, 9)] {
+            let door = door(name, name, Some(Duration::from_secs(seconds)));
+            hall.open(&door).expect("a new name");
+            assert_eq!(hall.client_timeout(), Some(Duration::from_secs(longest)));
+        }
+        hall.open(&door("d", "d", None)).expect("a new name");
+        assert_eq!(hall.client_timeout(), None);
+    }
+
+    #[test]
+    fn a_queue_takes_what_fits_and_any_body_when_it_is_empty() {
+        let hall = Hall::new();
+        let door = door("a", "a", None);
+        let room = |rows: usize, bytes: usize| door.has_room(Weight { rows, bytes });
+        assert!(room(1_000, 1_000));
+        // A last line without its end is a row.
+        assert_eq!(content(&door, b"1\n2").weight().rows, 2);
+        assert_eq!(content(&door, b"1\n2\n").weight().rows, 2);
+        (hall.admit(vec![post(&door, b"1\n22")])).expect("it is empty");
+        assert!(room(2, 16));
+        assert!(!room(3, 16) && !room(2, 17));
+        assert!(!room(usize::MAX, 0) && !room(1, usize::MAX));
+        // A body without a row takes the place of one.
+        (hall.admit(vec![post(&door, b"3\n4")])).expect("it fits");
+        assert!(!room(0, 0));
+        assert_eq!(hall.admit(vec![post(&door, b"")]), Err("a".into()));
+        assert_eq!(door.queue.held().rows, 4);
+    }
+
+    #[test]
+    fn bodies_may_hold_what_is_promised_and_two_of_the_largest_at_least() {
+        let held = |hall: &Hall, bytes: usize| Hold::none(&hall.budget).more(bytes);
+        let hall = Hall::new();
+        hall.open(&door("a", "a", None)).expect("it is the first");
+        assert_eq!(held(&hall, 256 << 20), Ok(()));
+        assert_eq!(held(&hall, (256 << 20) + 1), Err(Spent));
+        let mut large = door("b", "b", None);
+        let options = Arc::get_mut(&mut large).map(|door| &mut door.options);
+        options.expect("nobody else has it").body_bytes_max = 200 << 20;
+        hall.open(&large).expect("a new name");
+        assert_eq!(held(&hall, 400 << 20), Ok(()));
+        assert_eq!(held(&hall, (400 << 20) + 1), Err(Spent));
+    }
+
+    #[test]
+    fn all_queues_take_a_body_or_none_does() {
+        let hall = Hall::new();
+        let (free, full) = (door("free", "f", None), door("full", "g", None));
+        (hall.admit(vec![post(&full, b"1\n2\n3\n4")])).expect("it is empty");
+        let both = || vec![post(&free, b"1"), post(&full, b"1")];
+        assert_eq!(hall.admit(both()), Err("full".into()));
+        assert!(free.queue.is_empty());
+        // What nobody reads any more holds up nobody.
+        full.queue.close();
+        hall.admit(both()).expect("it is closed");
+        assert_eq!(free.queue.held().rows, 1);
+    }
+
+    #[test]
+    fn no_more_producers_have_names_than_may_be() {
+        let door = door("a", "a", None);
+        for number in 1..=4_096_u32 {
+            let partition = door.partition(Some(&format!("p{number}")));
+            assert_eq!(partition, Ok(number));
+        }
+        assert!(matches!(door.partition(Some("p")), Err(Fault::Bad(400, _))));
+        assert_eq!(door.partition(Some("p7")), Ok(7));
+        assert_eq!(door.partition(None), Ok(0));
+    }
+}

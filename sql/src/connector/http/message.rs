@@ -119,7 +119,8 @@ impl Head {
         Some(std::str::from_utf8(value).unwrap_or(""))
     }
 
-    fn values(&self, name: &str) -> Vec<&[u8]> {
+    /// The values of a header, one for each time that it stands there.
+    pub(super) fn values(&self, name: &str) -> Vec<&[u8]> {
         (self.headers.iter())
             .filter(|(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim_ascii())
@@ -155,14 +156,18 @@ impl Head {
             return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
         }
         head.framing = head.framed()?;
-        head.expects =
-            (head.header("expect")).is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
-        if let Some(value) = head.header("connection") {
-            let has = |word: &str| {
-                (value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-            };
-            head.keep_alive = !has("close") && (head.keep_alive || has("keep-alive"));
-        }
+        // To a program of HTTP/1.0 the word would be the answer.
+        head.expects = head.keep_alive
+            && (head.header("expect"))
+                .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
+        let told = head.values("connection");
+        let has = |word: &str| {
+            let mut tokens = told
+                .iter()
+                .flat_map(|value| value.split(|byte| *byte == b','));
+            tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        };
+        head.keep_alive = !has("close") && (head.keep_alive || has("keep-alive"));
         Ok(Some((head, len)))
     }
 
@@ -388,14 +393,18 @@ impl<'a> Connection<'a> {
     }
 
     fn chunk_length(&mut self, patience: &Patience) -> Result<u64, Fault> {
+        let no_length = || bad("a chunk of the body does not begin with its length");
         loop {
+            // The parser takes a line without digits for that of the last chunk.
+            let has_digits = self.held.first().is_none_or(u8::is_ascii_hexdigit);
             match httparse::parse_chunk_size(&self.held) {
+                _ if !has_digits => return Err(no_length()),
                 Ok(httparse::Status::Complete((len, length))) => {
                     self.held.advance(len);
                     return Ok(length);
                 }
                 Ok(httparse::Status::Partial) if self.held.len() <= CHUNK_LINE_BYTES_MAX => {}
-                _ => return Err(bad("a chunk of the body does not begin with its length")),
+                _ => return Err(no_length()),
             }
             self.receive(patience)?;
         }

@@ -22,7 +22,7 @@ use super::hall::Hall;
 use super::message::{Connection, Fault, Response};
 use super::query::query;
 use super::request::{Request, WRITE_PATHS, full, refused, there_are, unit_of};
-use super::ticket::{Part, RowError, Tally, Ticket};
+use super::ticket::{Part, Tally, Ticket};
 use super::write;
 use crate::error::nearest;
 use crate::format::Format;
@@ -163,8 +163,11 @@ fn report(tally: &Tally, stream: &str, format: Format) -> Response {
         "line"
     };
     let errors = tally.errors.iter().map(|error| {
-        let RowError { line, reason, rule } = error;
-        json!({ place: line, "reason": reason, "rule": rule })
+        let mut told = json!({ place: error.line, "reason": error.reason, "rule": error.rule });
+        if let Some(element) = error.element {
+            told["element"] = json!(element);
+        }
+        told
     });
     let mut body = json!({
         "received": on_time + late + rejected,

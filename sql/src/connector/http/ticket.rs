@@ -29,6 +29,8 @@ const WAKE: Duration = Duration::from_millis(100);
 pub(super) struct RowError {
     /// Its line, or its number where rows are no lines, from 1.
     pub(super) line: u64,
+    /// Which element of an array it is, from 1.
+    pub(super) element: Option<u64>,
     pub(super) reason: String,
     pub(super) rule: String,
 }
@@ -94,7 +96,9 @@ impl Ticket {
         let mut tally = tally.clone();
         // All streams of the address have ended: nobody carries the rest through.
         tally.lost |= !tally.is_done() && stop.load(Relaxed);
-        tally.errors.sort_by_key(|error| error.line);
+        tally
+            .errors
+            .sort_by_key(|error| (error.line, error.element));
         tally
     }
 }
@@ -177,11 +181,11 @@ impl Origin for Heard {
             if tally.errors.len() == ERRORS_MAX {
                 break;
             }
-            let line = (reject.position.rsplit_once(':'))
-                .and_then(|(_, line)| line.parse().ok())
-                .unwrap_or(0);
+            let (_, spot) = reject.position.rsplit_once(':').unwrap_or_default();
+            let (line, element) = spot.split_once(" element ").unwrap_or((spot, ""));
             tally.add_error(RowError {
-                line,
+                line: line.parse().unwrap_or(0),
+                element: element.parse().ok(),
                 reason: reject.reason.clone(),
                 rule: reject.rule.clone(),
             });

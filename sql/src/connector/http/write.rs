@@ -82,6 +82,7 @@ fn shares(body: &[u8], doors: &[Arc<Door>], hold: &mut Hold<'_>) -> Result<Share
                     if shares.errors.len() < super::ticket::ERRORS_MAX {
                         shares.errors.push(RowError {
                             line: before + 1,
+                            element: None,
                             reason: format!("no stream takes the measurement \"{name}\""),
                             rule: "measurement".into(),
                         });

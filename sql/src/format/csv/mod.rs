@@ -357,7 +357,7 @@ impl ChunkParser for CsvParser {
     ) -> windrow_core::Result<()> {
         let mut rows = Rows::new(&self.shape)?;
         let bytes = &chunk.bytes[..];
-        if let Shape::TooLong = chunk.shape {
+        if let Shape::TooLong(_) = chunk.shape {
             let fault = rows.too_long();
             rows.reject(bytes, chunk.first_line, fault);
             let _stopped = rows.give(out)?;

@@ -28,7 +28,7 @@ use super::column::{Column, Takes};
 use super::keys::{KeyOrder, Meaning};
 use super::number::Fault;
 use super::options::JsonPath;
-use super::rows::{Piece, RowFault, RowShape, Rows};
+use super::rows::{Piece, RowFault, RowShape, Rows, Spot};
 use crate::error::Result;
 
 /// What is read at one place of a row's tree.
@@ -435,6 +435,16 @@ impl JsonParser {
     }
 }
 
+/// A line without the blanks of JSON around it. A form feed is none.
+#[cold]
+fn trimmed(line: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let start = line.iter().take_while(|byte| is_blank(byte)).count();
+    let rest = &line[start..];
+    let end = rest.iter().rev().take_while(|byte| is_blank(byte)).count();
+    &rest[..rest.len() - end]
+}
+
 /// What parsing a chunk works with.
 #[derive(Debug, Default)]
 struct Work {
@@ -476,18 +486,22 @@ impl ChunkParser for JsonParser {
         let check_utf8 = simdutf8::basic::from_utf8(bytes).is_err();
         let mut work = Work::default();
         match &chunk.shape {
-            Shape::TooLong => {
+            Shape::TooLong(element) => {
                 let fault = rows.too_long();
-                rows.reject(bytes, chunk.first_line, fault);
+                let spot = Spot {
+                    line: chunk.first_line,
+                    element: *element,
+                };
+                rows.reject(bytes, spot, fault);
             }
             Shape::Broken(reason) => {
                 let fault = RowFault::Parse((*reason).to_owned());
                 rows.reject(bytes, chunk.first_line, fault);
             }
             Shape::Values(values) => {
-                for (range, line) in values {
+                for (range, spot) in values {
                     let row = (&bytes[range.clone()], range.start);
-                    rows.add(row, *line, check_utf8, |rows| {
+                    rows.add(row, *spot, check_utf8, |rows| {
                         self.appended(row.0, rows, &mut work)
                     });
                     if rows.give_if_full(out)?.is_break() {
@@ -506,8 +520,8 @@ impl ChunkParser for JsonParser {
                         rows.take_back();
                         let rest = &bytes[at..];
                         let end = memchr(b'\n', rest).unwrap_or(rest.len());
-                        let row = rest[..end].trim_ascii();
-                        if !row.is_empty() {
+                        let row = trimmed(&rest[..end]);
+                        if !row.trim_ascii().is_empty() {
                             rows.add((row, at), line, check_utf8, |rows| {
                                 self.appended(row, rows, &mut work)
                             });

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::format::rows::Spot;
+
 /// A walk over a JSON document.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectScanner {
@@ -17,25 +19,27 @@ pub(crate) struct ObjectScanner {
     began: Option<Began>,
     /// The line on which the array began that holds the values.
     array: Option<u64>,
+    /// How many values have begun in it.
+    elements: u64,
     line: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Began {
     at: usize,
-    line: u64,
+    spot: Spot,
     /// A value without brackets ends before the next separator.
     bare: bool,
 }
 
 impl ObjectScanner {
-    /// Walks on over `bytes[from..]`, adding each value that ends there and the line,
-    /// from 1, that it begins on.
+    /// Walks on over `bytes[from..]`, adding each value that ends there and where it
+    /// begins.
     pub(crate) fn scan(
         &mut self,
         bytes: &[u8],
         from: usize,
-        values: &mut Vec<(Range<usize>, u64)>,
+        values: &mut Vec<(Range<usize>, Spot)>,
     ) {
         for (at, &byte) in bytes.iter().enumerate().skip(from) {
             self.line += u64::from(byte == b'\n');
@@ -55,6 +59,7 @@ impl ObjectScanner {
                 }
                 b'[' if self.depth == 0 && self.began.is_none() && self.array.is_none() => {
                     self.array = Some(self.line + 1);
+                    self.elements = 0;
                 }
                 b'{' | b'[' => {
                     if self.depth == 0 {
@@ -83,19 +88,29 @@ impl ObjectScanner {
 
     /// A value begins, unless one has.
     fn begin(&mut self, at: usize, bare: bool) {
-        let line = self.line + 1;
-        self.began.get_or_insert(Began { at, line, bare });
+        if self.began.is_some() {
+            return;
+        }
+        let element = self.array.map(|_| {
+            self.elements += 1;
+            self.elements
+        });
+        let spot = Spot {
+            line: self.line + 1,
+            element,
+        };
+        self.began = Some(Began { at, spot, bare });
     }
 
     /// The value that has begun ends.
-    fn end(&mut self, at: usize, values: &mut Vec<(Range<usize>, u64)>, bare: bool) {
+    fn end(&mut self, at: usize, values: &mut Vec<(Range<usize>, Spot)>, bare: bool) {
         if let Some(began) = self.began.take_if(|began| !bare || began.bare) {
-            values.push((began.at..at, began.line));
+            values.push((began.at..at, began.spot));
         }
     }
 
     /// The text ends: what has begun ends with it.
-    pub(crate) fn finish(&mut self, bytes: &[u8], values: &mut Vec<(Range<usize>, u64)>) {
+    pub(crate) fn finish(&mut self, bytes: &[u8], values: &mut Vec<(Range<usize>, Spot)>) {
         self.end(bytes.len(), values, false);
         (self.depth, self.in_string, self.escaped) = (0, false, false);
     }
@@ -105,9 +120,9 @@ impl ObjectScanner {
         self.array
     }
 
-    /// Where the value begins that has not ended, and its line.
-    pub(crate) fn open_value(&self) -> Option<(usize, u64)> {
-        self.began.map(|began| (began.at, began.line))
+    /// Where the value begins that has not ended.
+    pub(crate) fn open_value(&self) -> Option<(usize, Spot)> {
+        self.began.map(|began| (began.at, began.spot))
     }
 
     /// The first `bytes` of the text are let go.

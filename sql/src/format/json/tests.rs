@@ -232,11 +232,11 @@ fn documents_of_objects() {
     assert_eq!(
         rejects,
         [
-            "f:2 parse: not valid JSON: expected an object at byte 1",
-            "f:2 parse: not valid JSON: expected an object at byte 1",
-            "f:2 parse: not valid JSON: expected an object at byte 1",
-            "f:2 type: column a: 'true' is not a BIGINT",
-            "f:3 parse: not valid JSON: expected no control character in a string at byte 8",
+            "f:2 element 2 parse: not valid JSON: expected an object at byte 1",
+            "f:2 element 3 parse: not valid JSON: expected an object at byte 1",
+            "f:2 element 4 parse: not valid JSON: expected an object at byte 1",
+            "f:2 element 5 type: column a: 'true' is not a BIGINT",
+            "f:3 element 6 parse: not valid JSON: expected no control character in a string at byte 8",
             "f:1 parse: the JSON array is not closed: the file is cut short",
         ]
     );
@@ -245,8 +245,63 @@ fn documents_of_objects() {
     assert_eq!(
         rejects,
         [
-            "f:2 parse: not valid JSON: it ends where a string was expected",
+            "f:2 element 2 parse: not valid JSON: it ends where a string was expected",
             "f:1 parse: the JSON array is not closed: the file is cut short",
+        ]
+    );
+}
+
+#[test]
+fn the_elements_of_an_array_are_told_apart_where_they_share_a_line() {
+    let columns = schema(&[("a", DataType::Int64)]);
+    let options = FormatOptions {
+        line_bytes_max: 20,
+        ..FormatOptions::default()
+    };
+    let long = format!("{{\"s\":\"{}\"}}", "x".repeat(1000));
+    let text =
+        format!("[{{\"a\":1}},{{\"a\":\"x\"}},[[7],{{}}],{long},{{\"a\":2}}] [4] {{\"a\":[]}}");
+    let (records, rejects) = read(text, Format::Json, &options, &columns);
+    assert_eq!(shown(&records), ["1", "2"]);
+    assert_eq!(
+        reasons(&rejects),
+        [
+            "f:1 element 2 type: column a: '\"x\"' is not a BIGINT",
+            "f:1 element 3 parse: not valid JSON: expected an object at byte 1",
+            "f:1 element 4 parse: the row is longer than 20 bytes; raise line_bytes_max",
+            // Another array begins.
+            "f:1 element 1 parse: not valid JSON: expected an object at byte 1",
+            "f:1 type: column a: '[]' is not a BIGINT",
+        ]
+    );
+}
+
+#[test]
+fn a_type_has_its_article() {
+    for (data_type, words) in [
+        (DataType::Int32, "an INTEGER"),
+        (DataType::Int64, "a BIGINT"),
+    ] {
+        let columns = schema(&[("a", data_type)]);
+        let text = "{\"a\":true}\n";
+        let (_, rejects) = read(text, Format::Ndjson, &FormatOptions::default(), &columns);
+        let expected = format!("f:1 type: column a: 'true' is not {words}");
+        assert_eq!(reasons(&rejects), [expected]);
+    }
+}
+
+#[test]
+fn only_blanks_of_json_may_stand_beside_an_object() {
+    let columns = schema(&[("a", DataType::Int64)]);
+    let text = " {\"a\":1}\t\r\n{\"a\":2}\x0c\n\x0c{\"a\":3}\n\x0c\n{\"a\":4}\x0b\n";
+    let (records, rejects) = read(text, Format::Ndjson, &FormatOptions::default(), &columns);
+    assert_eq!(shown(&records), ["1"]);
+    assert_eq!(
+        reasons(&rejects),
+        [
+            "f:2 parse: not valid JSON: expected nothing after the object at byte 8",
+            "f:3 parse: not valid JSON: expected an object at byte 1",
+            "f:5 parse: not valid JSON: expected nothing after the object at byte 8",
         ]
     );
 }
@@ -274,11 +329,18 @@ fn a_row_of_bounded_length() {
             format!("{{\"a\":1}}\n{long}{exact}{{\"a\":2}}"),
         ),
     ] {
+        let place = if text.starts_with('[') {
+            "f:2 element 2"
+        } else {
+            "f:2"
+        };
         let (records, rejects) = read(text, format, &options, &columns);
         assert_eq!(shown(&records), ["1", "-", "2"]);
         assert_eq!(
             reasons(&rejects),
-            ["f:2 parse: the row is longer than 20 bytes; raise line_bytes_max"]
+            [format!(
+                "{place} parse: the row is longer than 20 bytes; raise line_bytes_max"
+            )]
         );
         assert!(rejects[0].text.starts_with("{\"s\":\"xxxx"));
     }

@@ -388,7 +388,7 @@ impl ChunkParser for LineParser {
     ) -> windrow_core::Result<()> {
         let mut rows = Rows::new(&self.shape)?;
         let bytes = &chunk.bytes[..];
-        if let Shape::TooLong = chunk.shape {
+        if let Shape::TooLong(_) = chunk.shape {
             if bytes.trim_ascii_start().first() == Some(&b'#') {
                 return Ok(());
             }
