@@ -494,7 +494,9 @@ impl Shared {
             && let Ok(stats) = driver.engine.query_stats(query)
         {
             // Who asks afterwards asks what there was when it was stopped.
-            whole(&self.progress).before.state_bytes += stats.state_bytes;
+            let mut seen = whole(&self.progress);
+            seen.before.state_bytes += stats.state_bytes;
+            seen.before.open_windows += progress::open_windows(&stats);
         }
         let removed = driver.engine.detach(query);
         drop(driver);
@@ -534,7 +536,9 @@ impl Shared {
             let _ = failure.set(cut.help("create it once more, with CREATE OR REPLACE"));
         }
         let removed = std::mem::take(&mut *whole(&self.removed));
-        whole(&self.progress).before.state_bytes = 0;
+        let mut seen = whole(&self.progress);
+        (seen.before.state_bytes, seen.before.open_windows) = (0, 0);
+        drop(seen);
         self.cancel.store(false, Ordering::Relaxed);
         free_aside(removed);
         self.driver().engine.resume();
