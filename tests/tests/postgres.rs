@@ -122,6 +122,41 @@ fn rows_that_are_there_stay_or_go_as_is_said() {
 }
 
 #[test]
+fn a_row_that_no_table_can_hold_is_told_and_the_others_arrive() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rows.ndjson");
+    let rows = "{\"n\":1,\"t\":\"a\"}\n{\"n\":2,\"t\":\"b\\u0000c\"}\n{\"n\":3,\"t\":\"d\"}\n\
+                {\"n\":4,\"t\":\"\\u0000\"}\n";
+    std::fs::write(&path, rows).expect("written");
+    let script = format!(
+        "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = 'n') AS
+         SELECT n, t FROM '{path}';
+         CREATE SINK o WITH (connector = 'postgres', url = 'URL', table = 'o') AS
+         SELECT n, regexp_replace(t, '\\x00', '', 'g') AS t FROM '{path}';",
+        path = path.display()
+    );
+    let error = fails(&script, &postgres.url(postgres.port));
+    let told = "sink s: 2 rows were not written to table 'n' of postgres 127.0.0.1:";
+    assert!(error.contains(told), "{error}");
+    let first = "all others were: the first: 'b\\0c' of column \"t\" holds the character U+0000";
+    assert!(error.contains(first), "{error}");
+    let help = r"regexp_replace(t, '\x00', '', 'g') AS t";
+    assert!(error.contains(help), "{error}");
+    assert_eq!(
+        postgres.ask("SELECT n, t FROM n ORDER BY n"),
+        ["1|a", "3|d"]
+    );
+    // The other sink is not held up, and what the help says helps.
+    assert_eq!(
+        postgres.ask("SELECT n, t FROM o ORDER BY n"),
+        ["1|a", "2|bc", "3|d", "4|"]
+    );
+}
+
+#[test]
 fn a_password_is_not_shown() {
     let Some(postgres) = Postgres::start() else {
         return;
