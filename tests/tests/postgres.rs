@@ -157,6 +157,33 @@ fn a_row_that_no_table_can_hold_is_told_and_the_others_arrive() {
 }
 
 #[test]
+fn who_is_not_let_in_is_told_what_to_look_at() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let url = &postgres.url(postgres.port);
+    let script = "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = 'n',
+                    retry_timeout = '300 ms') AS SELECT 1 AS n;";
+    let help = "= help: see whether the user, the password and the database are right: in the url, \
+                or the password in the option password";
+    let (host, _) = url.rsplit_once('/').expect("a database");
+    let error = fails(script, &format!("{host}/nowhere"));
+    let why = "database \"nowhere\" does not exist";
+    assert!(error.contains(why) && error.contains(help), "{error}");
+    let error = fails(script, &url.replace("se%2Fcret", "wrong"));
+    let why = "password authentication failed for user \"ada\"";
+    assert!(error.contains(why) && error.contains(help), "{error}");
+    assert!(!error.contains("wrong"), "{error}");
+    // No name below "invalid" ever has an address.
+    let error = fails(script, &url.replace("127.0.0.1", "no-host.invalid"));
+    let why = "cannot write to table 'n' of postgres no-host.invalid:";
+    let rows = "1 row was not written to table 'n' of postgres no-host.invalid:";
+    assert!(error.contains(why) || error.contains(rows), "{error}");
+    let help = "= help: see whether host and port are right and the database runs";
+    assert!(error.contains(help), "{error}");
+}
+
+#[test]
 fn a_password_is_not_shown() {
     let Some(postgres) = Postgres::start() else {
         return;

@@ -130,8 +130,10 @@ impl PostgresSinkOptions {
             ),
         };
         match failure {
-            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}"))
-                .help("see whether the database runs, or raise the option retry_timeout"),
+            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
+                "see whether host and port are right and the database runs, or raise the option \
+                     retry_timeout",
+            ),
             Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
                 "see whether the user, the password and the database are right: in the url, or \
                  the password in the option password",
