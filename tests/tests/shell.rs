@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -264,6 +265,36 @@ fn a_sink_that_fails_is_told_while_the_prompt_stands() {
     let seen = shell.wait(|seen| seen.contains(" 42 ") && seen.trim_end().ends_with("windrow>"));
     assert_eq!(seen.matches("s has failed").count(), 1, "{seen}");
     shell.end();
+}
+
+#[test]
+fn a_sink_is_dropped_though_its_receiver_is_silent() {
+    // Who listens here never accepts.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM s (v BIGINT);");
+    let sink = format!(
+        "CREATE SINK o WITH (connector = 'http', url = 'http://{}/', linger = '0') AS SELECT v FROM s;",
+        silent.local_addr().expect("it has one")
+    );
+    shell.enter(&sink);
+    shell.enter("INSERT INTO s VALUES (1), (2), (3);");
+    let start = Instant::now();
+    shell.enter("DROP SINK o;");
+    let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
+    let took = start.elapsed();
+    // A request may last half a minute.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(
+        seen.contains("error: o has failed: sink o: 3 rows were not posted to http://127.0.0.1:"),
+        "{seen}"
+    );
+    // It is gone, and told once.
+    shell.enter("SELECT 6 * 7 AS answer;");
+    let seen = shell.wait(|seen| seen.contains(" 42 "));
+    assert_eq!(seen.matches("o has failed").count(), 1, "{seen}");
+    shell.session.send_control('d').expect("typed");
+    see_the_end(shell.session);
 }
 
 #[test]
