@@ -213,6 +213,15 @@ pub trait Sink: Send + Debug {
         Ok(None)
     }
 
+    /// Completes the output of a query that is taken off while rows may still come: as
+    /// [`Sink::finish`], but who does not answer is not waited for.
+    ///
+    /// # Errors
+    /// As [`Sink::write`]; of rows that were not delivered it says how many.
+    fn leave(&mut self) -> Result<()> {
+        self.finish()
+    }
+
     /// Completes the output: a file appears under its name.
     ///
     /// # Errors

@@ -229,6 +229,12 @@ fn an_interrupt_stops_at_once_and_leaves_windows_open() {
     assert_eq!(status.code(), Some(0), "stopping is no failure");
     let rest: Vec<String> = lines.iter().collect();
     assert_eq!(rest, Vec::<String>::new(), "stopping is not ending");
+    let mut told = String::new();
+    let mut stderr = child.stderr.take().expect("standard error is a pipe");
+    stderr.read_to_string(&mut told).expect("text");
+    let (stopped, left) = told.split_once('\n').expect("two lines");
+    assert!(stopped.starts_with("stopped after "), "{told}");
+    assert_eq!(left, "1 window was still open and not given out\n");
     drop(stdin);
 }
 

@@ -122,6 +122,68 @@ fn rows_that_are_there_stay_or_go_as_is_said() {
 }
 
 #[test]
+fn a_row_that_no_table_can_hold_is_told_and_the_others_arrive() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rows.ndjson");
+    let rows = "{\"n\":1,\"t\":\"a\"}\n{\"n\":2,\"t\":\"b\\u0000c\"}\n{\"n\":3,\"t\":\"d\"}\n\
+                {\"n\":4,\"t\":\"\\u0000\"}\n";
+    std::fs::write(&path, rows).expect("written");
+    let script = format!(
+        "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = 'n') AS
+         SELECT n, t FROM '{path}';
+         CREATE SINK o WITH (connector = 'postgres', url = 'URL', table = 'o') AS
+         SELECT n, regexp_replace(t, '\\x00', '', 'g') AS t FROM '{path}';",
+        path = path.display()
+    );
+    let error = fails(&script, &postgres.url(postgres.port));
+    let told = "sink s: 2 rows were not written to table 'n' of postgres 127.0.0.1:";
+    assert!(error.contains(told), "{error}");
+    let first = "all others were: the first: 'b\\0c' of column \"t\" holds the character U+0000";
+    assert!(error.contains(first), "{error}");
+    let help = r"regexp_replace(t, '\x00', '', 'g') AS t";
+    assert!(error.contains(help), "{error}");
+    assert_eq!(
+        postgres.ask("SELECT n, t FROM n ORDER BY n"),
+        ["1|a", "3|d"]
+    );
+    // The other sink is not held up, and what the help says helps.
+    assert_eq!(
+        postgres.ask("SELECT n, t FROM o ORDER BY n"),
+        ["1|a", "2|bc", "3|d", "4|"]
+    );
+}
+
+#[test]
+fn who_is_not_let_in_is_told_what_to_look_at() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let url = &postgres.url(postgres.port);
+    let script = "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = 'n',
+                    retry_timeout = '300 ms') AS SELECT 1 AS n;";
+    let help = "= help: see whether the user, the password and the database are right: in the url, \
+                or the password in the option password";
+    let (host, _) = url.rsplit_once('/').expect("a database");
+    let error = fails(script, &format!("{host}/nowhere"));
+    let why = "database \"nowhere\" does not exist";
+    assert!(error.contains(why) && error.contains(help), "{error}");
+    let error = fails(script, &url.replace("se%2Fcret", "wrong"));
+    let why = "password authentication failed for user \"ada\"";
+    assert!(error.contains(why) && error.contains(help), "{error}");
+    assert!(!error.contains("wrong"), "{error}");
+    // No name below "invalid" ever has an address.
+    let error = fails(script, &url.replace("127.0.0.1", "no-host.invalid"));
+    let why = "cannot write to table 'n' of postgres no-host.invalid:";
+    let rows = "1 row was not written to table 'n' of postgres no-host.invalid:";
+    assert!(error.contains(why) || error.contains(rows), "{error}");
+    let help = "= help: see whether host and port are right and the database runs";
+    assert!(error.contains(help), "{error}");
+}
+
+#[test]
 fn a_password_is_not_shown() {
     let Some(postgres) = Postgres::start() else {
         return;

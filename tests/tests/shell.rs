@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use rexpect::reader::Options;
 use rexpect::session::{PtySession, spawn_with_options};
 use windrow_tests::command::{binary, output, root, text, windrow};
+use windrow_tests::port::free_address;
 
 /// Longer than anything here takes on a slow machine.
 const PATIENCE_MS: u64 = 20_000;
@@ -204,6 +206,95 @@ fn ctrl_c_leaves_nothing_of_the_moving_line() {
         assert!(!seen.contains(" rows/s"), "{columns}: {seen}");
         shell.end();
     }
+}
+
+/// Whether the last line is the prompt with what is typed there, and no other line is.
+fn is_whole_prompt(seen: &str, typed: &str) -> bool {
+    let prompt = format!("windrow> {typed}");
+    seen.trim_end().lines().next_back() == Some(&prompt) && seen.matches(&prompt).count() == 1
+}
+
+#[test]
+fn rows_of_a_sink_stand_above_the_prompt() {
+    let mut shell = Seen::new(80);
+    shell.enter("CREATE STREAM r WITH (connector = 'generator', rate = '20', realtime = 'true');");
+    shell.enter(
+        "CREATE SINK s WITH (connector = 'stdout', format = 'csv') AS SELECT 'row of ' || sensor FROM r;",
+    );
+    // Typed, and not yet entered, while rows come.
+    shell.session.send("SELECT 6 * 7").expect("typed");
+    shell.session.flush().expect("typed");
+    let rows = |seen: &str| {
+        let lines = seen.lines().map(str::trim_end);
+        let whole =
+            |line: &&str| line.len() == "row of air-001".len() && line.starts_with("row of air-");
+        lines.filter(whole).count()
+    };
+    let is_seen = |seen: &str| is_whole_prompt(seen, "SELECT 6 * 7") && rows(seen) >= 5;
+    let seen = shell.wait(is_seen);
+    // Later rows too leave it as it is: one line for each row, and the prompt below.
+    let before = rows(&seen);
+    shell.wait(|seen| is_whole_prompt(seen, "SELECT 6 * 7") && rows(seen) >= before + 5);
+    enter(&mut shell.session, " AS answer;");
+    shell.wait(|seen| seen.contains(" 42 "));
+    shell.session.send_control('d').expect("typed");
+    see_the_end(shell.session);
+}
+
+#[test]
+fn a_sink_that_fails_is_told_while_the_prompt_stands() {
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM r WITH (connector = 'generator', rate = '50', realtime = 'true');");
+    let sink = format!(
+        "CREATE SINK s WITH (connector = 'http', url = 'http://{}/', retry_timeout = '1 s') AS \
+         SELECT sensor FROM r;",
+        free_address()
+    );
+    shell.enter(&sink);
+    shell.wait(|seen| seen.trim_end().ends_with("windrow>"));
+    shell.session.send("SELECT 1").expect("typed");
+    shell.session.flush().expect("typed");
+    let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
+    assert!(
+        seen.contains("error: s has failed: sink s: posting rows 1 to "),
+        "{seen}"
+    );
+    shell.wait(|seen| is_whole_prompt(seen, "SELECT 1"));
+    // It is told once.
+    enter(&mut shell.session, " + 41 AS answer;");
+    let seen = shell.wait(|seen| seen.contains(" 42 ") && seen.trim_end().ends_with("windrow>"));
+    assert_eq!(seen.matches("s has failed").count(), 1, "{seen}");
+    shell.end();
+}
+
+#[test]
+fn a_sink_is_dropped_though_its_receiver_is_silent() {
+    // Who listens here never accepts.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM s (v BIGINT);");
+    let sink = format!(
+        "CREATE SINK o WITH (connector = 'http', url = 'http://{}/', linger = '0') AS SELECT v FROM s;",
+        silent.local_addr().expect("it has one")
+    );
+    shell.enter(&sink);
+    shell.enter("INSERT INTO s VALUES (1), (2), (3);");
+    let start = Instant::now();
+    shell.enter("DROP SINK o;");
+    let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
+    let took = start.elapsed();
+    // A request may last half a minute.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(
+        seen.contains("error: o has failed: sink o: 3 rows were not posted to http://127.0.0.1:"),
+        "{seen}"
+    );
+    // It is gone, and told once.
+    shell.enter("SELECT 6 * 7 AS answer;");
+    let seen = shell.wait(|seen| seen.contains(" 42 "));
+    assert_eq!(seen.matches("o has failed").count(), 1, "{seen}");
+    shell.session.send_control('d').expect("typed");
+    see_the_end(shell.session);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use super::engine::{Engine, QueryId, StreamId, Target};
 use super::guard::guarded;
 use super::stats::QueryStatus;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::operator::{Drain, Output};
+use crate::stream::Sink;
 
 impl Engine {
     /// Carries an event to its target and on to the sinks.
@@ -168,6 +169,16 @@ impl Engine {
 
     /// Publishes what a running query's sinks were given, and says so to its view.
     pub(super) fn close_sinks(&mut self, id: QueryId, ended: bool) {
+        self.close_sinks_by(id, ended, |sink| sink.finish());
+    }
+
+    /// As [`Engine::close_sinks`], each sink by `close`.
+    pub(super) fn close_sinks_by(
+        &mut self,
+        id: QueryId,
+        ended: bool,
+        close: fn(&mut dyn Sink) -> Result<()>,
+    ) {
         let Some(query) = self.queries.get_mut(&id.0) else {
             return;
         };
@@ -176,7 +187,7 @@ impl Engine {
         }
         query.status = QueryStatus::Ended;
         for mut sink in std::mem::take(&mut query.sinks) {
-            if let Err(error) = sink.finish() {
+            if let Err(error) = close(&mut *sink) {
                 query.status = QueryStatus::Failed(Arc::new(error));
             }
         }

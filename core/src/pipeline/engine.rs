@@ -140,6 +140,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 #[must_use = "they are better dropped where nobody waits"]
 pub struct Removed {
+    /// Why a sink could not be completed, if that came only now.
+    pub undelivered: Option<Arc<Error>>,
     _nodes: Vec<Node>,
 }
 
@@ -409,10 +411,16 @@ impl Engine {
         }
     }
 
-    /// Takes a query off. Its sinks end as [`Engine::stop`] would end them; its open
-    /// windows are given up.
+    /// Takes a query off. Its sinks end as [`Engine::stop`] would end them, but who does not
+    /// answer is not waited for; its open windows are given up.
     pub fn detach(&mut self, query: QueryId) -> Removed {
-        self.cut_sinks(query);
+        let failure = |engine: &Self| match &engine.queries.get(&query.0)?.status {
+            QueryStatus::Failed(error) => Some(error.clone()),
+            QueryStatus::Running | QueryStatus::Ended => None,
+        };
+        let before = failure(self);
+        self.cut_sinks_by(query, |sink| sink.leave());
+        let undelivered = failure(self).filter(|_| before.is_none());
         self.unlink(query);
         let query = self.queries.remove(&query.0);
         let numbers = query.map_or_else(Vec::new, |query| query.nodes);
@@ -423,7 +431,10 @@ impl Engine {
             })
             .collect();
         self.note_meetings();
-        Removed { _nodes: nodes }
+        Removed {
+            undelivered,
+            _nodes: nodes,
+        }
     }
 
     /// Takes all operators out of an engine that is not used any more.
@@ -431,6 +442,7 @@ impl Engine {
         self.gathering.clear();
         let nodes = std::mem::take(&mut self.nodes);
         Removed {
+            undelivered: None,
             _nodes: nodes.into_values().collect(),
         }
     }

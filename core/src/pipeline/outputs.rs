@@ -45,6 +45,15 @@ impl Engine {
     /// Ends the sinks of a running query before its rows have ended. The names of what
     /// was given up.
     pub(super) fn cut_sinks(&mut self, id: QueryId) -> Vec<String> {
+        self.cut_sinks_by(id, |sink| sink.finish())
+    }
+
+    /// As [`Engine::cut_sinks`]; `close` ends each sink of a live query.
+    pub(super) fn cut_sinks_by(
+        &mut self,
+        id: QueryId,
+        close: fn(&mut dyn Sink) -> Result<()>,
+    ) -> Vec<String> {
         let mut given_up = Vec::new();
         let Some(query) = self.queries.get_mut(&id.0) else {
             return given_up;
@@ -59,7 +68,7 @@ impl Engine {
                 }
             }
         }
-        self.close_sinks(id, false);
+        self.close_sinks_by(id, false, close);
         given_up
     }
 

@@ -181,7 +181,18 @@ impl Display {
         let line = line(progress, rate, now_ms());
         // As above.
         let _ = writeln!(lines, "{end} {}: {line}", duration(elapsed));
+        if let Some(line) = open_windows(progress.open_windows) {
+            // As above.
+            let _ = writeln!(lines, "{line}");
+        }
     }
+}
+
+/// What is said of the windows that a stop has left open, if there are any.
+fn open_windows(count: u64) -> Option<String> {
+    let were = if count == 1 { "was" } else { "were" };
+    let windows = counted(count, "window", "windows");
+    (count > 0).then(|| format!("{windows} {were} still open and not given out"))
 }
 
 /// Gives the moving line another look.

@@ -42,6 +42,7 @@ pub(super) fn state(
         "late": progress.late,
         "rejected": progress.rejected,
         "state_bytes": progress.state_bytes,
+        "open_windows": progress.open_windows,
     });
     object.to_string()
 }

@@ -448,6 +448,7 @@ fn progress_in_one_line() {
         late: 7,
         rejected: 0,
         state_bytes: 1_500_000,
+        open_windows: 3,
         // 2026-01-02T03:04:05Z
         watermark_ms: Some(1_767_323_045_000),
         is_live: true,

@@ -13,7 +13,9 @@
 //! clock has passed since its first row, or at the end. A file that is there is replaced,
 //! at the end; a folder that holds parts is refused, unless `existing` says whether they
 //! are continued ('append') or removed when the first new one is complete ('replace').
-//! What a killed process leaves behind begins with a point and is taken for no part.
+//! What a killed process leaves behind begins with a point and is taken for no part. It is not
+//! removed by the next one: its name does not tell whether another process, here or on another
+//! machine of the same file system, is writing to it at this moment.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

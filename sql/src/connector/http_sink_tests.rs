@@ -318,6 +318,36 @@ fn the_help_follows_what_the_receiver_refused() {
 }
 
 #[test]
+fn a_receiver_that_does_not_answer_is_left_after_a_second_and_one_that_does_is_not() {
+    // Who listens here never accepts: the body waits with the system.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/", silent.local_addr().expect("it has one"));
+    // Neither what is on its way nor a full queue keeps who leaves.
+    for queue in ["100", "2"] {
+        let options = [("batch_rows", "2"), ("queue_rows", queue)];
+        let mut sink = sink(&url, &options).expect("it opens");
+        sink.write(&rows(0..5)).expect("taken");
+        let start = Instant::now();
+        let error = sink.leave().expect_err("nobody answers").to_string();
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        let told = format!("5 rows were not posted to {url}: stopped while it did not answer");
+        assert!(error.contains(&told), "{queue}: {error}");
+    }
+    // Each answer gives a second more: three bodies take longer than one second.
+    let other = Other::start();
+    let mut sink = other.sink(&[("batch_rows", "1"), ("linger", "0")]);
+    sink.write(&rows(0..3)).expect("taken");
+    let leaving = thread::spawn(move || sink.leave().map_err(|error| error.to_string()));
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(600));
+        other.answers([OK]);
+        other.next();
+    }
+    assert_eq!(leaving.join().expect("it ends"), Ok(()));
+}
+
+#[test]
 fn a_stop_ends_the_wait_for_a_receiver_that_is_away() {
     let url = format!("http://{}/", free_address());
     let mut away = sink(&url, &[("retry_timeout", "0"), ("batch_rows", "5")]).expect("it opens");

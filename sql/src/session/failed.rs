@@ -33,7 +33,8 @@ impl Session {
     }
 
     /// The sinks that have failed, in the order of their names, but for those whose reader
-    /// has gone or whose work was stopped. Waits for a step that is being done.
+    /// has gone or whose work was stopped, and then those that were dropped before all rows
+    /// were delivered. Waits for a step that is being done.
     pub fn failed_sinks(&self) -> Vec<FailedSink> {
         let standing = self.shared.catalog().standing();
         let mut failed = Vec::new();
@@ -50,6 +51,12 @@ impl Session {
                 })
             }));
         }
+        let undelivered = self.shared.undelivered().into_iter();
+        failed.extend(undelivered.map(|(name, error)| FailedSink {
+            name,
+            error,
+            rows_after: 0,
+        }));
         failed
     }
 }

@@ -45,7 +45,8 @@ impl Session {
         self.shared.take_unwritten()
     }
 
-    /// The views and sinks that have failed, and why.
+    /// The views and sinks that have failed, and why; also sinks that were dropped before
+    /// all rows were delivered.
     pub fn failures(&self) -> Vec<(String, Error)> {
         let standing = self.shared.catalog().standing();
         let failure = |entry: &Entry| match entry {
@@ -58,6 +59,7 @@ impl Session {
         };
         (standing.into_iter())
             .filter_map(|(name, entry)| failure(&entry).map(|error| (name, error)))
+            .chain(self.shared.undelivered())
             .collect()
     }
 }

@@ -494,6 +494,9 @@ impl Session {
         self.shared.abandon_jobs();
         let given_up = self.shared.driver().engine.stop();
         self.shared.first_failure()?;
+        if let Some((_, error)) = self.shared.undelivered().into_iter().next() {
+            return Err(error);
+        }
         Ok([self.shared.take_unwritten(), given_up].concat())
     }
 

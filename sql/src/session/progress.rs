@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use windrow_core::pipeline::{Driver, QueryId, QueryStats};
+use windrow_core::pipeline::{Driver, QueryId, QueryStats, QueryStatus};
 use windrow_core::stream::Reject;
 use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 
@@ -24,6 +24,8 @@ pub struct Progress {
     pub rejected: u64,
     /// Bytes of state.
     pub state_bytes: u64,
+    /// Windows with rows that no query has given out, of those that have not failed.
+    pub open_windows: u64,
     /// The least watermark of the running queries, in milliseconds since the Unix
     /// epoch.
     pub watermark_ms: Option<i64>,
@@ -105,8 +107,17 @@ pub(super) fn look(
     progress.bytes_total = driver.bytes_total().map(|bytes| bytes + bytes_read);
     for (_, stats) in queries {
         progress.state_bytes += stats.state_bytes;
+        progress.open_windows += open_windows(stats);
     }
     progress
+}
+
+/// The windows that a query may still give out.
+pub(super) fn open_windows(stats: &QueryStats) -> u64 {
+    match stats.status {
+        QueryStatus::Failed(_) => 0,
+        QueryStatus::Running | QueryStatus::Ended => stats.open_windows,
+    }
 }
 
 /// A watermark in microseconds; `None` before the first and after the last.

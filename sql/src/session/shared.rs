@@ -17,6 +17,7 @@ use super::progress::{self, Losses, Progress, Seen};
 use super::settings::Settings;
 use super::stream_rules::Rules;
 use crate::connector::registry::Connectors;
+use crate::connector::stdout::is_closed_pipe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Graph, PlannedInput, PlannedTable, TableRows};
 use crate::threads;
@@ -52,6 +53,9 @@ pub(super) struct PendingJob {
     pub(super) job: Box<dyn Job>,
 }
 
+/// Sinks that were dropped before all rows were delivered, of which that is kept.
+const UNDELIVERED_MAX: usize = 100;
+
 /// How often it is noted where the session stands, for those who ask while it works.
 const SEEN_EVERY: Duration = Duration::from_millis(100);
 
@@ -81,6 +85,8 @@ pub(super) struct Shared {
     pub(super) job_turn: Mutex<()>,
     /// Outputs that are missing because the work was stopped.
     unwritten: Mutex<Vec<String>>,
+    /// Sinks that were dropped before all rows were delivered, and why.
+    undelivered: Mutex<Vec<(String, Error)>>,
     /// Where it is said of jobs that they were cut short, should the session go on.
     cut: Mutex<Vec<Failure>>,
     /// Operators of queries that were given up when the session was cancelled: large
@@ -191,6 +197,7 @@ impl Shared {
             cut: Mutex::default(),
             removed: Mutex::default(),
             unwritten: Mutex::default(),
+            undelivered: Mutex::default(),
             cancel,
             workers,
             runtime: OnceLock::new(),
@@ -496,10 +503,19 @@ impl Shared {
             && let Ok(stats) = driver.engine.query_stats(query)
         {
             // Who asks afterwards asks what there was when it was stopped.
-            whole(&self.progress).before.state_bytes += stats.state_bytes;
+            let mut seen = whole(&self.progress);
+            seen.before.state_bytes += stats.state_bytes;
+            seen.before.open_windows += progress::open_windows(&stats);
         }
+        let name = driver.engine.query_stats(query).map(|stats| stats.name);
         let removed = driver.engine.detach(query);
         drop(driver);
+        if let (Ok(name), Some(error)) = (name, &removed.undelivered) {
+            let mut undelivered = whole(&self.undelivered);
+            if undelivered.len() < UNDELIVERED_MAX {
+                undelivered.push((name.to_string(), shared_error(error)));
+            }
+        }
         if self.check_cancelled().is_err() {
             whole(&self.removed).push(removed);
         }
@@ -523,6 +539,13 @@ impl Shared {
         self.driver().remove_stream(table);
     }
 
+    /// The sinks that were dropped before all rows were delivered, and why.
+    pub(super) fn undelivered(&self) -> Vec<(String, Error)> {
+        let told = |(_, error): &(String, Error)| !is_closed_pipe(error);
+        let all = whole(&self.undelivered).clone();
+        all.into_iter().filter(told).collect()
+    }
+
     /// Notes a job that was cut short when the session was cancelled.
     pub(super) fn note_cut(&self, failure: Failure) {
         whole(&self.cut).push(failure);
@@ -536,7 +559,9 @@ impl Shared {
             let _ = failure.set(cut.help("create it once more, with CREATE OR REPLACE"));
         }
         let removed = std::mem::take(&mut *whole(&self.removed));
-        whole(&self.progress).before.state_bytes = 0;
+        let mut seen = whole(&self.progress);
+        (seen.before.state_bytes, seen.before.open_windows) = (0, 0);
+        drop(seen);
         self.cancel.store(false, Ordering::Relaxed);
         free_aside(removed);
         self.driver().engine.resume();

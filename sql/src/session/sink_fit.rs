@@ -285,6 +285,10 @@ impl Sink for FittedSink {
         self.named(|sink| sink.stop())
     }
 
+    fn leave(&mut self) -> CoreResult<()> {
+        self.named(|sink| sink.leave())
+    }
+
     fn finish(&mut self) -> CoreResult<()> {
         self.named(|sink| sink.finish())
     }

@@ -10,8 +10,9 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context};
+use rustyline::{CompletionType, Config, Context, ExternalPrinter};
 
+use super::above::Show;
 use super::complete::complete;
 use super::{Line, Lines};
 use crate::dialect::{Piece, pieces};
@@ -73,6 +74,11 @@ impl Lines for Editor {
             Err(ReadlineError::Eof | ReadlineError::Io(_)) => Ok(Line::End),
             Err(error) => Err(unusable(error)),
         }
+    }
+
+    fn show_above(&mut self) -> Option<Show> {
+        let mut printer = self.editor.create_external_printer().ok()?;
+        Some(Box::new(move |lines| printer.print(lines).is_ok()))
     }
 
     fn remember(&mut self, text: &str) {

@@ -14,12 +14,15 @@ mod dot;
 
 mod complete;
 
+mod above;
+
 mod editor;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io::sink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +44,7 @@ use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
 use crate::session::{Progress, Session, SessionConfig};
 use crate::words::counted;
+use above::{Above, Show};
 use dot::{Dot, Mode};
 pub(super) use editor::Editor;
 
@@ -83,6 +87,11 @@ pub(super) trait Lines {
     /// Keeps a statement, to be asked for again.
     fn remember(&mut self, text: &str);
 
+    /// What shows lines above the prompt while [`Lines::next`] waits, if anything can.
+    fn show_above(&mut self) -> Option<Show> {
+        None
+    }
+
     /// The columns of the terminal now, if they are known.
     fn width(&self) -> Option<u16> {
         None
@@ -107,6 +116,7 @@ pub(super) struct Shell<'a> {
     cancel: Arc<AtomicBool>,
     display: Display,
     pipe: Pipe,
+    above: Above,
     sharing: Sharing,
     format: OutputFormat,
     /// Whether each row of a table is shown as lines.
@@ -135,6 +145,8 @@ impl<'a> Shell<'a> {
         (io.on_start)(&cancel);
         let display = Display::new(running.progress.unwrap_or_default(), io.stderr_is_terminal);
         display.clear();
+        let above = Above::default();
+        io.stdout = above.writer(std::mem::replace(&mut io.stdout, Box::new(sink())));
         let pipe = io.pipe(&cancel, &display)?;
         let keyboard = Keyboard(session.connector("stdin")?);
         session.register_connector("stdin", Arc::new(keyboard));
@@ -145,6 +157,7 @@ impl<'a> Shell<'a> {
             cancel,
             display,
             pipe,
+            above,
             sharing: Sharing::default(),
             format,
             vertical: false,
@@ -175,6 +188,9 @@ impl<'a> Shell<'a> {
     /// If there can be no more lines, or nothing can be written.
     pub(super) fn run(&mut self, lines: &mut dyn Lines) -> Result<()> {
         self.say(GREETING)?;
+        if let Some(show) = lines.show_above() {
+            (self.above.start(show)).map_err(|error| no_thread(&error))?;
+        }
         let mut text = String::new();
         loop {
             self.tell();
@@ -223,29 +239,48 @@ impl<'a> Shell<'a> {
     }
 
     /// Asks for a line, and lets the session go on meanwhile.
-    fn ask(&self, lines: &mut dyn Lines, prompt: &str, before: &str) -> Result<Line> {
+    fn ask(&mut self, lines: &mut dyn Lines, prompt: &str, before: &str) -> Result<Line> {
         /// Ends the waiting, however that ends.
-        struct Over<'a>(&'a AtomicBool);
+        struct Over<'a>(&'a AtomicBool, &'a Above);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
                 self.0.store(true, Ordering::Relaxed);
+                self.1.end();
             }
         }
-        let (session, is_over) = (&self.session, AtomicBool::new(false));
-        let is_over = &is_over;
+        let is_over = AtomicBool::new(false);
+        let (session, above, is_over) = (&self.session, &self.above, &is_over);
+        let (stderr, told) = (&mut self.io.stderr, &mut self.told_failures);
+        let is_terminal = self.io.stderr_is_terminal;
+        let mut remark = move |line: &str| {
+            let line = format!("{line}\n");
+            if !is_terminal || !above.put(line.as_bytes()) {
+                // A closed stderr is no reason to fail.
+                let _ = stderr.write_all(line.as_bytes());
+            }
+        };
         thread::scope(|scope| {
-            let over = Over(is_over);
+            let over = Over(is_over, above);
             let go_on = move || {
+                let (mut failed, _) = session.faults_seen();
                 // Nothing is being read, or a signal has come, until the next statement.
-                while !is_over.load(Ordering::Relaxed) && matches!(session.go_on(LOOK), Ok(true)) {}
+                while !is_over.load(Ordering::Relaxed) && matches!(session.go_on(LOOK), Ok(true)) {
+                    let (seen, _) = session.faults_seen();
+                    if std::mem::replace(&mut failed, seen) != seen {
+                        tell_failures(session, told, &mut remark);
+                    }
+                }
             };
+            above.begin();
             let going_on = (thread::Builder::new().name("windrow-go-on".into()))
                 .stack_size(STACK_BYTES)
                 .spawn_scoped(scope, go_on)
                 .map_err(|error| no_thread(&error))?;
             let line = lines.next(prompt, before);
             drop(over);
-            match going_on.join() {
+            let gone_on = going_on.join();
+            self.pipe.touch();
+            match gone_on {
                 Ok(()) => line,
                 Err(fault) => std::panic::resume_unwind(fault),
             }
@@ -381,16 +416,11 @@ impl<'a> Shell<'a> {
 
     /// Tells of views and sinks that have failed, and of rows that are in no result, once.
     fn tell(&mut self) {
-        let failures: Vec<_> = (self.session.failures().into_iter())
-            .map(|(name, error)| (name, error.to_string()))
-            .collect();
-        for failure in &failures {
-            if !self.told_failures.contains(failure) {
-                let (name, error) = failure;
-                self.remark(&format!("error: {name} has failed: {error}"));
-            }
-        }
-        self.told_failures = failures;
+        let stderr = &mut self.io.stderr;
+        tell_failures(&self.session, &mut self.told_failures, &mut |line| {
+            // A closed stderr is no reason to fail.
+            let _ = writeln!(stderr, "{line}");
+        });
         let progress = self.session.progress();
         let is_told = |count: fn(&Progress) -> u64| count(&progress) == count(&self.told);
         if is_told(|progress| progress.rejected) && is_told(|progress| progress.late) {
@@ -432,6 +462,24 @@ impl<'a> Shell<'a> {
         // What else is wrong has been told when it happened.
         self.io.report_unwritten(stopped.unwrap_or_default());
     }
+}
+
+/// Tells of the views and sinks that have failed and are not among those that are `told`.
+fn tell_failures(
+    session: &Session,
+    told: &mut Vec<(String, String)>,
+    remark: &mut dyn FnMut(&str),
+) {
+    let failures: Vec<_> = (session.failures().into_iter())
+        .map(|(name, error)| (name, error.to_string()))
+        .collect();
+    for failure in &failures {
+        if !told.contains(failure) {
+            let (name, error) = failure;
+            remark(&format!("error: {name} has failed: {error}"));
+        }
+    }
+    *told = failures;
 }
 
 /// Runs work on a thread with a stack that planning needs.

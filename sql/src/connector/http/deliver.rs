@@ -6,7 +6,7 @@
 //! twice. What the receiver will never take is an error.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Once the work is to stop, a receiver that is away is tried for so long.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Once nobody waits for the end of the rows, a receiver has so long to take the next body.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// So often a sender that waits sees whether it is to stop.
 const WAKE: Duration = Duration::from_millis(20);
@@ -66,6 +69,8 @@ pub(super) struct Stop {
     pub(super) asked: OnceLock<Arc<AtomicBool>>,
     /// When that was seen first.
     seen_at: OnceLock<Instant>,
+    /// Since when nothing has been taken, once nobody waits for the end of the rows.
+    leaving: Mutex<Option<Instant>>,
 }
 
 impl Stop {
@@ -73,9 +78,26 @@ impl Stop {
         self.asked.get().is_some_and(|asked| asked.load(Relaxed))
     }
 
+    /// A receiver that takes nothing is not waited for from now on.
+    pub(super) fn leave(&self) {
+        *self.leaving() = Some(Instant::now());
+    }
+
+    /// A body has been taken.
+    pub(super) fn has_moved(&self) {
+        if let Some(since) = &mut *self.leaving() {
+            *since = Instant::now();
+        }
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether nothing is tried again.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.is_abandoned.load(Relaxed)
+            || (*self.leaving()).is_some_and(|since| since.elapsed() > LEAVE_TIMEOUT)
             || (self.is_asked() && self.seen_at.get_or_init(Instant::now).elapsed() > STOP_TIMEOUT)
     }
 }

@@ -10,7 +10,7 @@
 //! A row is told by the header `Idempotency-Key` of its body and its place in it; the keys of
 //! two runs have nothing in common. `Windrow-First-Row` counts the rows of the run from 1.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use crate::format::Encoder;
 use crate::format::encode::setting::{Settings, unfit};
 use crate::format::encode::{Compression, EncodeOptions, OutputFormat, encoder};
 use crate::secret::without_password;
+use crate::threads;
 use crate::words::counted;
 
 /// Rows are encoded by so many, and then it is seen how many bytes they are.
@@ -35,6 +36,12 @@ const STEP_ROWS: usize = 1_024;
 
 /// So often one that waits for room sees whether the sender has failed.
 const WAKE: Duration = Duration::from_millis(50);
+
+/// So often one that waits for the end of the sender sees whether it has come.
+const END_WAKE: Duration = Duration::from_millis(2);
+
+/// A sender that waits between two attempts sees within this that it is to end, and says why.
+const END_GRACE: Duration = Duration::from_millis(200);
 
 /// How results are posted.
 #[derive(Debug, Clone)]
@@ -200,6 +207,8 @@ pub(super) struct HttpSink {
     queue: Arc<Queue<Body>>,
     failure: Arc<Mutex<Option<Failure>>>,
     stop: Arc<Stop>,
+    /// How many rows have been taken.
+    taken: Arc<AtomicU64>,
     sender: Option<JoinHandle<()>>,
 }
 
@@ -229,10 +238,13 @@ impl HttpSink {
         getrandom::fill(&mut random).map_err(|error| io(&error.to_string()))?;
         let (queue, failure) = (Arc::new(Queue::new(options.queue)), Arc::default());
         let stop = Arc::new(Stop::default());
+        let taken = Arc::new(AtomicU64::new(0));
         let sender = Sender {
             postman: Postman::new(options.route.clone(), stop.clone()),
             queue: Arc::clone(&queue),
             failure: Arc::clone(&failure),
+            stop: Arc::clone(&stop),
+            taken: Arc::clone(&taken),
         };
         let thread = (thread::Builder::new().name("http-send".into()))
             .spawn(move || sender.run())
@@ -246,6 +258,7 @@ impl HttpSink {
             queue,
             failure,
             stop,
+            taken,
             sender: Some(thread),
         })
     }
@@ -315,6 +328,7 @@ impl HttpSink {
         loop {
             match self.queue.push_timeout(body, weight, WAKE) {
                 Ok(()) => return Ok(()),
+                Err(Refused::Full(_)) if self.stop.is_over() => return Err(self.silent()),
                 Err(Refused::Full(refused)) => body = refused,
                 Err(Refused::Closed(_)) => {
                     self.failed()?;
@@ -336,12 +350,36 @@ impl HttpSink {
     fn end(&mut self) -> Result<()> {
         self.give()?;
         self.queue.close();
-        if let Some(sender) = self.sender.take()
-            && sender.join().is_err()
-        {
+        let Some(sender) = self.sender.take() else {
+            return self.failed();
+        };
+        let mut over_at = None;
+        while !sender.is_finished() {
+            if self.stop.is_over() && over_at.get_or_insert_with(Instant::now).elapsed() > END_GRACE
+            {
+                // It ends with the request that it waits for.
+                threads::leave(sender);
+                return Err(self.silent());
+            }
+            thread::sleep(END_WAKE);
+        }
+        if sender.join().is_err() {
             return Err(Error::new(ErrorKind::Internal, "an http sender panicked"));
         }
         self.failed()
+    }
+
+    /// The error where the receiver was not waited for.
+    fn silent(&self) -> Error {
+        let open = self.open.as_ref().map_or(0, |open| open.rows as u64);
+        let lost = counted(
+            self.given.1 + open - self.taken.load(Relaxed),
+            "row was",
+            "rows were",
+        );
+        let url = without_password(&self.options.route.url);
+        let message = format!("{lost} not posted to {url}: stopped while it did not answer");
+        Error::new(ErrorKind::Io, message).help("see whether the receiver runs")
     }
 }
 
@@ -363,6 +401,11 @@ impl Sink for HttpSink {
         Ok(self.give_if_due()?)
     }
 
+    fn leave(&mut self) -> windrow_core::Result<()> {
+        self.stop.leave();
+        self.finish()
+    }
+
     fn finish(&mut self) -> windrow_core::Result<()> {
         Ok(self.end()?)
     }
@@ -380,6 +423,8 @@ struct Sender {
     postman: Postman,
     queue: Arc<Queue<Body>>,
     failure: Arc<Mutex<Option<Failure>>>,
+    stop: Arc<Stop>,
+    taken: Arc<AtomicU64>,
 }
 
 impl Sender {
@@ -395,6 +440,8 @@ impl Sender {
                 self.queue.close();
                 return;
             }
+            self.taken.fetch_add(body.rows, Relaxed);
+            self.stop.has_moved();
         }
     }
 }

@@ -17,11 +17,27 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Appends the rows to `lines`.
+/// How much of a value is shown, in characters.
+const SHOWN_CHARS: usize = 32;
+
+/// Rows that no table of PostgreSQL can hold.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// How many they are.
+    pub(super) rows: u64,
+    /// Of the first one: why, and what helps.
+    pub(super) first: Option<(String, String)>,
+}
+
+/// Appends the rows to `lines`, and counts those that cannot be. How many were appended.
 ///
 /// # Errors
-/// If a time lies outside of what can be written.
-pub(super) fn append(records: &RecordBatch, lines: &mut Vec<u8>) -> Result<()> {
+/// If a column has no lines: a bug.
+pub(super) fn append(
+    records: &RecordBatch,
+    lines: &mut Vec<u8>,
+    left_out: &mut LeftOut,
+) -> Result<usize> {
     let columns: Vec<ArrayRef> = (records.columns().iter())
         .map(plain)
         .collect::<Result<_>>()?;
@@ -29,8 +45,10 @@ pub(super) fn append(records: &RecordBatch, lines: &mut Vec<u8>) -> Result<()> {
     let cells: Vec<Cells<'_>> = (columns.iter())
         .map(|column| Cells::of(column, &options))
         .collect::<Result<_>>()?;
-    let mut text = String::new();
-    for row in 0..records.num_rows() {
+    let schema = records.schema();
+    let (mut text, mut appended) = (String::new(), 0);
+    'rows: for row in 0..records.num_rows() {
+        let start = lines.len();
         for (number, (cells, column)) in cells.iter().zip(&columns).enumerate() {
             if number > 0 {
                 lines.push(b'\t');
@@ -40,19 +58,42 @@ pub(super) fn append(records: &RecordBatch, lines: &mut Vec<u8>) -> Result<()> {
                 continue;
             }
             text.clear();
-            if cells.write(row, &mut text).is_none() {
-                let schema = records.schema();
+            let written = cells.write(row, &mut text);
+            if written.is_none() || text.contains('\0') {
+                lines.truncate(start);
+                left_out.rows += 1;
                 let name = schema.field(number).name();
-                let message =
-                    format!("a value of column \"{name}\" is no time that can be written");
-                return Err(Error::new(ErrorKind::Io, message)
-                    .help("leave such rows out by WHERE, or write the number: to_unixtime"));
+                left_out.first.get_or_insert_with(|| match written {
+                    None => no_time(name),
+                    Some(()) => nul(name, &text),
+                });
+                continue 'rows;
             }
             escape(&text, lines);
         }
         lines.push(b'\n');
+        appended += 1;
     }
-    Ok(())
+    Ok(appended)
+}
+
+fn no_time(name: &str) -> (String, String) {
+    let why = format!("a value of column \"{name}\" is no time that can be written");
+    let help = "leave such rows out by WHERE, or write the number: to_unixtime";
+    (why, help.to_owned())
+}
+
+fn nul(name: &str, text: &str) -> (String, String) {
+    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    let shown = shown.escape_debug();
+    let why = format!(
+        "'{shown}' of column \"{name}\" holds the character U+0000, which no text of PostgreSQL can"
+    );
+    let help = format!("write it without: regexp_replace({name}, '\\x00', '', 'g') AS {name}");
+    (why, help)
 }
 
 /// Columns of as few types as will do.

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::batch::queue::{Refused, Weight};
 use windrow_core::stream::Sink;
 
-use super::lines;
+use super::lines::{self, LeftOut};
 use super::route::Route;
 use super::sender::{Batch, Patience, Sender, Shared, WAKE};
 use super::table::Table;
@@ -130,8 +130,10 @@ impl PostgresSinkOptions {
             ),
         };
         match failure {
-            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}"))
-                .help("see whether the database runs, or raise the option retry_timeout"),
+            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
+                "see whether host and port are right and the database runs, or raise the option \
+                     retry_timeout",
+            ),
             Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
                 "see whether the user, the password and the database are right: in the url, or \
                  the password in the option password",
@@ -163,6 +165,8 @@ pub(super) struct PostgresSink {
     options: PostgresSinkOptions,
     shared: Arc<Shared>,
     open: Option<Open>,
+    /// Rows that the table cannot hold.
+    left_out: LeftOut,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -204,6 +208,7 @@ impl PostgresSink {
             options,
             shared,
             open: None,
+            left_out: LeftOut::default(),
             thread: Some(thread),
         })
     }
@@ -233,8 +238,8 @@ impl PostgresSink {
             let batch = &mut open.batch;
             let room = (self.options.batch_rows - batch.rows).min(STEP_ROWS);
             let rows = room.min(records.num_rows() - offset);
-            lines::append(&records.slice(offset, rows), &mut batch.lines)?;
-            batch.rows += rows;
+            let slice = records.slice(offset, rows);
+            batch.rows += lines::append(&slice, &mut batch.lines, &mut self.left_out)?;
             offset += rows;
             let is_full = batch.rows >= self.options.batch_rows
                 || batch.lines.len() >= self.options.batch_bytes;
@@ -285,7 +290,26 @@ impl PostgresSink {
             let message = "the thread of a postgres sink has failed";
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        self.failed(0)
+        self.failed(0)?;
+        self.some_left_out()
+    }
+
+    /// The error for the rows that the table cannot hold, when the others are in it.
+    fn some_left_out(&self) -> Result<()> {
+        let Some((why, help)) = &self.left_out.first else {
+            return Ok(());
+        };
+        let rows = counted(self.left_out.rows, "row was", "rows were");
+        let first = if self.left_out.rows == 1 {
+            ""
+        } else {
+            "the first: "
+        };
+        let message = format!(
+            "{rows} not written to {}, all others were: {first}{why}",
+            self.options.place()
+        );
+        Err(Error::new(ErrorKind::Data, message).help(help.clone()))
     }
 }
 

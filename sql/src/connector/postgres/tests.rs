@@ -15,7 +15,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::lines;
+use super::lines::{self, LeftOut};
 use super::route::Route;
 use super::sink::PostgresKind;
 use super::table::Table;
@@ -25,7 +25,9 @@ fn written(columns: Vec<ArrayRef>) -> String {
     let names = (0..columns.len()).map(|number| format!("c{number}"));
     let records = RecordBatch::try_from_iter(names.zip(columns)).expect("columns");
     let mut lines = Vec::new();
-    lines::append(&records, &mut lines).expect("they can be written");
+    let mut left_out = LeftOut::default();
+    let appended = lines::append(&records, &mut lines, &mut left_out).expect("lines");
+    assert_eq!((appended, left_out.rows), (records.num_rows(), 0));
     String::from_utf8(lines).expect("text")
 }
 
@@ -70,12 +72,34 @@ fn times_are_written_as_postgres_counts_years() {
 }
 
 #[test]
-fn a_time_beyond_all_calendars_is_an_error() {
-    let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX]));
-    let records = RecordBatch::try_from_iter([("ts", times)]).expect("a column");
-    let error = lines::append(&records, &mut Vec::new()).expect_err("no time");
-    let message = "a value of column \"ts\" is no time that can be written";
-    assert_eq!(error.message(), message);
+fn rows_that_no_table_can_hold_are_left_out_and_counted() {
+    let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![0, i64::MAX, 1, 2]));
+    let long = format!("\0{}", "ü".repeat(40));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a\0b", "c", "d", &long]));
+    let records = RecordBatch::try_from_iter([("ts", times), ("t", texts)]).expect("columns");
+    let (mut lines, mut left_out) = (Vec::new(), LeftOut::default());
+    let mut append = |records: &RecordBatch| {
+        let appended = lines::append(records, &mut lines, &mut left_out).expect("lines");
+        let (why, _) = left_out.first.clone().expect("a reason");
+        (appended, left_out.rows, why)
+    };
+    let why = "'a\\0b' of column \"t\" holds the character U+0000, which no text of PostgreSQL can";
+    assert_eq!(append(&records), (1, 3, why.to_owned()));
+    // The first reason stays.
+    assert_eq!(append(&records.slice(1, 1)), (0, 4, why.to_owned()));
+    assert_eq!(lines, b"1970-01-01 00:00:01\td\n");
+    let why = |row: usize| {
+        let mut left_out = LeftOut::default();
+        lines::append(&records.slice(row, 1), &mut Vec::new(), &mut left_out).expect("lines");
+        left_out.first.expect("a reason").0
+    };
+    assert_eq!(
+        why(1),
+        "a value of column \"ts\" is no time that can be written"
+    );
+    // Of a long value the beginning: the NUL and 31 characters more.
+    let shown = format!("'\\0{}…' of column", "ü".repeat(31));
+    assert!(why(3).starts_with(&shown), "{}", why(3));
 }
 
 fn schema(kinds: &[(&str, DataType)]) -> SchemaRef {
