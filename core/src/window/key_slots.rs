@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::batch::room;
 
 /// No slot.
-const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// Up to so many keys are looked up by going through them.
 const LISTED_KEYS_MAX: usize = 8;
@@ -245,6 +245,17 @@ impl KeySlots {
                 (self.block.filter(|_| is_held)).map(|block| block.first + key)
             }
         }
+    }
+
+    /// The slots of keys, one after the other; [`NONE`] for those that have not come.
+    pub(crate) fn get_all(&self, keys: &[u32]) -> Vec<u32> {
+        let get = |key: &u32| self.get(*key).unwrap_or(NONE);
+        if keys.len() < PARALLEL_ROWS_MIN {
+            return keys.iter().map(get).collect();
+        }
+        (keys.par_iter().with_min_len(MORSEL_ROWS))
+            .map(get)
+            .collect()
     }
 
     /// Gives a slot to a key that has none.

@@ -4,7 +4,7 @@
 //! it has there.
 
 use super::arena::Arena;
-use super::key_slots::{Block, KeySlots};
+use super::key_slots::{Block, KeySlots, NONE};
 use super::store::Store;
 use crate::error::Result;
 
@@ -61,9 +61,9 @@ impl Window {
         store: &mut Store,
     ) -> Result<()> {
         self.take(earlier);
-        let is_new = |key: &u32| earlier.get(*key).is_none();
         if let (Some(first), Some(second)) = (earlier.block(), later.block()) {
             if !earlier.is_complete(store.keys.bound()) {
+                let is_new = |key: &u32| earlier.get(*key).is_none();
                 (self.keys).extend(later.keys().iter().copied().filter(is_new));
             }
             let len = first.len.max(second.len);
@@ -75,8 +75,9 @@ impl Window {
             return store.arena.merge_block(block, second, second.len);
         }
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        for (&key, slot) in earlier.keys().iter().zip(&mut self.slots) {
-            if let Some(later) = later.get(key) {
+        let others = later.get_all(earlier.keys());
+        for (later, slot) in others.into_iter().zip(&mut self.slots) {
+            if later != NONE {
                 let scratch = store.arena.allocate();
                 first.push(*slot);
                 second.push(later);
@@ -84,8 +85,9 @@ impl Window {
                 *slot = scratch;
             }
         }
-        for (key, slot) in later.keys().iter().zip(later.slots()) {
-            if is_new(key) {
+        let others = earlier.get_all(later.keys());
+        for ((key, slot), other) in later.keys().iter().zip(later.slots()).zip(others) {
+            if other == NONE {
                 self.keys.push(*key);
                 self.slots.push(*slot);
             }
