@@ -98,6 +98,9 @@ pub enum SourceEvent {
     },
     /// So many rows were dropped, unread: a bounded buffer could not take them.
     Dropped(u64),
+    /// No row before this time follows, in ticks of the stream's event time: the source
+    /// knows what it holds.
+    Watermark(i64),
     /// A partition has ended; it no longer holds back the watermark.
     PartitionEnd(u32),
     /// Nothing came within the time to wait.

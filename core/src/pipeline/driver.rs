@@ -227,6 +227,10 @@ impl Driver {
                     stepped = Stepped::Progress;
                     engine.note_dropped(stream, rows);
                 }
+                Ok(SourceEvent::Watermark(time)) => {
+                    stepped = Stepped::Progress;
+                    is_over = engine.advance_watermark(stream, time).is_err();
+                }
                 Ok(SourceEvent::PartitionEnd(partition)) => {
                     stepped = Stepped::Progress;
                     is_over = engine.end_partition(stream, partition).is_err();

@@ -216,7 +216,9 @@ fn waves(
             match source.poll(wait)? {
                 SourceEvent::Batch { records, .. } => wave.push(records),
                 SourceEvent::Pending => break,
-                SourceEvent::PartitionEnd(_) | SourceEvent::Dropped(_) => {}
+                SourceEvent::PartitionEnd(_)
+                | SourceEvent::Watermark(_)
+                | SourceEvent::Dropped(_) => {}
                 SourceEvent::End => {
                     has_ended = true;
                     break;

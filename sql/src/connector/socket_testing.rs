@@ -63,7 +63,7 @@ pub(super) fn until(source: &mut dyn Source, done: impl Fn(&Came) -> bool) -> Ca
             }
             SourceEvent::Dropped(rows) => came.dropped += rows,
             SourceEvent::PartitionEnd(partition) => came.ended.push(partition),
-            SourceEvent::Pending => {}
+            SourceEvent::Pending | SourceEvent::Watermark(_) => {}
             SourceEvent::End => panic!("it never ends"),
         }
     }

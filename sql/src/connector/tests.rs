@@ -57,7 +57,10 @@ fn try_all(source: &mut dyn Source) -> windrow_core::Result<All> {
                 }
             }
             SourceEvent::PartitionEnd(partition) => all.order.push(-i64::from(partition) - 1),
-            event @ (SourceEvent::Pending | SourceEvent::Dropped(_)) => panic!("{event:?}"),
+            event
+            @ (SourceEvent::Pending | SourceEvent::Watermark(_) | SourceEvent::Dropped(_)) => {
+                panic!("{event:?}")
+            }
             SourceEvent::End => {
                 assert!(matches!(source.poll(LONG), Ok(SourceEvent::End)));
                 return Ok(all);

@@ -45,6 +45,8 @@ pub(super) struct ReadyTable {
     stream: StreamId,
     schema: SchemaRef,
     rows: ReadyRows,
+    /// The column by which windows over it close.
+    time: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,7 @@ fn attach_over(
             stream,
             schema: table.schema,
             rows,
+            time: table.time,
         });
     }
     Ok(Ready {
@@ -109,9 +112,9 @@ fn attach_over(
 pub(super) fn start_tables(shared: &Shared, tables: Vec<ReadyTable>) {
     for table in tables {
         let source = match table.rows {
-            ReadyRows::Now(rows) => rows
-                .rows()
-                .map(|rows| -> Box<dyn Source> { Box::new(RowsSource::new(table.schema, rows)) }),
+            ReadyRows::Now(rows) => rows.rows().map(|rows| -> Box<dyn Source> {
+                Box::new(RowsSource::new(table.schema, rows, table.time))
+            }),
             ReadyRows::Computed(query) => query.start(shared).map(|running| -> Box<dyn Source> {
                 Box::new(BatchSource {
                     schema: table.schema,

@@ -102,6 +102,8 @@ mod passing_tests;
 
 #[cfg(test)]
 mod restore_tests;
+#[cfg(test)]
+mod table_tests;
 
 #[cfg(test)]
 mod tests;

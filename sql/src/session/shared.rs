@@ -355,6 +355,7 @@ impl Shared {
                                     name: view,
                                     schema: entry.schema.clone(),
                                     rows: TableRows::Now(Arc::new(kept.clone())),
+                                    time: None,
                                 };
                                 let id = self.add_table(&table, work)?;
                                 tables.push((id, table));

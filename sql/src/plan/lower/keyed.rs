@@ -50,6 +50,7 @@ pub fn keyed(
         common: &common,
         steps: Vec::new(),
         tables: Vec::new(),
+        waits_for_end: true,
     };
     let above = lowering.above(plan, &steps)?;
     let Some(input) = lowering.lower(&aggregate.input)? else {

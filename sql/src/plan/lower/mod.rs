@@ -106,6 +106,9 @@ pub struct PlannedTable {
     pub schema: SchemaRef,
     /// Its rows.
     pub rows: TableRows,
+    /// The column by which windows over it close while it is read: nothing else in the
+    /// query waits for its end.
+    pub time: Option<usize>,
 }
 
 /// The rows of a [`PlannedTable`].
@@ -181,6 +184,7 @@ fn lower_over(
         common,
         steps: Vec::new(),
         tables: Vec::new(),
+        waits_for_end: false,
     };
     let Some(lowered) = lowering.lower(plan)? else {
         return Ok(None);
@@ -188,6 +192,12 @@ fn lower_over(
     let schema = arrow_schema(plan.schema());
     let lowered = lowering.named(lowered, &schema);
     debug_assert!(matches!(lowered.input, PlannedInput::Step(_)));
+    if lowering.waits_for_end || mode.goes_on() {
+        lowering
+            .tables
+            .iter_mut()
+            .for_each(|table| table.time = None);
+    }
     Ok(Some(Graph {
         steps: lowering.steps,
         tables: lowering.tables,
@@ -224,6 +234,8 @@ struct Lowering<'a> {
     common: &'a Common,
     steps: Vec<PlannedStep>,
     tables: Vec<PlannedTable>,
+    /// Whether some operator takes rows of a table in any order of time.
+    waits_for_end: bool,
 }
 
 impl Lowering<'_> {
@@ -350,6 +362,7 @@ impl Lowering<'_> {
                 )))
             }
             LogicalPlan::Union(union) => {
+                self.waits_for_end = true;
                 let schema = arrow_schema(&union.schema);
                 let mut inputs = Vec::with_capacity(union.inputs.len());
                 let mut timing: Option<Timing> = None;
@@ -402,6 +415,7 @@ impl Lowering<'_> {
                     name: relation.name.clone(),
                     schema: relation.schema.clone(),
                     rows: TableRows::Now(rows.clone()),
+                    time: None,
                 });
                 PlannedInput::Table(self.tables.len() - 1)
             }
@@ -493,6 +507,7 @@ impl Lowering<'_> {
             name: "a subquery".into(),
             schema: schema.clone(),
             rows: TableRows::Computed(Box::new(batch)),
+            time: None,
         });
         Ok(Some(Lowered {
             input: PlannedInput::Table(self.tables.len() - 1),
@@ -555,8 +570,22 @@ impl Lowering<'_> {
                 let lag = column.lag;
                 Ok((self.lagging(input, lag), time))
             }
-            None if timing.bounded && !timing.watermarked => Ok((input, time)),
+            None if timing.bounded && !timing.watermarked => {
+                self.note_time(node, time);
+                Ok((input, time))
+            }
             None => Err(self.no_event_time(&input, node)),
+        }
+    }
+
+    /// Notes the column of a table that a window stands on, so that its windows close
+    /// as the table is read.
+    fn note_time(&mut self, node: &WindowNode, time: usize) {
+        match (table_column(&node.input, time), self.tables.last_mut()) {
+            (Some(column), Some(table)) if matches!(table.rows, TableRows::Now(_)) => {
+                table.time = Some(column);
+            }
+            _ => self.waits_for_end = true,
         }
     }
 
@@ -598,6 +627,25 @@ impl Lowering<'_> {
         let operator = Box::new(windrow_core::operator::Lag::new(input.schema, lag));
         let text = format!("Lag: {lag} ticks");
         self.step(operator, vec![input.input], false, text, timing)
+    }
+}
+
+/// The place in a table of a column that comes from it unchanged, with nothing in between
+/// but filters and projections.
+fn table_column(plan: &LogicalPlan, column: usize) -> Option<usize> {
+    match plan {
+        LogicalPlan::TableScan(scan) => match &scan.projection {
+            Some(places) => places.get(column).copied(),
+            None => Some(column),
+        },
+        LogicalPlan::SubqueryAlias(alias) => table_column(&alias.input, column),
+        LogicalPlan::Filter(filter) => table_column(&filter.input, column),
+        LogicalPlan::Projection(projection) => {
+            let expr = projection.expr.get(column)?;
+            let column = expr::column_place(expr, projection.input.schema())?;
+            table_column(&projection.input, column)
+        }
+        _ => None,
     }
 }
 

@@ -75,6 +75,7 @@ impl Lowering<'_> {
         let keeps_untimed = input.timing.bounded && !input.timing.watermarked;
         let nulls_first = |call: &OverExpr<'_>| call.function.params.order_by[0].nulls_first;
         let lag = if keeps_untimed {
+            self.waits_for_end = true;
             if calls.iter().any(nulls_first) {
                 return Ok(None);
             }
