@@ -110,7 +110,13 @@ impl<'a> Explained<'a> {
                 PlannedInput::Table(table) => {
                     let table = &graph.tables[*table];
                     match &table.rows {
-                        TableRows::Now(_) => self.line(below, &format!("Table: {}", table.name)),
+                        TableRows::Now(_) => {
+                            let how = match table.time {
+                                Some(_) => ", windows close as it is read",
+                                None => "",
+                            };
+                            self.line(below, &format!("Table: {}{how}", table.name));
+                        }
                         TableRows::Computed(batch) => {
                             explain_batch(batch, self.how, below, self.lines);
                         }

@@ -102,6 +102,7 @@ mod passing_tests;
 
 #[cfg(test)]
 mod restore_tests;
+
 #[cfg(test)]
 mod table_tests;
 

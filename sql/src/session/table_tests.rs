@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::Session;
 
-/// Queries by windows of all kinds, and such as take rows in any order of time.
-const QUERIES: &[&str] = &[
+/// Queries whose windows close while a table is read.
+const AS_READ: &[&str] = &[
     "SELECT k, window_start, count(*), sum(v), first_value(v ORDER BY ts, v) \
      FROM TUMBLE(t, ts, INTERVAL '10' SECOND) GROUP BY k, window_start, window_end",
     "SELECT k, window_end, min(v), max(v) \
@@ -19,10 +19,16 @@ const QUERIES: &[&str] = &[
     "SELECT k, window_start, window_end, count(*) \
      FROM SESSION(t PARTITION BY k, ts, INTERVAL '4' SECOND) GROUP BY k, window_start, window_end",
     "SELECT * FROM TUMBLE((SELECT v + 1 AS w, ts AS at FROM t WHERE v > 3), at, INTERVAL '7' SECOND)",
-    // A window over windows, by their times and by another.
+    // A window over windows.
     "SELECT window_start, sum(n) FROM TUMBLE((SELECT window_time AS at, count(*) AS n \
      FROM TUMBLE(t, ts, INTERVAL '5' SECOND) GROUP BY window_start, window_end, window_time), \
      at, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
+    "SELECT count(*) FROM (SELECT k, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '10' SECOND) \
+     GROUP BY k, window_start, window_end) WHERE n > 1",
+];
+
+/// Queries that take its rows in any order of time.
+const AT_THE_END: &[&str] = &[
     "SELECT window_start, sum(n) FROM TUMBLE((SELECT max(other) AS at, count(*) AS n \
      FROM TUMBLE(t, ts, INTERVAL '5' SECOND) GROUP BY window_start, window_end), \
      at, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
@@ -30,10 +36,8 @@ const QUERIES: &[&str] = &[
      other, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
     "SELECT window_start, count(*) FROM TUMBLE((SELECT ts, v FROM t UNION ALL SELECT other, v FROM t), \
      ts, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
-    "SELECT window_start, sum(s) FROM TUMBLE((SELECT ts, sum(v) OVER (PARTITION BY k ORDER BY ts, v) AS s \
-     FROM t), ts, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
-    "SELECT count(*) FROM (SELECT k, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '10' SECOND) \
-     GROUP BY k, window_start, window_end) WHERE n > 1",
+    "SELECT window_start, sum(s) FROM TUMBLE((SELECT ts, sum(v) OVER (PARTITION BY k ORDER BY ts \
+     RANGE INTERVAL '10' SECOND PRECEDING) AS s FROM t), ts, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
 ];
 
 /// Two times, a key and a value.
@@ -101,9 +105,29 @@ proptest! {
                 break;
             }
         }
-        for query in QUERIES {
+        for query in [AS_READ, AT_THE_END].concat() {
             let whole = answer(vec![batch(&rows)], query);
             prop_assert_eq!(&whole, &answer(batches.clone(), query), "{}", query);
         }
+    }
+}
+
+#[test]
+fn windows_close_as_a_table_is_read_where_nothing_else_waits() {
+    let explained = |query: &str| {
+        let table = vec![batch(&[(None, 0, 0, 0)])];
+        answer(table, &format!("EXPLAIN {query}")).join("\n")
+    };
+    for query in AS_READ {
+        let plan = explained(query);
+        assert!(
+            plan.contains("Table: t, windows close as it is read"),
+            "{plan}"
+        );
+    }
+    for query in AT_THE_END {
+        let plan = explained(query);
+        assert!(plan.contains("Table: t"), "{plan}");
+        assert!(!plan.contains("as it is read"), "{plan}");
     }
 }
