@@ -164,13 +164,15 @@ def write(folder, card, bandwidth, lines, borrowed, latency, memory, threads, co
         json.dump(whole, file, indent=1, ensure_ascii=False)
         file.write("\n")
     reads = ", ".join(f"{rate / 1e9:.1f} GB/s with {count} thread{'s' * (count != '1')}"
-                      for count, rate in bandwidth.items())
+                      for count, rate in bandwidth.items() if count.isdigit())
+    gain = bandwidth.get("compute_gain")
+    gain = f" Two threads that only compute do {gain:.2f} times the work of one." if gain else ""
     parts = [
         f"# Windrow and its peers, {card['date']}",
         f"{card['cpu']}, {card['cores']} cores, {card['memory_gib']} GiB, {card['system']}; "
         f"{card['rustc']}; Python {card['python']}; commit {card['commit']}, "
         f"the engine as of {card['engine']}.\n"
-        f"Memory is read at {reads or 'a rate that was not measured'}.\n\n"
+        f"Memory is read at {reads or 'a rate that was not measured'}.{gain}\n\n"
         + "\n".join(f"    {command}" for command in commands),
         "Million rows a second, the median of the repeats. A ratio stands only where both gave "
         "the same answer. `benches/README.md` says what the workloads are.",

@@ -32,6 +32,33 @@ pub fn bandwidth(threads: usize) -> f64 {
     BUFFER_BYTES as f64 / seconds.fold(f64::INFINITY, f64::min)
 }
 
+/// How many times as much so many threads compute in a second as one does, without touching
+/// memory: less than `threads` where they share a core. Of the best of some runs.
+pub fn compute_gain(threads: usize) -> f64 {
+    const STEPS: u64 = 20_000_000;
+    // As many chains as keep a core's units busy.
+    let work = || {
+        let mut chains = black_box([1_u64, 2, 3, 4, 5, 6, 7, 8]);
+        for step in 0..STEPS {
+            chains = chains.map(|chain| (chain ^ step).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        }
+        black_box(chains);
+    };
+    let seconds = |threads: usize| {
+        let seconds = (0..REPEATS).map(|_| {
+            let start = Instant::now();
+            thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(work);
+                }
+            });
+            start.elapsed().as_secs_f64()
+        });
+        seconds.fold(f64::INFINITY, f64::min)
+    };
+    threads as f64 * seconds(1) / seconds(threads)
+}
+
 /// How many datagrams the kernel could not keep for the socket at an address of IPv4; 0
 /// where the system does not say.
 pub fn datagrams_dropped(address: SocketAddr) -> i64 {

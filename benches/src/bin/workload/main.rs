@@ -6,7 +6,7 @@
 //!  workload latency    how long a window's result takes (W9)
 //!  workload memory     bytes of state for each key (W10)
 //!  workload datagrams  what becomes of datagrams over UDP (S1)
-//!  workload bandwidth  how fast this machine reads memory
+//!  workload bandwidth  how fast this machine reads memory, and what a second thread adds
 //! ```
 //!
 //! `benches/rivals/run.py` calls it; the scripts beside that one print the same line
@@ -121,7 +121,8 @@ fn act(action: Action) -> Result<()> {
         }
         Action::Bandwidth => {
             let [one, two] = [1, 2].map(machine::bandwidth);
-            println!("{}", json!({"1": one, "2": two}));
+            let compute = machine::compute_gain(2);
+            println!("{}", json!({"1": one, "2": two, "compute_gain": compute}));
             Ok(())
         }
         Action::List => {
