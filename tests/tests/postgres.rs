@@ -157,6 +157,42 @@ fn a_row_that_no_table_can_hold_is_told_and_the_others_arrive() {
 }
 
 #[test]
+fn rows_that_no_table_can_hold_count_among_those_that_a_failure_left_out() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    postgres.ask("CREATE TABLE small (a varchar(3))");
+    postgres.ask("CREATE TABLE once (a text PRIMARY KEY)");
+    postgres.ask("INSERT INTO once VALUES ('b')");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rows.ndjson");
+    let rows = "{\"a\":\"x\"}\n{\"a\":\"nu\\u0000l\"}\n{\"a\":\"toolong\"}\n{\"a\":\"b\"}\n";
+    std::fs::write(&path, rows).expect("written");
+    let script = |table: &str| {
+        format!(
+            "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = '{table}',
+               existing = 'append', retry_timeout = '300 ms') AS SELECT a FROM '{}';",
+            path.display()
+        )
+    };
+    let nul = "; 1 of them could not be: 'nu\\0l' of column \"a\" holds the character U+0000";
+    let url = &postgres.url(postgres.port);
+    let nobody = &postgres.url(free_address().port());
+    for (table, url, why) in [
+        ("small", url, "value too long for type character varying(3)"),
+        ("once", url, "duplicate key value"),
+        ("small", nobody, "tried for"),
+    ] {
+        let error = fails(&script(table), url);
+        let told = format!("4 rows were not written to table '{table}' of postgres");
+        assert!(error.contains(&told), "{error}");
+        assert!(error.contains(why) && error.contains(nul), "{error}");
+    }
+    assert!(postgres.ask("SELECT a FROM small").is_empty());
+    assert_eq!(postgres.ask("SELECT a FROM once"), ["b"]);
+}
+
+#[test]
 fn who_is_not_let_in_is_told_what_to_look_at() {
     let Some(postgres) = Postgres::start() else {
         return;
