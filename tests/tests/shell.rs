@@ -4,7 +4,8 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -14,6 +15,7 @@ use rexpect::reader::Options;
 use rexpect::session::{PtySession, spawn_with_options};
 use windrow_tests::command::{binary, output, root, text, windrow};
 use windrow_tests::port::free_address;
+use windrow_tests::postgres::Postgres;
 
 /// Longer than anything here takes on a slow machine.
 const PATIENCE_MS: u64 = 20_000;
@@ -256,15 +258,54 @@ fn a_sink_that_fails_is_told_while_the_prompt_stands() {
     shell.session.flush().expect("typed");
     let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
     assert!(
-        seen.contains("error: s has failed: sink s: posting rows 1 to "),
+        seen.contains("error: sink s: posting rows 1 to "),
         "{seen}"
     );
     shell.wait(|seen| is_whole_prompt(seen, "SELECT 1"));
     // It is told once.
     enter(&mut shell.session, " + 41 AS answer;");
     let seen = shell.wait(|seen| seen.contains(" 42 ") && seen.trim_end().ends_with("windrow>"));
-    assert_eq!(seen.matches("s has failed").count(), 1, "{seen}");
+    assert_eq!(seen.matches("error: sink s: ").count(), 1, "{seen}");
     shell.end();
+}
+
+#[test]
+fn a_row_that_a_sink_leaves_out_is_told_above_the_prompt() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let address = free_address();
+    let mut shell = Seen::new(110);
+    shell.enter(&format!(
+        "CREATE STREAM r (a TEXT) WITH (connector = 'tcp', address = '{address}', format = 'ndjson');"
+    ));
+    shell.enter(&format!(
+        "CREATE SINK p WITH (connector = 'postgres', url = '{}', table = 'n') AS SELECT a FROM r;",
+        postgres.url(postgres.port)
+    ));
+    shell.wait(|seen| seen.trim_end().ends_with("windrow>"));
+    shell.session.send("DROP SI").expect("typed");
+    shell.session.flush().expect("typed");
+    shell.wait(|seen| seen.trim_end().ends_with("windrow> DROP SI"));
+    let mut client = TcpStream::connect(address).expect("it listens");
+    (client.write_all(b"{\"a\":\"x\"}\n{\"a\":\"nu\\u0000l\"}\n")).expect("sent");
+    let seen = shell.wait(|seen| seen.contains("further ones are counted"));
+    assert!(
+        seen.contains("warning: sink p: a row was left out of table 'n' of postgres"),
+        "{seen}"
+    );
+    shell.wait(|seen| is_whole_prompt(seen, "DROP SI"));
+    // The others are in the table: the sink has not failed.
+    enter(&mut shell.session, "NK p;");
+    let seen = shell.wait(|seen| seen.contains("all others were"));
+    assert!(
+        seen.contains("error: sink p: 1 row was not written to table 'n'"),
+        "{seen}"
+    );
+    assert!(!seen.contains("has failed"), "{seen}");
+    assert_eq!(postgres.ask("SELECT a FROM n"), ["x"]);
+    shell.session.send_control('d').expect("typed");
+    shell.session.exp_eof().expect("it ends");
 }
 
 #[test]
@@ -286,13 +327,13 @@ fn a_sink_is_dropped_though_its_receiver_is_silent() {
     // A request may last half a minute.
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(
-        seen.contains("error: o has failed: sink o: 3 rows were not posted to http://127.0.0.1:"),
+        seen.contains("error: sink o: 3 rows were not posted to http://127.0.0.1:"),
         "{seen}"
     );
     // It is gone, and told once.
     shell.enter("SELECT 6 * 7 AS answer;");
     let seen = shell.wait(|seen| seen.contains(" 42 "));
-    assert_eq!(seen.matches("o has failed").count(), 1, "{seen}");
+    assert_eq!(seen.matches("error: sink o: ").count(), 1, "{seen}");
     shell.session.send_control('d').expect("typed");
     see_the_end(shell.session);
 }

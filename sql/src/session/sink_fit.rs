@@ -13,7 +13,7 @@ use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use windrow_core::error::Result as CoreResult;
-use windrow_core::stream::Sink;
+use windrow_core::stream::{LeftOut, Sink};
 
 use crate::dialect::Name;
 use crate::error::{Error, ErrorKind, Result, nearest};
@@ -283,6 +283,10 @@ impl Sink for FittedSink {
 
     fn stop(&mut self) -> CoreResult<Option<String>> {
         self.named(|sink| sink.stop())
+    }
+
+    fn left_out(&self) -> Option<LeftOut> {
+        self.sink.left_out()
     }
 
     fn leave(&mut self) -> CoreResult<()> {

@@ -33,6 +33,7 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Sink;
 
 use super::args::Running;
+use super::failures::warning_of;
 use super::output::{Output, Sharing, unwritten};
 use super::pipe::{Pipe, is_given_up};
 use super::progress::{Display, duration, warnings};
@@ -129,6 +130,8 @@ pub(super) struct Shell<'a> {
     told_rejects: BTreeMap<String, u64>,
     /// The views and sinks that are known to have failed, and why.
     told_failures: Vec<(String, String)>,
+    /// The sinks that are known to leave rows out.
+    told_left_out: Vec<String>,
 }
 
 impl<'a> Shell<'a> {
@@ -166,6 +169,7 @@ impl<'a> Shell<'a> {
             told: Progress::default(),
             told_rejects: BTreeMap::new(),
             told_failures: Vec::new(),
+            told_left_out: Vec::new(),
         };
         shell.share_stdout();
         Ok(shell)
@@ -251,6 +255,7 @@ impl<'a> Shell<'a> {
         let is_over = AtomicBool::new(false);
         let (session, above, is_over) = (&self.session, &self.above, &is_over);
         let (stderr, told) = (&mut self.io.stderr, &mut self.told_failures);
+        let told_left_out = &mut self.told_left_out;
         let is_terminal = self.io.stderr_is_terminal;
         let mut remark = move |line: &str| {
             let line = format!("{line}\n");
@@ -262,12 +267,16 @@ impl<'a> Shell<'a> {
         thread::scope(|scope| {
             let over = Over(is_over, above);
             let go_on = move || {
-                let (mut failed, _) = session.faults_seen();
+                let mut before = session.faults_seen();
                 // Nothing is being read, or a signal has come, until the next statement.
                 while !is_over.load(Ordering::Relaxed) && matches!(session.go_on(LOOK), Ok(true)) {
-                    let (seen, _) = session.faults_seen();
-                    if std::mem::replace(&mut failed, seen) != seen {
+                    let now = session.faults_seen();
+                    let before = std::mem::replace(&mut before, now);
+                    if before.failed != now.failed {
                         tell_failures(session, told, &mut remark);
+                    }
+                    if before.left_out != now.left_out {
+                        tell_left_out(session, told_left_out, &mut remark);
                     }
                 }
             };
@@ -421,6 +430,10 @@ impl<'a> Shell<'a> {
             // A closed stderr is no reason to fail.
             let _ = writeln!(stderr, "{line}");
         });
+        tell_left_out(&self.session, &mut self.told_left_out, &mut |line| {
+            // As above.
+            let _ = writeln!(stderr, "{line}");
+        });
         let progress = self.session.progress();
         let is_told = |count: fn(&Progress) -> u64| count(&progress) == count(&self.told);
         if is_told(|progress| progress.rejected) && is_told(|progress| progress.late) {
@@ -476,10 +489,25 @@ fn tell_failures(
     for failure in &failures {
         if !told.contains(failure) {
             let (name, error) = failure;
-            remark(&format!("error: {name} has failed: {error}"));
+            // The error of a sink names it: it may have been dropped, all others of its rows
+            // delivered.
+            match error.starts_with(&format!("sink {name}: ")) {
+                true => remark(&format!("error: {error}")),
+                false => remark(&format!("error: {name} has failed: {error}")),
+            }
         }
     }
     *told = failures;
+}
+
+/// Tells of the first row that each sink has left out which is not among those that are
+/// `told`.
+fn tell_left_out(session: &Session, told: &mut Vec<String>, remark: &mut dyn FnMut(&str)) {
+    // What is in use is looked at with the next row.
+    for (sink, left_out) in session.first_left_out(told).unwrap_or_default() {
+        remark(&format!("warning: {}", warning_of(&sink, &left_out)));
+        told.push(sink);
+    }
 }
 
 /// Runs work on a thread with a stack that planning needs.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use windrow_core::batch::queue::{Refused, Weight};
-use windrow_core::stream::Sink;
+use windrow_core::stream::{self, Sink};
 
 use super::lines::{self, LeftOut};
 use super::route::Route;
@@ -339,6 +339,15 @@ impl Sink for PostgresSink {
 
     fn tick(&mut self) -> windrow_core::Result<()> {
         Ok(self.give_if_due()?)
+    }
+
+    fn left_out(&self) -> Option<stream::LeftOut> {
+        let (why, help) = self.left_out.first.as_ref()?;
+        Some(stream::LeftOut {
+            rows: self.left_out.rows,
+            first: format!("a row was left out of {}: {why}", self.options.place()),
+            help: help.clone(),
+        })
     }
 
     fn stop(&mut self) -> windrow_core::Result<Option<String>> {
