@@ -473,6 +473,41 @@ fn each_sink_that_fails_is_told_with_its_rows() {
 }
 
 #[test]
+fn what_became_of_the_rows_is_told_though_a_sink_has_failed() {
+    let script = format!(
+        "CREATE STREAM c WITH (connector = 'generator', rows = '50');
+         CREATE SINK a WITH (connector = 'tcp', address = '{}', format = 'csv',
+             send_timeout = '200 ms') AS SELECT sensor FROM c",
+        free_address()
+    );
+    let failed = output(&["--progress", "plain", "-c", &script]);
+    assert_eq!(failed.status.code(), Some(1));
+    let errors = text(&failed.stderr);
+    let (error, end) = errors.split_once("failed after ").expect("both");
+    assert!(error.contains("error: sink a: 50 rows"), "{errors}");
+    assert!(end.contains(" s: 50 rows · "), "{errors}");
+    assert!(end.contains(" · 0 late · 0 rejected · "), "{errors}");
+    // What is no sink's has no rows.
+    let failed = output(&["--progress", "plain", "-c", "SELECT x"]);
+    assert!(!text(&failed.stderr).contains("failed after"));
+    // One that is stopped says so.
+    let live = script.replace("rows = '50'", "rate = '50', realtime = 'true'");
+    let mut child = (windrow(&["-c", &live]).spawn()).expect("the binary starts");
+    let stderr = child.stderr.take().expect("standard error is a pipe");
+    let mut lines = BufReader::new(stderr).lines();
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.starts_with("error: sink a: "), "{first}");
+    let interrupt = (Command::new("kill"))
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    let last = rest.last().expect("a line");
+    assert!(last.starts_with("stopped after "), "{rest:?}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+}
+
+#[test]
 fn a_sink_that_fails_is_told_at_once_and_all_its_rows_are_counted() {
     let folder = folder();
     let whole = folder.path().join("whole.csv");

@@ -6,13 +6,13 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::HumanCount;
 use windrow_core::stream::{LeftOut, Reject};
 
 use super::progress::Display;
 use super::progress_json;
 use crate::error::Error;
 use crate::session::{FailedSink, Faults, Session};
+use crate::words::counted;
 
 /// What has been told of sinks and streams.
 #[derive(Debug, Default)]
@@ -58,23 +58,21 @@ impl Told {
     }
 
     /// Tells of the sinks that have failed and were not told of, and how many rows none of
-    /// them was given.
-    pub(super) fn end(&mut self, session: &Session, display: &Display, lines: &mut dyn Write) {
-        for FailedSink {
-            name,
-            error,
-            rows_after,
-        } in session.failed_sinks()
-        {
-            self.tell(&error, display, lines);
-            let rows = match rows_after {
-                0 => continue,
-                1 => "1 row".to_owned(),
-                rows => format!("{} rows", HumanCount(rows)),
-            };
-            let after = format!("sink {name}: {rows} came after it had failed");
-            say("error", &after, display, lines);
+    /// them was given; whether there are any.
+    pub(super) fn end(
+        &mut self,
+        session: &Session,
+        display: &Display,
+        lines: &mut dyn Write,
+    ) -> bool {
+        let failed = session.failed_sinks();
+        for sink in &failed {
+            self.tell(&sink.error, display, lines);
+            if let Some(after) = after_failure(sink) {
+                say("error", &after, display, lines);
+            }
         }
+        !failed.is_empty()
     }
 
     fn warn(&mut self, rejects: Vec<(String, Reject)>, display: &Display, lines: &mut dyn Write) {
@@ -101,6 +99,13 @@ impl Told {
             self.errors.push(error);
         }
     }
+}
+
+/// What is said of the rows that came for a sink after it had failed, if there are any.
+pub(super) fn after_failure(sink: &FailedSink) -> Option<String> {
+    let rows = counted(sink.rows_after, "row", "rows");
+    let name = &sink.name;
+    (sink.rows_after > 0).then(|| format!("sink {name}: {rows} came after it had failed"))
 }
 
 /// What is said of the first row that a sink has left out.
