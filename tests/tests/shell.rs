@@ -56,11 +56,15 @@ fn enter(shell: &mut PtySession, line: &str) {
 }
 
 /// Waits for the end of a shell that is content.
-fn see_the_end(mut shell: PtySession) {
+fn see_the_end(shell: PtySession) {
+    see_it_end_with(0, shell);
+}
+
+fn see_it_end_with(code: u8, mut shell: PtySession) {
     shell.exp_eof().expect("it ends");
     let status = format!("{:?}", shell.process().wait().expect("it ends"));
     assert!(
-        status.starts_with("Exited(") && status.ends_with(", 0)"),
+        status.starts_with("Exited(") && status.ends_with(&format!(", {code})")),
         "{status}"
     );
 }
@@ -266,7 +270,10 @@ fn a_sink_that_fails_is_told_while_the_prompt_stands() {
     enter(&mut shell.session, " + 41 AS answer;");
     let seen = shell.wait(|seen| seen.contains(" 42 ") && seen.trim_end().ends_with("windrow>"));
     assert_eq!(seen.matches("error: sink s: ").count(), 1, "{seen}");
-    shell.end();
+    // Rows have come since, and are lost.
+    shell.enter(".quit");
+    shell.wait(|seen| seen.contains(" rows came after it had failed"));
+    see_it_end_with(1, shell.session);
 }
 
 #[test]
@@ -305,7 +312,7 @@ fn a_row_that_a_sink_leaves_out_is_told_above_the_prompt() {
     assert!(!seen.contains("has failed"), "{seen}");
     assert_eq!(postgres.ask("SELECT a FROM n"), ["x"]);
     shell.session.send_control('d').expect("typed");
-    shell.session.exp_eof().expect("it ends");
+    see_it_end_with(1, shell.session);
 }
 
 #[test]
@@ -335,7 +342,7 @@ fn a_sink_is_dropped_though_its_receiver_is_silent() {
     let seen = shell.wait(|seen| seen.contains(" 42 "));
     assert_eq!(seen.matches("error: sink o: ").count(), 1, "{seen}");
     shell.session.send_control('d').expect("typed");
-    see_the_end(shell.session);
+    see_it_end_with(1, shell.session);
 }
 
 #[test]

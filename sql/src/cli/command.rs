@@ -151,7 +151,10 @@ fn converse(running: Running, io: &mut Io) -> Result<(), Failure> {
         refuse_bar(running, io)?;
         let mut shell = Shell::new(format, running, io)?;
         let mut editor = shell::Editor::new(shell.session())?;
-        return Ok(shell.run(&mut editor)?);
+        return match shell.run(&mut editor)? {
+            true => Err(Failure::Reported),
+            false => Ok(()),
+        };
     }
     if !io.stdin_is_terminal {
         let scripts = read_scripts(&[PathBuf::from("-")], io)?;

@@ -33,7 +33,7 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Sink;
 
 use super::args::Running;
-use super::failures::warning_of;
+use super::failures::{after_failure, warning_of};
 use super::output::{Output, Sharing, unwritten};
 use super::pipe::{Pipe, is_given_up};
 use super::progress::{Display, duration, warnings};
@@ -186,11 +186,11 @@ impl<'a> Shell<'a> {
         self.session.register_connector("stdout", Arc::new(stdout));
     }
 
-    /// Does what the lines say until they end.
+    /// Does what the lines say until they end; whether a sink has failed.
     ///
     /// # Errors
     /// If there can be no more lines, or nothing can be written.
-    pub(super) fn run(&mut self, lines: &mut dyn Lines) -> Result<()> {
+    pub(super) fn run(&mut self, lines: &mut dyn Lines) -> Result<bool> {
         self.say(GREETING)?;
         if let Some(show) = lines.show_above() {
             (self.above.start(show)).map_err(|error| no_thread(&error))?;
@@ -216,8 +216,7 @@ impl<'a> Shell<'a> {
                 break;
             }
         }
-        self.leave();
-        Ok(())
+        Ok(self.leave())
     }
 
     /// Takes what is typed or pasted, line by line. `text`: what a statement has so far.
@@ -468,12 +467,17 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Publishes what live sinks were given.
-    fn leave(&mut self) {
+    /// Publishes what live sinks were given; whether a sink has failed.
+    fn leave(&mut self) -> bool {
         let stopped = self.session.stop();
         self.tell();
+        let failed = self.session.failed_sinks();
+        for after in failed.iter().filter_map(after_failure) {
+            self.remark(&format!("error: {after}"));
+        }
         // What else is wrong has been told when it happened.
         self.io.report_unwritten(stopped.unwrap_or_default());
+        !failed.is_empty()
     }
 }
 

@@ -29,7 +29,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 
 use super::faults::Quiet;
 use super::interrupt;
-use super::progress::{Display, duration};
+use super::progress::{Display, End, duration};
 use super::world::{Io, STACK_BYTES, no_thread};
 use crate::connector::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result, Script, reason};
