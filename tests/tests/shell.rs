@@ -261,10 +261,7 @@ fn a_sink_that_fails_is_told_while_the_prompt_stands() {
     shell.session.send("SELECT 1").expect("typed");
     shell.session.flush().expect("typed");
     let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
-    assert!(
-        seen.contains("error: sink s: posting rows 1 to "),
-        "{seen}"
-    );
+    assert!(seen.contains("error: sink s: posting rows 1 to "), "{seen}");
     shell.wait(|seen| is_whole_prompt(seen, "SELECT 1"));
     // It is told once.
     enter(&mut shell.session, " + 41 AS answer;");
@@ -313,6 +310,39 @@ fn a_row_that_a_sink_leaves_out_is_told_above_the_prompt() {
     assert_eq!(postgres.ask("SELECT a FROM n"), ["x"]);
     shell.session.send_control('d').expect("typed");
     see_it_end_with(1, shell.session);
+}
+
+#[test]
+fn an_end_that_waits_for_a_receiver_says_so() {
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM s (v BIGINT);");
+    // Nobody listens.
+    let sink = format!(
+        "CREATE SINK away WITH (connector = 'http', url = 'http://{}/') AS SELECT v FROM s;",
+        free_address()
+    );
+    shell.enter(&sink);
+    shell.enter("INSERT INTO s VALUES (1), (2), (3);");
+    shell.wait(|seen| seen.trim_end().ends_with("windrow>"));
+    let start = Instant::now();
+    shell.enter(".quit");
+    shell.wait(|seen| {
+        seen.contains("stopping: sink away is delivering what it was given; Ctrl-C gives it up")
+    });
+    // It would try for a minute.
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    shell.session.send_control('c').expect("typed");
+    shell.wait(|seen| seen.contains("error: sink away: posting rows 1 to 3 to "));
+    see_it_end_with(1, shell.session);
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]

@@ -178,7 +178,11 @@ impl Display {
             (Self::Off, _) | (Self::Silent, End::Done | End::Failed) => return,
             (Self::Json, End::Failed) => return,
             (Self::Json, end) => {
-                let state = if end == End::Stopped { "stopped" } else { "done" };
+                let state = if end == End::Stopped {
+                    "stopped"
+                } else {
+                    "done"
+                };
                 let object = progress_json::state(state, progress, rate, elapsed, now_ms());
                 // A closed stderr is no reason to fail.
                 let _ = writeln!(lines, "{object}");

@@ -6,7 +6,7 @@ use windrow_core::stream::{LeftOut, Reject};
 use super::Session;
 use super::catalog::{Entry, Work};
 use super::progress::Faults;
-use super::shared::Shared;
+use super::shared::{Shared, whole};
 use crate::connector::stdout::is_closed_pipe;
 use crate::error::{Error, ErrorKind};
 
@@ -38,6 +38,12 @@ impl Session {
     /// so far; `None` if something is in use: it does not wait.
     pub fn first_left_out(&self, told: &[String]) -> Option<Vec<(String, LeftOut)>> {
         self.shared.first_left_out(told)
+    }
+
+    /// The name of the sink whose output is being completed, if one is. Asked from any
+    /// thread, it does not wait.
+    pub fn closing_sink(&self) -> Option<String> {
+        whole(&self.shared.closing).clone()
     }
 
     /// The sinks that have failed, in the order of their names, but for those whose reader

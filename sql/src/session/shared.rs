@@ -87,6 +87,8 @@ pub(super) struct Shared {
     unwritten: Mutex<Vec<String>>,
     /// Sinks that were dropped before all rows were delivered, and why.
     undelivered: Mutex<Vec<(String, Error)>>,
+    /// The sink whose output is being completed.
+    pub(super) closing: Arc<Mutex<Option<String>>>,
     /// Where it is said of jobs that they were cut short, should the session go on.
     cut: Mutex<Vec<Failure>>,
     /// Operators of queries that were given up when the session was cancelled: large
@@ -198,6 +200,7 @@ impl Shared {
             removed: Mutex::default(),
             unwritten: Mutex::default(),
             undelivered: Mutex::default(),
+            closing: Arc::default(),
             cancel,
             workers,
             runtime: OnceLock::new(),

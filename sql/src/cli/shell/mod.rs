@@ -26,6 +26,7 @@ use std::io::sink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,9 @@ const TYPED_BYTES_MAX: usize = 16 << 20;
 
 /// How long a look for rows at the prompt lasts if there are none.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// When the end takes so long, a word of why is due.
+const PATIENCE: Duration = Duration::from_millis(700);
 
 /// What somebody gives at the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -467,9 +471,33 @@ impl<'a> Shell<'a> {
         }
     }
 
+    /// Stops the session. When that takes long, says what it waits for.
+    fn stop(&mut self) -> Result<Vec<String>> {
+        let (session, stderr) = (&self.session, &mut self.io.stderr);
+        thread::scope(|scope| {
+            // Dropped when it has stopped.
+            let (_stopping, stopped) = mpsc::channel::<()>();
+            let wait = move || {
+                if stopped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)
+                    && let Some(sink) = session.closing_sink()
+                {
+                    // A closed stderr is no reason to fail.
+                    let _ = writeln!(
+                        stderr,
+                        "stopping: sink {sink} is delivering what it was given; Ctrl-C gives it up"
+                    );
+                }
+            };
+            // Without the thread nothing is said.
+            let _ =
+                (thread::Builder::new().name("windrow-stopping".into())).spawn_scoped(scope, wait);
+            session.stop()
+        })
+    }
+
     /// Publishes what live sinks were given; whether a sink has failed.
     fn leave(&mut self) -> bool {
-        let stopped = self.session.stop();
+        let stopped = self.stop();
         self.tell();
         let failed = self.session.failed_sinks();
         for after in failed.iter().filter_map(after_failure) {
