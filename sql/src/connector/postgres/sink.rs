@@ -136,12 +136,13 @@ impl PostgresSinkOptions {
                 "see whether host and port are right and the database runs, or raise the option \
                      retry_timeout",
             ),
-            Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}{others}")).help(
-                "see whether the user, the password and the database are right: in the url, or \
+            Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}{others}"))
+                .help(
+                    "see whether the user, the password and the database are right: in the url, or \
                  the password in the option password",
-            ),
-            Failure::Refused(why) => {
-                Error::new(ErrorKind::Io, format!("{what}: {why}{others}")).help(match why.as_str() {
+                ),
+            Failure::Refused(why) => Error::new(ErrorKind::Io, format!("{what}: {why}{others}"))
+                .help(match why.as_str() {
                     "it holds rows already" => {
                         "add existing = 'append' to keep them, existing = 'replace' to remove \
                          them with the first new ones, or name another table"
@@ -150,8 +151,7 @@ impl PostgresSinkOptions {
                         "change the query or its CASTs so that the rows fit the table, or the \
                           options of the sink"
                     }
-                })
-            }
+                }),
         }
     }
 }
