@@ -437,9 +437,10 @@ fn rows_that_no_receiver_takes_are_counted() {
     let (code, errors) = ended(child);
     assert_eq!(code, Some(1), "{errors}");
     assert!(
-        errors.contains("rows were not delivered to tcp"),
+        errors.contains(" rows are not known to have been delivered to tcp"),
         "{errors}"
     );
+    assert!(errors.contains("still runs and reads"), "{errors}");
     assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
     // Nobody at all.
     drop((client, listener));
@@ -449,6 +450,31 @@ fn rows_that_no_receiver_takes_are_counted() {
     let errors = text(&failed.stderr);
     assert!(errors.contains("3 rows were not delivered"), "{errors}");
     assert!(errors.contains("start the receiver first"), "{errors}");
+}
+
+#[test]
+fn a_second_signal_says_that_rows_are_lost() {
+    let script = format!(
+        "CREATE STREAM c WITH (connector = 'generator', rate = '50', realtime = 'true');
+         CREATE SINK b WITH (connector = 'http', url = 'http://{}/') AS SELECT sensor FROM c",
+        free_address()
+    );
+    let child = (windrow(&["-c", &script]).spawn()).expect("the binary starts");
+    let interrupt = || {
+        let kill = (Command::new("kill"))
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(kill.expect("kill is there").success());
+    };
+    thread::sleep(Duration::from_secs(1));
+    interrupt();
+    // A receiver that is away is tried for two seconds more.
+    thread::sleep(Duration::from_millis(100));
+    interrupt();
+    let (code, errors) = ended(child);
+    assert_eq!(code, Some(130), "{errors}");
+    let told = "broken off: what had not been written or delivered is lost";
+    assert!(errors.contains(told), "{errors}");
 }
 
 #[test]
