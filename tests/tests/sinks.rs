@@ -517,7 +517,8 @@ fn what_became_of_the_rows_is_told_though_a_sink_has_failed() {
     let failed = output(&["--progress", "plain", "-c", "SELECT x"]);
     assert!(!text(&failed.stderr).contains("failed after"));
     // One that is stopped says so.
-    let live = script.replace("rows = '50'", "rate = '50', realtime = 'true'");
+    let live = script.replace("rows = '50'", "rate = '50', realtime = 'true'")
+        + "; CREATE SINK whole WITH (connector = 'blackhole') AS SELECT sensor FROM c";
     let mut child = (windrow(&["-c", &live]).spawn()).expect("the binary starts");
     let stderr = child.stderr.take().expect("standard error is a pipe");
     let mut lines = BufReader::new(stderr).lines();
