@@ -174,6 +174,17 @@ pub trait Source: Send + Debug {
     }
 }
 
+/// Rows that a sink has left out: where it writes to can hold no such row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many there are so far.
+    pub rows: u64,
+    /// Of the first one: what it was not written to and why, as a sentence.
+    pub first: String,
+    /// What to do now.
+    pub help: String,
+}
+
 /// A receiver of result rows.
 pub trait Sink: Send + Debug {
     /// Told before the first row: `stop` is set when the work is to stop. Who waits for
@@ -214,6 +225,12 @@ pub trait Sink: Send + Debug {
     fn stop(&mut self) -> Result<Option<String>> {
         self.finish()?;
         Ok(None)
+    }
+
+    /// Rows that were left out while the others were taken; `None` if there are none. What
+    /// ends the output fails because of them.
+    fn left_out(&self) -> Option<LeftOut> {
+        None
     }
 
     /// Completes the output of a query that is taken off while rows may still come: as

@@ -1,9 +1,9 @@
 //! Tables of a real PostgreSQL, read back by its own client.
 #![cfg(unix)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
@@ -154,6 +154,84 @@ fn a_row_that_no_table_can_hold_is_told_and_the_others_arrive() {
         postgres.ask("SELECT n, t FROM o ORDER BY n"),
         ["1|a", "2|bc", "3|d", "4|"]
     );
+}
+
+#[test]
+fn rows_that_no_table_can_hold_count_among_those_that_a_failure_left_out() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    postgres.ask("CREATE TABLE small (a varchar(3))");
+    postgres.ask("CREATE TABLE once (a text PRIMARY KEY)");
+    postgres.ask("INSERT INTO once VALUES ('b')");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rows.ndjson");
+    let rows = "{\"a\":\"x\"}\n{\"a\":\"nu\\u0000l\"}\n{\"a\":\"toolong\"}\n{\"a\":\"b\"}\n";
+    std::fs::write(&path, rows).expect("written");
+    let script = |table: &str| {
+        format!(
+            "CREATE SINK s WITH (connector = 'postgres', url = 'URL', table = '{table}',
+               existing = 'append', retry_timeout = '300 ms') AS SELECT a FROM '{}';",
+            path.display()
+        )
+    };
+    let nul = "; 1 of them could not be: 'nu\\0l' of column \"a\" holds the character U+0000";
+    let url = &postgres.url(postgres.port);
+    let nobody = &postgres.url(free_address().port());
+    for (table, url, why) in [
+        ("small", url, "value too long for type character varying(3)"),
+        ("once", url, "duplicate key value"),
+        ("small", nobody, "tried for"),
+    ] {
+        let error = fails(&script(table), url);
+        let told = format!("4 rows were not written to table '{table}' of postgres");
+        assert!(error.contains(&told), "{error}");
+        assert!(error.contains(why) && error.contains(nul), "{error}");
+    }
+    assert!(postgres.ask("SELECT a FROM small").is_empty());
+    assert_eq!(postgres.ask("SELECT a FROM once"), ["b"]);
+}
+
+#[test]
+fn the_first_row_that_is_left_out_of_a_live_stream_is_told_when_it_comes() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let address = free_address();
+    let script = format!(
+        "CREATE STREAM r (a TEXT) WITH (connector = 'tcp', address = '{address}', format = 'ndjson');
+         CREATE SINK s WITH (connector = 'postgres', url = '{}', table = 'n') AS SELECT a FROM r;",
+        postgres.url(postgres.port)
+    );
+    let mut child = (windrow(&["-c", &script]).spawn()).expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    let mut client = loop {
+        match TcpStream::connect(address) {
+            Ok(client) => break client,
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+        assert!(child.try_wait().expect("it is ours").is_none());
+    };
+    let rows = b"{\"a\":\"x\"}\n{\"a\":\"nu\\u0000l\"}\n{\"a\":\"\\u0000\"}\n";
+    client.write_all(rows).expect("sent");
+    // While it goes on, and once.
+    let told = next();
+    let start = "warning: sink s: a row was left out of table 'n' of postgres 127.0.0.1:";
+    assert!(told.starts_with(start), "{told}");
+    assert!(told.contains("'nu\\0l' of column \"a\" holds"), "{told}");
+    assert!(next().contains("regexp_replace(a, "));
+    assert!(child.try_wait().expect("it is ours").is_none());
+    let interrupt = (Command::new("kill"))
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    let rest = rest.join("\n");
+    assert!(rest.contains("sink s: 2 rows were not written"), "{rest}");
+    assert_eq!(rest.matches("was left out").count(), 0, "{rest}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    assert_eq!(postgres.ask("SELECT a FROM n"), ["x"]);
 }
 
 #[test]

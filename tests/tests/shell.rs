@@ -4,7 +4,8 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -14,6 +15,7 @@ use rexpect::reader::Options;
 use rexpect::session::{PtySession, spawn_with_options};
 use windrow_tests::command::{binary, output, root, text, windrow};
 use windrow_tests::port::free_address;
+use windrow_tests::postgres::Postgres;
 
 /// Longer than anything here takes on a slow machine.
 const PATIENCE_MS: u64 = 20_000;
@@ -54,11 +56,15 @@ fn enter(shell: &mut PtySession, line: &str) {
 }
 
 /// Waits for the end of a shell that is content.
-fn see_the_end(mut shell: PtySession) {
+fn see_the_end(shell: PtySession) {
+    see_it_end_with(0, shell);
+}
+
+fn see_it_end_with(code: u8, mut shell: PtySession) {
     shell.exp_eof().expect("it ends");
     let status = format!("{:?}", shell.process().wait().expect("it ends"));
     assert!(
-        status.starts_with("Exited(") && status.ends_with(", 0)"),
+        status.starts_with("Exited(") && status.ends_with(&format!(", {code})")),
         "{status}"
     );
 }
@@ -255,16 +261,88 @@ fn a_sink_that_fails_is_told_while_the_prompt_stands() {
     shell.session.send("SELECT 1").expect("typed");
     shell.session.flush().expect("typed");
     let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
-    assert!(
-        seen.contains("error: s has failed: sink s: posting rows 1 to "),
-        "{seen}"
-    );
+    assert!(seen.contains("error: sink s: posting rows 1 to "), "{seen}");
     shell.wait(|seen| is_whole_prompt(seen, "SELECT 1"));
     // It is told once.
     enter(&mut shell.session, " + 41 AS answer;");
     let seen = shell.wait(|seen| seen.contains(" 42 ") && seen.trim_end().ends_with("windrow>"));
-    assert_eq!(seen.matches("s has failed").count(), 1, "{seen}");
-    shell.end();
+    assert_eq!(seen.matches("error: sink s: ").count(), 1, "{seen}");
+    // Rows have come since, and are lost.
+    shell.enter(".quit");
+    shell.wait(|seen| seen.contains(" rows came after it had failed"));
+    see_it_end_with(1, shell.session);
+}
+
+#[test]
+fn a_row_that_a_sink_leaves_out_is_told_above_the_prompt() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let address = free_address();
+    let mut shell = Seen::new(110);
+    shell.enter(&format!(
+        "CREATE STREAM r (a TEXT) WITH (connector = 'tcp', address = '{address}', format = 'ndjson');"
+    ));
+    shell.enter(&format!(
+        "CREATE SINK p WITH (connector = 'postgres', url = '{}', table = 'n') AS SELECT a FROM r;",
+        postgres.url(postgres.port)
+    ));
+    shell.wait(|seen| seen.trim_end().ends_with("windrow>"));
+    shell.session.send("DROP SI").expect("typed");
+    shell.session.flush().expect("typed");
+    shell.wait(|seen| seen.trim_end().ends_with("windrow> DROP SI"));
+    let mut client = TcpStream::connect(address).expect("it listens");
+    (client.write_all(b"{\"a\":\"x\"}\n{\"a\":\"nu\\u0000l\"}\n")).expect("sent");
+    let seen = shell.wait(|seen| seen.contains("further ones are counted"));
+    assert!(
+        seen.contains("warning: sink p: a row was left out of table 'n' of postgres"),
+        "{seen}"
+    );
+    shell.wait(|seen| is_whole_prompt(seen, "DROP SI"));
+    // The others are in the table: the sink has not failed.
+    enter(&mut shell.session, "NK p;");
+    let seen = shell.wait(|seen| seen.contains("all others were"));
+    assert!(
+        seen.contains("error: sink p: 1 row was not written to table 'n'"),
+        "{seen}"
+    );
+    assert!(!seen.contains("has failed"), "{seen}");
+    assert_eq!(postgres.ask("SELECT a FROM n"), ["x"]);
+    shell.session.send_control('d').expect("typed");
+    see_it_end_with(1, shell.session);
+}
+
+#[test]
+fn an_end_that_waits_for_a_receiver_says_so() {
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM s (v BIGINT);");
+    // Nobody listens.
+    let sink = format!(
+        "CREATE SINK away WITH (connector = 'http', url = 'http://{}/') AS SELECT v FROM s;",
+        free_address()
+    );
+    shell.enter(&sink);
+    shell.enter("INSERT INTO s VALUES (1), (2), (3);");
+    shell.wait(|seen| seen.trim_end().ends_with("windrow>"));
+    let start = Instant::now();
+    shell.enter(".quit");
+    shell.wait(|seen| {
+        seen.contains("stopping: sink away is delivering what it was given; Ctrl-C gives it up")
+    });
+    // It would try for a minute.
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    shell.session.send_control('c').expect("typed");
+    shell.wait(|seen| seen.contains("error: sink away: posting rows 1 to 3 to "));
+    see_it_end_with(1, shell.session);
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -286,15 +364,15 @@ fn a_sink_is_dropped_though_its_receiver_is_silent() {
     // A request may last half a minute.
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(
-        seen.contains("error: o has failed: sink o: 3 rows were not posted to http://127.0.0.1:"),
+        seen.contains("error: sink o: 3 rows were not posted to http://127.0.0.1:"),
         "{seen}"
     );
     // It is gone, and told once.
     shell.enter("SELECT 6 * 7 AS answer;");
     let seen = shell.wait(|seen| seen.contains(" 42 "));
-    assert_eq!(seen.matches("o has failed").count(), 1, "{seen}");
+    assert_eq!(seen.matches("error: sink o: ").count(), 1, "{seen}");
     shell.session.send_control('d').expect("typed");
-    see_the_end(shell.session);
+    see_it_end_with(1, shell.session);
 }
 
 #[test]

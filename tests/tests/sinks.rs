@@ -437,9 +437,10 @@ fn rows_that_no_receiver_takes_are_counted() {
     let (code, errors) = ended(child);
     assert_eq!(code, Some(1), "{errors}");
     assert!(
-        errors.contains("rows were not delivered to tcp"),
+        errors.contains(" rows are not known to have been delivered to tcp"),
         "{errors}"
     );
+    assert!(errors.contains("still runs and reads"), "{errors}");
     assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
     // Nobody at all.
     drop((client, listener));
@@ -449,6 +450,31 @@ fn rows_that_no_receiver_takes_are_counted() {
     let errors = text(&failed.stderr);
     assert!(errors.contains("3 rows were not delivered"), "{errors}");
     assert!(errors.contains("start the receiver first"), "{errors}");
+}
+
+#[test]
+fn a_second_signal_says_that_rows_are_lost() {
+    let script = format!(
+        "CREATE STREAM c WITH (connector = 'generator', rate = '50', realtime = 'true');
+         CREATE SINK b WITH (connector = 'http', url = 'http://{}/') AS SELECT sensor FROM c",
+        free_address()
+    );
+    let child = (windrow(&["-c", &script]).spawn()).expect("the binary starts");
+    let interrupt = || {
+        let kill = (Command::new("kill"))
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(kill.expect("kill is there").success());
+    };
+    thread::sleep(Duration::from_secs(1));
+    interrupt();
+    // A receiver that is away is tried for two seconds more.
+    thread::sleep(Duration::from_millis(100));
+    interrupt();
+    let (code, errors) = ended(child);
+    assert_eq!(code, Some(130), "{errors}");
+    let told = "broken off: what had not been written or delivered is lost";
+    assert!(errors.contains(told), "{errors}");
 }
 
 #[test]
@@ -470,6 +496,42 @@ fn each_sink_that_fails_is_told_with_its_rows() {
     }
     assert!(errors.contains("50 rows were not delivered"), "{errors}");
     assert!(errors.contains("posting rows 1 to 50"), "{errors}");
+}
+
+#[test]
+fn what_became_of_the_rows_is_told_though_a_sink_has_failed() {
+    let script = format!(
+        "CREATE STREAM c WITH (connector = 'generator', rows = '50');
+         CREATE SINK a WITH (connector = 'tcp', address = '{}', format = 'csv',
+             send_timeout = '200 ms') AS SELECT sensor FROM c",
+        free_address()
+    );
+    let failed = output(&["--progress", "plain", "-c", &script]);
+    assert_eq!(failed.status.code(), Some(1));
+    let errors = text(&failed.stderr);
+    let (error, end) = errors.split_once("failed after ").expect("both");
+    assert!(error.contains("error: sink a: 50 rows"), "{errors}");
+    assert!(end.contains(" s: 50 rows · "), "{errors}");
+    assert!(end.contains(" · 0 late · 0 rejected · "), "{errors}");
+    // What is no sink's has no rows.
+    let failed = output(&["--progress", "plain", "-c", "SELECT x"]);
+    assert!(!text(&failed.stderr).contains("failed after"));
+    // One that is stopped says so.
+    let live = script.replace("rows = '50'", "rate = '50', realtime = 'true'")
+        + "; CREATE SINK whole WITH (connector = 'blackhole') AS SELECT sensor FROM c";
+    let mut child = (windrow(&["-c", &live]).spawn()).expect("the binary starts");
+    let stderr = child.stderr.take().expect("standard error is a pipe");
+    let mut lines = BufReader::new(stderr).lines();
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.starts_with("error: sink a: "), "{first}");
+    let interrupt = (Command::new("kill"))
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill is there").success());
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    let last = rest.last().expect("a line");
+    assert!(last.starts_with("stopped after "), "{rest:?}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
 
 #[test]

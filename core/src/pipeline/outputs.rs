@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::engine::{Engine, QueryId};
 use super::stats::QueryStatus;
 use crate::error::{Error, Result};
-use crate::stream::Sink;
+use crate::stream::{LeftOut, Sink};
 
 impl Engine {
     /// Adds a receiver of a query's further results. If the query has ended, there are
@@ -85,6 +85,16 @@ impl Engine {
     pub fn has_running_sinks(&self) -> bool {
         (self.queries.values())
             .any(|query| matches!(query.status, QueryStatus::Running) && !query.sinks.is_empty())
+    }
+
+    /// What the sinks of live queries have left out so far, with the name of the query.
+    pub fn left_out(&self) -> Vec<(Arc<str>, LeftOut)> {
+        let live = self.queries.values().filter(|query| query.is_live);
+        live.flat_map(|query| {
+            let left_out = query.sinks.iter().filter_map(|sink| sink.left_out());
+            left_out.map(|left_out| (query.name.clone(), left_out))
+        })
+        .collect()
     }
 
     /// Lets sinks do what is due by the clock.

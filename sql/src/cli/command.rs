@@ -19,7 +19,7 @@ use super::failures::{Lines, Told};
 use super::generate::Generate;
 use super::output::{Output, Sharing};
 use super::pipe::is_given_up;
-use super::progress::Display;
+use super::progress::{Display, End};
 use super::progress_json;
 use super::shell::{self, Shell};
 use super::top;
@@ -28,7 +28,7 @@ use crate::connector::registry::{Connector, ConnectorKind, Pairs};
 use crate::connector::stdout::is_closed_pipe;
 use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
-use crate::session::{Session, SessionConfig};
+use crate::session::{Progress, Session, SessionConfig};
 use crate::threads;
 
 /// How long the work is waited for until it is asked whether it is to stop.
@@ -151,7 +151,10 @@ fn converse(running: Running, io: &mut Io) -> Result<(), Failure> {
         refuse_bar(running, io)?;
         let mut shell = Shell::new(format, running, io)?;
         let mut editor = shell::Editor::new(shell.session())?;
-        return Ok(shell.run(&mut editor)?);
+        return match shell.run(&mut editor)? {
+            true => Err(Failure::Reported),
+            false => Ok(()),
+        };
     }
     if !io.stdin_is_terminal {
         let scripts = read_scripts(&[PathBuf::from("-")], io)?;
@@ -271,10 +274,21 @@ fn run_all(scripts: Vec<Arc<Script>>, running: Running, io: &mut Io) -> Result<(
             work.run_stoppable(&cancel, || told.look(&session, &display, &mut failures))
         })
     };
-    let ended = conclude(&session, &display, done, started, io);
+    let progress = session.progress();
+    let ended = conclude(&session, &display, done, &progress, started, io);
+    if ended.is_err() {
+        display.fail(&progress, started.elapsed(), io.stderr.as_mut());
+    }
     // A sink that failed is no reason to hide another.
-    told.end(&session, &display, io.stderr.as_mut());
-    if cancel.load(Ordering::SeqCst) {
+    let stopped = cancel.load(Ordering::SeqCst);
+    let sinks_failed = told.end(&session, &display, io.stderr.as_mut());
+    if ended.is_err() && sinks_failed {
+        // Nor what became of the rows.
+        let end = if stopped { End::Stopped } else { End::Failed };
+        let elapsed = started.elapsed();
+        display.summarize(&progress, end, elapsed, io.stderr.as_mut());
+    }
+    if stopped {
         // The process ends: the system is faster to take all memory back than we are to
         // return it piece by piece.
         std::mem::forget(session);
@@ -290,10 +304,10 @@ fn conclude(
     session: &Session,
     display: &Display,
     done: Result<Vec<String>>,
+    progress: &Progress,
     started: Instant,
     io: &mut Io,
 ) -> Result<()> {
-    let progress = session.progress();
     let stopped = session.cancel_flag().load(Ordering::SeqCst);
     let unwritten = match done {
         Err(error) if stopped && is_given_up(&error) => session.stop()?,
@@ -302,9 +316,6 @@ fn conclude(
             // A thread that was left behind may hold what a look would wait for.
             if !stopped && progress.rejected + progress.late > 0 {
                 display.warn(session, progress.late, io.stderr.as_mut());
-            }
-            if done.is_err() {
-                display.fail(&progress, started.elapsed(), io.stderr.as_mut());
             }
             let mut unwritten = done?;
             // Streams that nobody has ended go on for ever: what they gave until now counts.
@@ -321,7 +332,8 @@ fn conclude(
         }
         _ => io.report_unwritten(unwritten),
     }
-    display.summarize(&progress, stopped, started.elapsed(), io.stderr.as_mut());
+    let end = if stopped { End::Stopped } else { End::Done };
+    display.summarize(progress, end, started.elapsed(), io.stderr.as_mut());
     Ok(())
 }
 

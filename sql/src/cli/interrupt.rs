@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,9 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// When a stop takes so long, a word of why is due.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So long the last word may take.
+const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// What is done before the second signal ends the process.
 static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
@@ -28,6 +32,13 @@ pub(super) fn catch(cancel: &Arc<AtomicBool>) {
             if let Some(put_right) = BEFORE_EXIT.get() {
                 put_right();
             }
+            // Whoever holds stderr may never let go of it.
+            let (said, has_said) = sync_channel(1);
+            thread::spawn(move || {
+                let _ = say("broken off: what had not been written or delivered is lost");
+                let _ = said.send(());
+            });
+            let _ = has_said.recv_timeout(LAST_WORD);
             std::process::exit(EXIT_INTERRUPTED);
         }
         let cancel = cancel.clone();

@@ -47,6 +47,14 @@ pub(super) enum Display {
     Bar(ProgressBar),
 }
 
+/// How the work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Done,
+    Stopped,
+    Failed,
+}
+
 impl Display {
     pub(super) fn new(mode: ProgressMode, stderr_is_terminal: bool) -> Self {
         match mode {
@@ -146,7 +154,7 @@ impl Display {
         }
     }
 
-    /// Says for programs that the work has failed; the error itself follows.
+    /// Says for programs that the work has failed; the errors follow that have not been told.
     pub(super) fn fail(&self, progress: &Progress, elapsed: Duration, lines: &mut dyn Write) {
         if matches!(self, Self::Json) {
             let rate = progress.rows as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
@@ -157,26 +165,32 @@ impl Display {
     }
 
     /// Says how the work ended. That it was stopped is said even where nothing is shown
-    /// before.
+    /// before; for programs [`Display::fail`] has said that it failed.
     pub(super) fn summarize(
         &self,
         progress: &Progress,
-        stopped: bool,
+        end: End,
         elapsed: Duration,
         lines: &mut dyn Write,
     ) {
         let rate = progress.rows as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
-        let end = match (self, stopped) {
-            (Self::Off, _) | (Self::Silent, false) => return,
-            (Self::Json, _) => {
-                let state = if stopped { "stopped" } else { "done" };
+        let end = match (self, end) {
+            (Self::Off, _) | (Self::Silent, End::Done | End::Failed) => return,
+            (Self::Json, End::Failed) => return,
+            (Self::Json, end) => {
+                let state = if end == End::Stopped {
+                    "stopped"
+                } else {
+                    "done"
+                };
                 let object = progress_json::state(state, progress, rate, elapsed, now_ms());
                 // A closed stderr is no reason to fail.
                 let _ = writeln!(lines, "{object}");
                 return;
             }
-            (_, true) => "stopped after",
-            (_, false) => "done in",
+            (_, End::Stopped) => "stopped after",
+            (_, End::Done) => "done in",
+            (_, End::Failed) => "failed after",
         };
         let line = line(progress, rate, now_ms());
         // As above.

@@ -357,7 +357,7 @@ fn a_stop_ends_the_wait_for_a_receiver_that_is_away() {
     stop.store(true, Relaxed);
     let error = ended(away).expect_err("nobody is there");
     assert!(error.contains("posting rows 1 to 5"), "{error}");
-    assert!(error.contains("stopped, and before"), "{error}");
+    assert!(error.contains("and then it was stopped"), "{error}");
     // Three more waited behind them.
     assert!(error.contains("8 rows were not posted in all"), "{error}");
 }

@@ -57,8 +57,10 @@ pub(super) struct Block {
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) queue: Queue<Block>,
-    /// Rows that were taken and not delivered.
+    /// Rows that were taken and are not known to have been delivered.
     pub(super) undelivered: AtomicU64,
+    /// Whether the receiver has been there: then some of these rows may have arrived.
+    pub(super) connected: AtomicBool,
     /// Why the receiver was given up.
     failed: Mutex<Option<String>>,
     /// Nobody waits for anything any more.
@@ -76,6 +78,7 @@ impl Sending {
                 bytes: queue_bytes,
             }),
             undelivered: AtomicU64::new(0),
+            connected: AtomicBool::new(false),
             failed: Mutex::default(),
             abandoned: AtomicBool::new(false),
             stop: OnceLock::new(),
@@ -252,6 +255,7 @@ impl Sender {
             let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT);
             match stream.and_then(|stream| Connection::new(stream, self.send_timeout)) {
                 Ok(connection) => {
+                    self.shared.connected.store(true, Relaxed);
                     self.connection = Some(connection);
                     if !self.header.is_empty() {
                         let bytes = self.header.clone();

@@ -142,13 +142,24 @@ impl TcpSink {
     /// That rows did not arrive, among them some that have not been taken.
     fn undelivered(&self, why: &str, more: u64) -> Error {
         let rows = self.shared.undelivered.load(Relaxed) + more;
-        let message = format!(
-            "{} not delivered to tcp {}: {why}",
-            counted(rows, "row was", "rows were"),
-            self.receiver
-        );
-        Error::new(ErrorKind::Io, message)
-            .help("start the receiver first, or raise send_timeout: a query waits for as long")
+        let (what, help) = match self.shared.connected.load(Relaxed) {
+            // What was on its way when the connection broke may have arrived all the same.
+            true => (
+                counted(
+                    rows,
+                    "row is not known to have been",
+                    "rows are not known to have been",
+                ),
+                "see whether the receiver still runs and reads, or raise send_timeout: a query \
+                 waits for as long",
+            ),
+            false => (
+                counted(rows, "row was not", "rows were not"),
+                "start the receiver first, or raise send_timeout: a query waits for as long",
+            ),
+        };
+        let message = format!("{what} delivered to tcp {}: {why}", self.receiver);
+        Error::new(ErrorKind::Io, message).help(help)
     }
 
     fn send(&mut self, records: &RecordBatch) -> Result<()> {

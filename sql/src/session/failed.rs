@@ -1,10 +1,12 @@
-//! The sinks that have failed, and the rows that they have not been given therefore.
+//! The sinks that have failed, and the rows that they have not been given therefore; rows
+//! that were rejected, or left out by a sink.
 
-use windrow_core::stream::Reject;
+use windrow_core::stream::{LeftOut, Reject};
 
 use super::Session;
 use super::catalog::{Entry, Work};
-use super::shared::Shared;
+use super::progress::Faults;
+use super::shared::{Shared, whole};
 use crate::connector::stdout::is_closed_pipe;
 use crate::error::{Error, ErrorKind};
 
@@ -20,9 +22,9 @@ pub struct FailedSink {
 }
 
 impl Session {
-    /// How many queries had failed, and how many rows had been rejected, when that was last
-    /// looked at. Asked from any thread, it does not wait.
-    pub fn faults_seen(&self) -> (usize, u64) {
+    /// How much had gone wrong when that was last looked at. Asked from any thread, it does
+    /// not wait.
+    pub fn faults_seen(&self) -> Faults {
         self.shared.faults_seen()
     }
 
@@ -30,6 +32,18 @@ impl Session {
     /// that are `told`; `None` if something is in use: it does not wait.
     pub fn first_rejects(&self, told: &[String]) -> Option<Vec<(String, Reject)>> {
         self.shared.first_rejects(told)
+    }
+
+    /// What sinks over live streams that are not among those that are `told` have left out
+    /// so far; `None` if something is in use: it does not wait.
+    pub fn first_left_out(&self, told: &[String]) -> Option<Vec<(String, LeftOut)>> {
+        self.shared.first_left_out(told)
+    }
+
+    /// The name of the sink whose output is being completed, if one is. Asked from any
+    /// thread, it does not wait.
+    pub fn closing_sink(&self) -> Option<String> {
+        whole(&self.shared.closing).clone()
     }
 
     /// The sinks that have failed, in the order of their names, but for those whose reader

@@ -128,7 +128,7 @@ pub use flow::{QueryRates, StreamRates};
 use held::Reserved;
 use job::Found;
 pub use known::{Known, Relation};
-pub use progress::{Losses, Progress};
+pub use progress::{Faults, Losses, Progress};
 use settings::Settings;
 use shared::{STEP_WAIT, Shared};
 use statement::Running;

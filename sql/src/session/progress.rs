@@ -68,8 +68,19 @@ pub(super) struct Seen {
     pub(super) progress: Progress,
     /// What streams and queries that are no longer there had counted.
     pub(super) before: Progress,
-    /// How many queries had failed.
-    pub(super) failed: usize,
+    /// What had gone wrong.
+    pub(super) faults: Faults,
+}
+
+/// How much had gone wrong when that was last looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Queries that had failed.
+    pub failed: usize,
+    /// Rows that had been rejected.
+    pub rejected: u64,
+    /// Rows that sinks of live queries had left out.
+    pub left_out: u64,
 }
 
 /// Where a session stands whose streams have these readings and whose engine has these

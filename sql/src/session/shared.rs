@@ -9,11 +9,11 @@ use windrow_core::pipeline::{
     Driver, Engine, Input, QueryId, QuerySpec, QueryStats, QueryStatus, Removed, Step, Stepped,
     StreamId, View,
 };
-use windrow_core::stream::{Reject, Sink};
+use windrow_core::stream::{LeftOut, Reject, Sink};
 
 use super::catalog::{Catalog, Entry, Failure, JobId, Reading, Work};
 use super::flow::Flow;
-use super::progress::{self, Losses, Progress, Seen};
+use super::progress::{self, Faults, Losses, Progress, Seen};
 use super::settings::Settings;
 use super::stream_rules::Rules;
 use crate::connector::registry::Connectors;
@@ -87,6 +87,8 @@ pub(super) struct Shared {
     unwritten: Mutex<Vec<String>>,
     /// Sinks that were dropped before all rows were delivered, and why.
     undelivered: Mutex<Vec<(String, Error)>>,
+    /// The sink whose output is being completed.
+    pub(super) closing: Arc<Mutex<Option<String>>>,
     /// Where it is said of jobs that they were cut short, should the session go on.
     cut: Mutex<Vec<Failure>>,
     /// Operators of queries that were given up when the session was cancelled: large
@@ -198,6 +200,7 @@ impl Shared {
             removed: Mutex::default(),
             unwritten: Mutex::default(),
             undelivered: Mutex::default(),
+            closing: Arc::default(),
             cancel,
             workers,
             runtime: OnceLock::new(),
@@ -436,15 +439,27 @@ impl Shared {
         seen.progress = progress;
         seen.at = Some(Instant::now());
         let failed = |stats: &QueryStats| matches!(stats.status, QueryStatus::Failed(_));
-        seen.failed = queries.iter().filter(|(_, stats)| failed(stats)).count();
+        let left_out = driver.engine.left_out().into_iter();
+        seen.faults = Faults {
+            failed: queries.iter().filter(|(_, stats)| failed(stats)).count(),
+            rejected: progress.rejected,
+            left_out: left_out.map(|(_, left_out)| left_out.rows).sum(),
+        };
         progress
     }
 
-    /// How many queries had failed, and how many rows had been rejected, when that was last
-    /// looked at.
-    pub(super) fn faults_seen(&self) -> (usize, u64) {
-        let seen = whole(&self.progress);
-        (seen.failed, seen.progress.rejected)
+    /// How much had gone wrong when that was last looked at.
+    pub(super) fn faults_seen(&self) -> Faults {
+        whole(&self.progress).faults
+    }
+
+    /// What sinks of live queries that are not among those that are `told` have left out;
+    /// `None` if the engine is in use.
+    pub(super) fn first_left_out(&self, told: &[String]) -> Option<Vec<(String, LeftOut)>> {
+        let mut left_out = free(&self.driver)?.engine.left_out();
+        left_out.retain(|(name, _)| !told.iter().any(|told| **told == **name));
+        let named = left_out.into_iter();
+        Some(named.map(|(name, of)| (name.to_string(), of)).collect())
     }
 
     /// The first reject of each live stream that has one and is not among those that are

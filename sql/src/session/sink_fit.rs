@@ -5,16 +5,17 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use windrow_core::error::Result as CoreResult;
-use windrow_core::stream::Sink;
+use windrow_core::stream::{LeftOut, Sink};
 
+use super::shared::whole;
 use crate::dialect::Name;
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::format::column::type_name;
@@ -217,18 +218,24 @@ fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     Ok(converted)
 }
 
+/// The name of the sink whose output is being completed, if one is.
+pub(super) type Closing = Arc<Mutex<Option<String>>>;
+
 /// A sink that is given rows as a query gives them; its errors name it.
 pub(super) struct FittedSink {
     name: String,
+    closing: Closing,
     /// `None`: the rows fit as they are.
     fit: Option<Fit>,
     sink: Box<dyn Sink>,
 }
 
 impl FittedSink {
-    /// A sink called `name` for a query that gives `given`.
+    /// A sink called `name` for a query that gives `given`. While its output is completed,
+    /// `closing` says so.
     pub(super) fn over(
         name: &str,
+        closing: &Closing,
         sink: Box<dyn Sink>,
         fit: Fit,
         given: &SchemaRef,
@@ -236,9 +243,18 @@ impl FittedSink {
         let in_place = (fit.places.iter().enumerate()).all(|(at, place)| *place == Some(at));
         Box::new(Self {
             name: name.to_owned(),
+            closing: closing.clone(),
             fit: (!in_place || fit.schema != *given).then_some(fit),
             sink,
         })
+    }
+
+    /// As [`FittedSink::named`], of what may take long.
+    fn closed<T>(&mut self, act: impl FnOnce(&mut dyn Sink) -> CoreResult<T>) -> CoreResult<T> {
+        *whole(&self.closing) = Some(self.name.clone());
+        let done = self.named(act);
+        *whole(&self.closing) = None;
+        done
     }
 
     /// Has the sink do something. Queries may have several sinks, and scripts several queries:
@@ -282,15 +298,19 @@ impl Sink for FittedSink {
     }
 
     fn stop(&mut self) -> CoreResult<Option<String>> {
-        self.named(|sink| sink.stop())
+        self.closed(|sink| sink.stop())
+    }
+
+    fn left_out(&self) -> Option<LeftOut> {
+        self.sink.left_out()
     }
 
     fn leave(&mut self) -> CoreResult<()> {
-        self.named(|sink| sink.leave())
+        self.closed(|sink| sink.leave())
     }
 
     fn finish(&mut self) -> CoreResult<()> {
-        self.named(|sink| sink.finish())
+        self.closed(|sink| sink.finish())
     }
 
     fn abort(&mut self) {

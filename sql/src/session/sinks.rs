@@ -245,7 +245,7 @@ impl Writer {
         &self.target.entry
     }
 
-    fn open(&self) -> Result<Box<dyn Sink>> {
+    fn open(&self, shared: &Shared) -> Result<Box<dyn Sink>> {
         let Target {
             entry, fit, span, ..
         } = &self.target;
@@ -253,6 +253,7 @@ impl Writer {
             .map_err(|error| error.at(span.clone()))?;
         Ok(FittedSink::over(
             &entry.name,
+            &shared.closing,
             sink,
             fit.clone(),
             &self.given,
@@ -313,7 +314,7 @@ impl Target {
 pub(super) fn open(shared: &Shared, writers: Vec<Writer>) -> Result<()> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::with_capacity(writers.len());
     for writer in &writers {
-        match writer.open() {
+        match writer.open(shared) {
             Ok(mut sink) => {
                 sink.watch(&shared.cancel);
                 sinks.push(sink);

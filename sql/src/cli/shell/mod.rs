@@ -26,6 +26,7 @@ use std::io::sink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Sink;
 
 use super::args::Running;
+use super::failures::{after_failure, warning_of};
 use super::output::{Output, Sharing, unwritten};
 use super::pipe::{Pipe, is_given_up};
 use super::progress::{Display, duration, warnings};
@@ -64,6 +66,9 @@ const TYPED_BYTES_MAX: usize = 16 << 20;
 
 /// How long a look for rows at the prompt lasts if there are none.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// When the end takes so long, a word of why is due.
+const PATIENCE: Duration = Duration::from_millis(700);
 
 /// What somebody gives at the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +134,8 @@ pub(super) struct Shell<'a> {
     told_rejects: BTreeMap<String, u64>,
     /// The views and sinks that are known to have failed, and why.
     told_failures: Vec<(String, String)>,
+    /// The sinks that are known to leave rows out.
+    told_left_out: Vec<String>,
 }
 
 impl<'a> Shell<'a> {
@@ -166,6 +173,7 @@ impl<'a> Shell<'a> {
             told: Progress::default(),
             told_rejects: BTreeMap::new(),
             told_failures: Vec::new(),
+            told_left_out: Vec::new(),
         };
         shell.share_stdout();
         Ok(shell)
@@ -182,11 +190,11 @@ impl<'a> Shell<'a> {
         self.session.register_connector("stdout", Arc::new(stdout));
     }
 
-    /// Does what the lines say until they end.
+    /// Does what the lines say until they end; whether a sink has failed.
     ///
     /// # Errors
     /// If there can be no more lines, or nothing can be written.
-    pub(super) fn run(&mut self, lines: &mut dyn Lines) -> Result<()> {
+    pub(super) fn run(&mut self, lines: &mut dyn Lines) -> Result<bool> {
         self.say(GREETING)?;
         if let Some(show) = lines.show_above() {
             (self.above.start(show)).map_err(|error| no_thread(&error))?;
@@ -212,8 +220,7 @@ impl<'a> Shell<'a> {
                 break;
             }
         }
-        self.leave();
-        Ok(())
+        Ok(self.leave())
     }
 
     /// Takes what is typed or pasted, line by line. `text`: what a statement has so far.
@@ -251,6 +258,7 @@ impl<'a> Shell<'a> {
         let is_over = AtomicBool::new(false);
         let (session, above, is_over) = (&self.session, &self.above, &is_over);
         let (stderr, told) = (&mut self.io.stderr, &mut self.told_failures);
+        let told_left_out = &mut self.told_left_out;
         let is_terminal = self.io.stderr_is_terminal;
         let mut remark = move |line: &str| {
             let line = format!("{line}\n");
@@ -262,12 +270,16 @@ impl<'a> Shell<'a> {
         thread::scope(|scope| {
             let over = Over(is_over, above);
             let go_on = move || {
-                let (mut failed, _) = session.faults_seen();
+                let mut before = session.faults_seen();
                 // Nothing is being read, or a signal has come, until the next statement.
                 while !is_over.load(Ordering::Relaxed) && matches!(session.go_on(LOOK), Ok(true)) {
-                    let (seen, _) = session.faults_seen();
-                    if std::mem::replace(&mut failed, seen) != seen {
+                    let now = session.faults_seen();
+                    let before = std::mem::replace(&mut before, now);
+                    if before.failed != now.failed {
                         tell_failures(session, told, &mut remark);
+                    }
+                    if before.left_out != now.left_out {
+                        tell_left_out(session, told_left_out, &mut remark);
                     }
                 }
             };
@@ -421,6 +433,10 @@ impl<'a> Shell<'a> {
             // A closed stderr is no reason to fail.
             let _ = writeln!(stderr, "{line}");
         });
+        tell_left_out(&self.session, &mut self.told_left_out, &mut |line| {
+            // As above.
+            let _ = writeln!(stderr, "{line}");
+        });
         let progress = self.session.progress();
         let is_told = |count: fn(&Progress) -> u64| count(&progress) == count(&self.told);
         if is_told(|progress| progress.rejected) && is_told(|progress| progress.late) {
@@ -455,12 +471,41 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Publishes what live sinks were given.
-    fn leave(&mut self) {
-        let stopped = self.session.stop();
+    /// Stops the session. When that takes long, says what it waits for.
+    fn stop(&mut self) -> Result<Vec<String>> {
+        let (session, stderr) = (&self.session, &mut self.io.stderr);
+        thread::scope(|scope| {
+            // Dropped when it has stopped.
+            let (_stopping, stopped) = mpsc::channel::<()>();
+            let wait = move || {
+                if stopped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)
+                    && let Some(sink) = session.closing_sink()
+                {
+                    // A closed stderr is no reason to fail.
+                    let _ = writeln!(
+                        stderr,
+                        "stopping: sink {sink} is delivering what it was given; Ctrl-C gives it up"
+                    );
+                }
+            };
+            // Without the thread nothing is said.
+            let _ =
+                (thread::Builder::new().name("windrow-stopping".into())).spawn_scoped(scope, wait);
+            session.stop()
+        })
+    }
+
+    /// Publishes what live sinks were given; whether a sink has failed.
+    fn leave(&mut self) -> bool {
+        let stopped = self.stop();
         self.tell();
+        let failed = self.session.failed_sinks();
+        for after in failed.iter().filter_map(after_failure) {
+            self.remark(&format!("error: {after}"));
+        }
         // What else is wrong has been told when it happened.
         self.io.report_unwritten(stopped.unwrap_or_default());
+        !failed.is_empty()
     }
 }
 
@@ -476,10 +521,25 @@ fn tell_failures(
     for failure in &failures {
         if !told.contains(failure) {
             let (name, error) = failure;
-            remark(&format!("error: {name} has failed: {error}"));
+            // The error of a sink names it: it may have been dropped, all others of its rows
+            // delivered.
+            match error.starts_with(&format!("sink {name}: ")) {
+                true => remark(&format!("error: {error}")),
+                false => remark(&format!("error: {name} has failed: {error}")),
+            }
         }
     }
     *told = failures;
+}
+
+/// Tells of the first row that each sink has left out which is not among those that are
+/// `told`.
+fn tell_left_out(session: &Session, told: &mut Vec<String>, remark: &mut dyn FnMut(&str)) {
+    // What is in use is looked at with the next row.
+    for (sink, left_out) in session.first_left_out(told).unwrap_or_default() {
+        remark(&format!("warning: {}", warning_of(&sink, &left_out)));
+        told.push(sink);
+    }
 }
 
 /// Runs work on a thread with a stack that planning needs.

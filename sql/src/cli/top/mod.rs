@@ -29,7 +29,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 
 use super::faults::Quiet;
 use super::interrupt;
-use super::progress::{Display, duration};
+use super::progress::{Display, End, duration};
 use super::world::{Io, STACK_BYTES, no_thread};
 use crate::connector::stdout::StdoutKind;
 use crate::error::{Error, ErrorKind, Result, Script, reason};
@@ -115,7 +115,8 @@ pub(super) fn run(session: Session, scripts: Vec<Arc<Script>>, io: &mut Io) -> R
     let (unwritten, is_stopped) = watched.end(&cancel)?;
     looked?;
     io.report_unwritten(unwritten);
-    Display::Plain.summarize(&session.progress(), is_stopped, elapsed, io.stderr.as_mut());
+    let end = if is_stopped { End::Stopped } else { End::Done };
+    Display::Plain.summarize(&session.progress(), end, elapsed, io.stderr.as_mut());
     if is_stopped {
         // The process ends, and the system takes its memory back.
         std::mem::forget(session);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ureq::Agent;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, reason};
 use crate::format::rows::cut;
 use crate::secret::without_password;
 
@@ -166,7 +166,8 @@ impl Postman {
             let slept = Instant::now();
             while slept.elapsed() < pause {
                 if self.stop.is_over() {
-                    let message = format!("{}: stopped, and before: {reason}", self.shown(body));
+                    let message =
+                        format!("{}: {reason}, and then it was stopped", self.shown(body));
                     return Err(
                         Error::new(ErrorKind::Io, message).help("see whether the receiver runs")
                     );
@@ -205,6 +206,7 @@ impl Postman {
                 let message = format!("{}: {error}", self.shown(body));
                 return Attempt::Never(Error::new(ErrorKind::Io, message));
             }
+            Err(ureq::Error::Io(error)) => return Attempt::Later(reason(&error), None),
             Err(error) => return Attempt::Later(error.to_string(), None),
         };
         let status = response.status();

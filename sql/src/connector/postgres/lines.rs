@@ -29,6 +29,21 @@ pub(super) struct LeftOut {
     pub(super) first: Option<(String, String)>,
 }
 
+impl LeftOut {
+    /// What an error for `others` tells of these rows, if there are any.
+    pub(super) fn told(&self, others: u64) -> Option<String> {
+        let (why, _) = self.first.as_ref()?;
+        let first = match self.rows {
+            1 => "",
+            _ => "the first: ",
+        };
+        Some(match others {
+            0 => format!("; none of them could be: {first}{why}"),
+            _ => format!("; {} of them could not be: {first}{why}", self.rows),
+        })
+    }
+}
+
 /// Appends the rows to `lines`, and counts those that cannot be. How many were appended.
 ///
 /// # Errors

@@ -218,7 +218,7 @@ impl Sender {
             while slept.elapsed() < wait {
                 // A connection that broke long ago is noticed only now: one more may do.
                 if self.shared.is_over() {
-                    return Err(Failure::Lost(format!("stopped, and before: {why}")));
+                    return Err(Failure::Lost(format!("{why}, and then it was stopped")));
                 }
                 thread::sleep(WAKE.min(wait));
             }

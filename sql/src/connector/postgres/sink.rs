@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use windrow_core::batch::queue::{Refused, Weight};
-use windrow_core::stream::Sink;
+use windrow_core::stream::{self, Sink};
 
 use super::lines::{self, LeftOut};
 use super::route::Route;
@@ -119,9 +119,10 @@ impl PostgresSinkOptions {
         format!("table '{}' of {}", self.table, self.route)
     }
 
-    /// The error of a failure before which `rows` were not written.
-    fn error(&self, rows: u64, failure: &Failure) -> Error {
-        let what = match rows {
+    /// The error of a failure before which `rows` were not written, those that were `left_out`
+    /// besides.
+    fn error(&self, rows: u64, left_out: &LeftOut, failure: &Failure) -> Error {
+        let what = match rows + left_out.rows {
             0 => format!("cannot write to {}", self.place()),
             rows => format!(
                 "{} not written to {}",
@@ -129,17 +130,19 @@ impl PostgresSinkOptions {
                 self.place()
             ),
         };
+        let others = left_out.told(rows).unwrap_or_default();
         match failure {
-            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
+            Failure::Lost(why) => Error::new(ErrorKind::Io, format!("{what}: {why}{others}")).help(
                 "see whether host and port are right and the database runs, or raise the option \
                      retry_timeout",
             ),
-            Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}")).help(
-                "see whether the user, the password and the database are right: in the url, or \
+            Failure::Denied(why) => Error::new(ErrorKind::Io, format!("{what}: {why}{others}"))
+                .help(
+                    "see whether the user, the password and the database are right: in the url, or \
                  the password in the option password",
-            ),
-            Failure::Refused(why) => {
-                Error::new(ErrorKind::Io, format!("{what}: {why}")).help(match why.as_str() {
+                ),
+            Failure::Refused(why) => Error::new(ErrorKind::Io, format!("{what}: {why}{others}"))
+                .help(match why.as_str() {
                     "it holds rows already" => {
                         "add existing = 'append' to keep them, existing = 'replace' to remove \
                          them with the first new ones, or name another table"
@@ -148,8 +151,7 @@ impl PostgresSinkOptions {
                         "change the query or its CASTs so that the rows fit the table, or the \
                           options of the sink"
                     }
-                })
-            }
+                }),
         }
     }
 }
@@ -196,7 +198,7 @@ impl PostgresSink {
         );
         match sender.prepare() {
             Err(failure @ (Failure::Refused(_) | Failure::Denied(_))) => {
-                return Err(options.error(0, &failure));
+                return Err(options.error(0, &LeftOut::default(), &failure));
             }
             // The thread tries again.
             Ok(()) | Err(Failure::Lost(_)) => {}
@@ -213,12 +215,14 @@ impl PostgresSink {
         })
     }
 
-    /// The error with which the thread has ended, if it has; `more` rows were not given to it.
+    /// The error with which the thread has ended, if it has; besides what is open `more` rows
+    /// were not given to it.
     fn failed(&self, more: usize) -> Result<()> {
         match self.shared.failure() {
             Some(failure) => {
-                let rows = self.shared.waiting.load(Relaxed) + more as u64;
-                Err(self.options.error(rows, &failure))
+                let open = self.open.as_ref().map_or(0, |open| open.batch.rows);
+                let rows = self.shared.waiting.load(Relaxed) + (open + more) as u64;
+                Err(self.options.error(rows, &self.left_out, &failure))
             }
             None => Ok(()),
         }
@@ -335,6 +339,15 @@ impl Sink for PostgresSink {
 
     fn tick(&mut self) -> windrow_core::Result<()> {
         Ok(self.give_if_due()?)
+    }
+
+    fn left_out(&self) -> Option<stream::LeftOut> {
+        let (why, help) = self.left_out.first.as_ref()?;
+        Some(stream::LeftOut {
+            rows: self.left_out.rows,
+            first: format!("a row was left out of {}: {why}", self.options.place()),
+            help: help.clone(),
+        })
     }
 
     fn stop(&mut self) -> windrow_core::Result<Option<String>> {
