@@ -279,3 +279,39 @@ fn a_connection_is_closed_by_whichever_header_says_so() {
         }
     });
 }
+
+#[test]
+fn json_that_is_cut_short_is_refused_whole() {
+    let address = free_address();
+    serving(&readings(address, ""), |session| {
+        let ingest = |body: &str| {
+            let json = [("Content-Type", "application/json")];
+            post(address, "/ingest/readings", &json, body)
+        };
+        let row = "{\"ts\":\"2026-01-01T00:00:03Z\"}";
+        for (body, words) in [
+            (format!("[{row},"), "ends on line 1, after element 1"),
+            (format!("\n[{row},\n{row}"), "begins on line 2"),
+            (
+                format!("[{row},\n{{\"ts\":\"2026"),
+                "ends on line 2, in element 2",
+            ),
+            ("[".into(), "begins on line 1"),
+            (
+                format!("{row}\n{{\"ts\":"),
+                "value that begins on line 2 is not closed",
+            ),
+        ] {
+            let refused = ingest(&body);
+            assert_eq!(refused.status, 400, "{body}: {refused:?}");
+            let error = refused.json()["error"].to_string();
+            assert!(error.contains(words), "{body}: {error}");
+            assert!(!error.contains("file"), "{error}");
+        }
+        assert_eq!(numbers(session, ACCOUNT), [0, 0, 0, 0]);
+        for body in [format!("[{row},{row}]"), format!("{row}{row}"), "[]".into()] {
+            assert_eq!(ingest(&body).status, 200, "{body}");
+        }
+        assert_eq!(numbers(session, ACCOUNT), [4, 4, 0, 0]);
+    });
+}
