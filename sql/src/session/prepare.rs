@@ -543,7 +543,7 @@ impl<'a> Preparing<'a> {
         let mut held = Held::new(self.shared);
         let query = match how {
             Planned::Graph(graph) => {
-                let schema = graph.schema.clone();
+                let (schema, rows_max) = (graph.schema.clone(), graph.rows_max);
                 let queue = Arc::new(ResultQueue::default());
                 let sink = Box::new(QueueSink(queue.clone()));
                 let ready =
@@ -556,6 +556,7 @@ impl<'a> Preparing<'a> {
                     },
                     tables: ready.tables,
                     schema,
+                    rows_max,
                 }
             }
             Planned::Batch(plan) => {

@@ -84,6 +84,7 @@ pub fn keyed(
         steps: lowering.steps,
         tables: lowering.tables,
         schema: arrow_schema(plan.schema()),
+        rows_max: None,
         timing: Timing::default(),
         table: Some(table),
     }))

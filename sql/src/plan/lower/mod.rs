@@ -129,6 +129,8 @@ pub struct Graph {
     pub tables: Vec<PlannedTable>,
     /// The columns of the results.
     pub schema: SchemaRef,
+    /// The greatest number of rows that it gives, if it says one.
+    pub rows_max: Option<usize>,
     /// How the results follow the event time.
     pub timing: Timing,
     /// Where the results can be read; `None`: the last operator gives them.
@@ -202,6 +204,7 @@ fn lower_over(
         steps: lowering.steps,
         tables: lowering.tables,
         schema,
+        rows_max: plan.max_rows(),
         timing: lowered.timing,
         table: None,
     }))
