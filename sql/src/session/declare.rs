@@ -105,11 +105,10 @@ impl Declaration<'_> {
                 Some(connector)
             }
             None => {
-                refuse_unknown(
-                    &options.keys().cloned().collect::<Vec<_>>(),
-                    &options,
-                    &["connector"],
-                )?;
+                let mut names: Vec<String> = options.keys().cloned().collect();
+                // What is misspelt is named before what only a connector knows.
+                names.sort_by_key(|name| nearest(name, ["connector"]).is_none());
+                refuse_unknown(&names, &options, &["connector"])?;
                 None
             }
         };
