@@ -315,3 +315,23 @@ fn json_that_is_cut_short_is_refused_whole() {
         assert_eq!(numbers(session, ACCOUNT), [4, 4, 0, 0]);
     });
 }
+
+#[test]
+fn a_header_that_does_not_fit_is_told_with_what_it_has() {
+    let address = free_address();
+    serving(&readings(address, ""), |session| {
+        let csv = [("Content-Type", "text/csv")];
+        for (header, words) in [
+            ("ts,s,w", "its header has no column v; the header has"),
+            ("t,s,v", "the header has t; did you mean ts?"),
+            ("ts,s,s", "s stands twice in the header"),
+        ] {
+            let body = format!("{header}\n2026-01-01T00:00:03Z,a,1\n");
+            let refused = post(address, "/ingest/readings", &csv, body);
+            assert_eq!(refused.status, 400, "{refused:?}");
+            let error = refused.json()["error"].to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(numbers(session, ACCOUNT), [0, 0, 0, 0]);
+    });
+}
