@@ -396,6 +396,7 @@ impl<'a> Preparing<'a> {
         let declaration = Declaration {
             state: &self.shared.state(),
             connectors: &self.shared.connectors(),
+            script: self.script,
         };
         let stream = Arc::new(declaration.stream(create)?);
         if stream.connector.is_none() {
