@@ -226,7 +226,7 @@ fn windows_that_are_left_open_are_told() {
     assert_eq!(said.stderr, format!("1 window was {OPEN}\n"));
     // Those of a query that is stopped are told at once, those of a view when all ends.
     let lines = [
-        "CREATE STREAM g WITH (connector = 'generator', rows = 'endless'); \
+        "CREATE STREAM g (WATERMARK FOR ts) WITH (connector = 'generator', rows = 'endless'); \
          CREATE STREAM s (ts TIMESTAMP, v BIGINT, WATERMARK FOR ts);"
             .to_owned(),
         view(1),
