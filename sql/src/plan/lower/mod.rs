@@ -18,9 +18,9 @@ mod aggregate;
 
 mod over;
 
-mod keyed;
-
 mod common;
+
+mod keyed;
 
 mod parts;
 
