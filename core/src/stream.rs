@@ -27,6 +27,17 @@ pub struct Reject {
     pub rule: String,
 }
 
+/// The rule of a [`Reject`] that is no row, but a word about where rows are read: it is kept
+/// among them and not counted.
+pub const RULE_NOTICE: &str = "notice";
+
+impl Reject {
+    /// Whether it is a row, and counts as one.
+    pub fn is_row(&self) -> bool {
+        self.rule != RULE_NOTICE
+    }
+}
+
 /// Where a row was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

@@ -118,6 +118,14 @@ impl Error {
         &self.message
     }
 
+    /// The sentence, and what to write or to change instead: for who reads one line.
+    pub(crate) fn advice(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{}; {help}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// The bytes of the script that it points at.
     pub fn span(&self) -> Option<Range<usize>> {
         self.span.clone()

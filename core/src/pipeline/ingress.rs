@@ -188,10 +188,11 @@ impl Ingress {
         } = arrival;
         let rows = records.num_rows();
         let first_row = self.counters.received;
-        self.counters.received += (rows + unparsed.len()) as u64;
+        let notices = unparsed.iter().filter(|reject| !reject.is_row()).count();
+        self.counters.received += (rows + unparsed.len() - notices) as u64;
         self.counters.bytes += bytes;
         if rows == 0 {
-            self.reject(unparsed, origin)?;
+            self.reject(unparsed, notices, origin)?;
             return Ok(None);
         }
 
@@ -203,7 +204,7 @@ impl Ingress {
             Err(error) => {
                 // Nothing of the batch reaches a query: it must not vanish uncounted.
                 self.counters.rejected += rows as u64;
-                self.reject(unparsed, origin)?;
+                self.reject(unparsed, notices, origin)?;
                 return Err(error);
             }
         };
@@ -231,7 +232,7 @@ impl Ingress {
             let before = origin.map_or(&[][..], Origin::rows_before);
             (accepted, in_order(unparsed, before, broken))
         };
-        if let Err(error) = self.reject(rejects, origin) {
+        if let Err(error) = self.reject(rejects, notices, origin) {
             self.counters.rejected += accepted.num_rows() as u64;
             return Err(error);
         }
@@ -359,8 +360,15 @@ impl Ingress {
         Ok(violations)
     }
 
-    fn reject(&mut self, rejects: Vec<Reject>, origin: Option<&dyn Origin>) -> Result<()> {
-        self.counters.rejected += rejects.len() as u64;
+    /// Keeps what was rejected. `notices`: how many of them are no rows.
+    fn reject(
+        &mut self,
+        rejects: Vec<Reject>,
+        notices: usize,
+        origin: Option<&dyn Origin>,
+    ) -> Result<()> {
+        let rows = rejects.len() - notices;
+        self.counters.rejected += rows as u64;
         if let Some(origin) = origin.filter(|_| !rejects.is_empty()) {
             origin.rejected(&rejects);
         }
@@ -368,7 +376,9 @@ impl Ingress {
             OnError::Keep => self.rejects.extend(rejects),
             OnError::Skip => {}
             OnError::Fail => {
-                if let Some(reject) = rejects.first() {
+                let wrong = rejects.iter().find(|reject| reject.is_row());
+                // A CHECK may be called as notices are.
+                if let Some(reject) = wrong.or(rejects.first()).filter(|_| rows > 0) {
                     let failure = Error::invalid(format!(
                         "a row of {} was rejected at {}: {}",
                         self.spec.name, reject.position, reject.reason
@@ -376,6 +386,7 @@ impl Ingress {
                     self.rejects.extend(rejects);
                     return Err(failure);
                 }
+                self.rejects.extend(rejects);
             }
         }
         Ok(())

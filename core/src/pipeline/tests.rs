@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::operator::{Counters, Drain, Limit, Operator, Output, RowFunction, Stateless};
 use crate::snapshot::Snapshot;
-use crate::stream::{Arrival, Origin, Place, Reject, Source, SourceEvent};
+use crate::stream::{Arrival, Origin, Place, RULE_NOTICE, Reject, Source, SourceEvent};
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
@@ -341,6 +341,31 @@ fn rows_beside_a_reject_that_fails_the_stream_are_counted() {
     );
     let status = bench.engine.query_stats(query).expect("there").status;
     assert!(matches!(status, QueryStatus::Failed(_)));
+}
+
+#[test]
+fn a_notice_is_kept_and_is_no_row() {
+    let notice = || Reject {
+        text: String::new(),
+        position: "a.csv".into(),
+        reason: "it was written anew".into(),
+        rule: RULE_NOTICE.into(),
+    };
+    for on_error in [OnError::Keep, OnError::Fail] {
+        let mut bench = bench(on_error);
+        let _query = bench.attach("q", vec![same()]);
+        for records in [rows(&[1, 2]), rows(&[])] {
+            let pushed = (bench.engine).push(bench.stream, 0, &records, vec![notice()], 0, 0);
+            assert_eq!(pushed.expect("no row is wrong").rejected, 0);
+        }
+        let stats = bench.engine.stream_stats(bench.stream).expect("there");
+        let counters = stats.counters;
+        assert_eq!(
+            (counters.received, counters.accepted, counters.rejected),
+            (2, 2, 0)
+        );
+        assert_eq!(bench.engine.rejects(bench.stream).expect("there").len(), 2);
+    }
 }
 
 /// Rows that cannot be read again as they were.

@@ -56,8 +56,9 @@ files, and several results at once, use CREATE SINK. A file appears when it is w
 and replaces the old one; a folder that holds parts is refused, unless the sink has the
 option existing = 'append' or 'replace'.
 
-The first Ctrl-C stops cleanly: files whose rows had not ended are not written. The
-second stops at once. When the reader of stdout goes, as head does, sinks are written
+The first Ctrl-C stops cleanly: what live streams gave until then is published in the
+files of their sinks, without the windows that were still open; files of bounded inputs
+that had not been read to their ends are not written. The second stops at once. When the reader of stdout goes, as head does, sinks are written
 to the end.";
 
 const RUN_EXAMPLES: &str = "\

@@ -79,7 +79,8 @@ impl Told {
         for (stream, reject) in rejects {
             let warning = format!(
                 "a row of '{stream}' rejected, the first: {}: {}\n   \
-                 = help: further ones are counted; SELECT * FROM rejected('{stream}') has them, in the same script",
+                 = help: further ones are counted; who runs the script in the shell, with .read, can \
+                 ask for them there: SELECT * FROM rejected('{stream}')",
                 reject.position, reject.reason
             );
             say("warning", &warning, display, lines);

@@ -4,7 +4,10 @@ use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+
+use windrow_core::Error as CoreError;
 
 use super::pipe::Pipe;
 use crate::connector::stdout::StdoutKind;
@@ -15,6 +18,9 @@ use crate::session::ResultHandler;
 
 /// Bytes that are gathered before they are handed over.
 const BUFFER_BYTES: usize = 1 << 16;
+
+/// Rows of a table that are held until they are whole, so that they stand in one box.
+const BOX_ROWS_MAX: usize = 1_000;
 
 /// Who writes to stdout. What is one document from its first byte to its last stands
 /// beside nothing else at the same time.
@@ -100,6 +106,8 @@ pub(super) struct Output {
     out: BufWriter<Pipe>,
     /// The encoder of the statement whose rows are under way.
     encoder: Option<Box<dyn Encoder>>,
+    /// Its rows, where they are to stand in one box.
+    held: Option<Vec<RecordBatch>>,
     /// Statements that have begun.
     statements: u64,
     /// Rows of all of them.
@@ -127,6 +135,7 @@ impl Output {
             options,
             out: BufWriter::with_capacity(BUFFER_BYTES, pipe),
             encoder: None,
+            held: None,
             statements: 0,
             rows: 0,
         }
@@ -176,11 +185,22 @@ impl ResultHandler for Output {
         Ok(())
     }
 
+    fn begin_at_most(&mut self, schema: &SchemaRef, rows_max: usize) -> Result<()> {
+        self.begin(schema)?;
+        let is_box = self.format == OutputFormat::Table && rows_max <= BOX_ROWS_MAX;
+        self.held = is_box.then(Vec::new);
+        Ok(())
+    }
+
     fn rows(&mut self, rows: &RecordBatch) -> Result<()> {
         match &mut self.encoder {
             Some(encoder) => {
                 self.rows += rows.num_rows() as u64;
-                encoder.encode(rows, &mut self.out)
+                match &mut self.held {
+                    Some(held) => held.push(rows.clone()),
+                    None => encoder.encode(rows, &mut self.out)?,
+                }
+                Ok(())
             }
             None => Err(Error::new(
                 ErrorKind::Internal,
@@ -191,6 +211,12 @@ impl ResultHandler for Output {
 
     fn end(&mut self) -> Result<()> {
         if let Some(mut encoder) = self.encoder.take() {
+            if let Some(held) = self.held.take()
+                && let Some(first) = held.first()
+            {
+                let rows = concat_batches(first.schema_ref(), &held);
+                encoder.encode(&rows.map_err(CoreError::from)?, &mut self.out)?;
+            }
             encoder.finish(&mut self.out)?;
         }
         self.flush()
@@ -205,4 +231,56 @@ impl ResultHandler for Output {
 pub(super) fn unwritten(error: std::io::Error) -> Error {
     let message = format!("the rows cannot be written: {}", reason(&error));
     Error::new(ErrorKind::Io, message).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is shown of ever longer texts, one at a time, of which there are `rows_max`.
+    fn shown(texts: &[&str], rows_max: usize) -> String {
+        let batch = |text: &str| {
+            let texts = Arc::new(StringArray::from(vec![text])) as ArrayRef;
+            RecordBatch::try_from_iter([("text", texts)]).unwrap()
+        };
+        let (kept, cancel) = (Kept::default(), Arc::<AtomicBool>::default());
+        let pipe = Pipe::new(Box::new(kept.clone()), cancel, |write| write()).unwrap();
+        let mut output = Output::new(OutputFormat::Table, Some(80), pipe, Sharing::default());
+        (output.begin_at_most(batch("").schema_ref(), rows_max)).unwrap();
+        for text in texts {
+            output.rows(&batch(text)).unwrap();
+            output.flush().unwrap();
+        }
+        // As where the rest does not come any more.
+        output.close().unwrap();
+        let shown = kept.0.lock().unwrap().clone();
+        String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn a_result_that_ends_stands_in_one_box() {
+        let whole = "┌──────┐\n│ text │\n╞══════╡\n│ a    │\n│ bbbb │\n└──────┘\n2 rows\n";
+        assert_eq!(shown(&["a", "bbbb"], 3), whole);
+        let growing = ["a", "b-b-b-b", "c-c-c-c-c-c"];
+        assert_eq!(shown(&growing, 3).matches('┌').count(), 1);
+        assert_eq!(shown(&growing, BOX_ROWS_MAX + 1).matches('┌').count(), 3);
+        assert!(shown(&[], 3).ends_with("└──────┘\n0 rows\n"));
+    }
 }

@@ -203,7 +203,7 @@ impl Display {
 }
 
 /// What is said of the windows that a stop has left open, if there are any.
-fn open_windows(count: u64) -> Option<String> {
+pub(super) fn open_windows(count: u64) -> Option<String> {
     let were = if count == 1 { "was" } else { "were" };
     let windows = counted(count, "window", "windows");
     (count > 0).then(|| format!("{windows} {were} still open and not given out"))

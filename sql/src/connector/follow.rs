@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
-use windrow_core::stream::{Backlog, Reject, Source, SourceEvent};
+use windrow_core::stream::{Backlog, RULE_NOTICE, Reject, Source, SourceEvent};
 
 use super::file::matching;
 use super::follow_options::{FollowOptions, lines_of};
@@ -364,7 +364,11 @@ impl Follower {
                 (file.at_end, file.grown_at) = (false, Instant::now());
                 reject_rest(file.partition, &file.path, &open.rows, feed)?;
                 let reason = "the file was written anew: it is read again from its beginning";
-                feed.reject(file.partition, note(&file.path, reason))?;
+                let notice = Reject {
+                    rule: RULE_NOTICE.into(),
+                    ..note(&file.path, reason)
+                };
+                feed.reject(file.partition, notice)?;
                 return self.begin_again(place, feed);
             }
         }

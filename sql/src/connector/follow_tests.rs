@@ -198,6 +198,8 @@ fn a_file_that_is_cut_short_is_read_again() {
         "{reasons:?}"
     );
     assert_eq!(came.rejects[0].text, "2,cu");
+    // That is a row, and the notice is none.
+    assert!(came.rejects[0].is_row() && !came.rejects[1].is_row());
     assert!(
         reasons[1].contains("read again from its beginning"),
         "{reasons:?}"

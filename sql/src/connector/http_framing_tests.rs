@@ -279,3 +279,59 @@ fn a_connection_is_closed_by_whichever_header_says_so() {
         }
     });
 }
+
+#[test]
+fn json_that_is_cut_short_is_refused_whole() {
+    let address = free_address();
+    serving(&readings(address, ""), |session| {
+        let ingest = |body: &str| {
+            let json = [("Content-Type", "application/json")];
+            post(address, "/ingest/readings", &json, body)
+        };
+        let row = "{\"ts\":\"2026-01-01T00:00:03Z\"}";
+        for (body, words) in [
+            (format!("[{row},"), "ends on line 1, after element 1"),
+            (format!("\n[{row},\n{row}"), "begins on line 2"),
+            (
+                format!("[{row},\n{{\"ts\":\"2026"),
+                "ends on line 2, in element 2",
+            ),
+            ("[".into(), "begins on line 1"),
+            (
+                format!("{row}\n{{\"ts\":"),
+                "value that begins on line 2 is not closed",
+            ),
+        ] {
+            let refused = ingest(&body);
+            assert_eq!(refused.status, 400, "{body}: {refused:?}");
+            let error = refused.json()["error"].to_string();
+            assert!(error.contains(words), "{body}: {error}");
+            assert!(!error.contains("file"), "{error}");
+        }
+        assert_eq!(numbers(session, ACCOUNT), [0, 0, 0, 0]);
+        for body in [format!("[{row},{row}]"), format!("{row}{row}"), "[]".into()] {
+            assert_eq!(ingest(&body).status, 200, "{body}");
+        }
+        assert_eq!(numbers(session, ACCOUNT), [4, 4, 0, 0]);
+    });
+}
+
+#[test]
+fn a_header_that_does_not_fit_is_told_with_what_it_has() {
+    let address = free_address();
+    serving(&readings(address, ""), |session| {
+        let csv = [("Content-Type", "text/csv")];
+        for (header, words) in [
+            ("ts,s,w", "its header has no column v; the header has"),
+            ("t,s,v", "the header has t; did you mean ts?"),
+            ("ts,s,s", "s stands twice in the header"),
+        ] {
+            let body = format!("{header}\n2026-01-01T00:00:03Z,a,1\n");
+            let refused = post(address, "/ingest/readings", &csv, body);
+            assert_eq!(refused.status, 400, "{refused:?}");
+            let error = refused.json()["error"].to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(numbers(session, ACCOUNT), [0, 0, 0, 0]);
+    });
+}

@@ -1,6 +1,7 @@
 //! What clients of an HTTP source share: connections, queues, and the counts of their bytes.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,4 +119,30 @@ fn rejects_of_one_connection_tell_their_request() {
             assert_eq!(numbers(session, &found), [1], "{position}");
         }
     });
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_with_the_stream_and_its_place() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    for connector in ["http", "tcp"] {
+        let script = format!(
+            "CREATE STREAM air (v DOUBLE) WITH (connector = '{connector}', address = '{address}', \
+             format = 'ndjson'); SELECT * FROM air"
+        );
+        let session = Session::new().expect("it starts");
+        let rows = session.sql(&script).and_then(|rows| rows.collect());
+        let error = rows.expect_err("it is taken").to_string();
+        let (what, place) = error.split_once('\n').expect("it has a place");
+        assert!(
+            what.starts_with(&format!("stream air: listening on {address}: ")),
+            "{error}"
+        );
+        let column = 1 + script.find(&format!("'{address}'")).expect("it is there");
+        let place = place.trim_start();
+        assert!(
+            place.starts_with(&format!("--> sql:1:{column}: '{address}'\n")),
+            "{error}"
+        );
+    }
 }

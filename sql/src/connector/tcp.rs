@@ -359,7 +359,7 @@ impl Door {
                 rejects.push(incomplete(&[], &name, reason));
             }
             Err(error) => {
-                rejects.push(turned_away(peer, error.message()));
+                rejects.push(turned_away(peer, &error.advice()));
                 is_read = false;
             }
         }
@@ -424,10 +424,14 @@ impl Door {
 
 /// That a connection was ended. A reason may name what the client has sent.
 fn turned_away(peer: SocketAddr, reason: &str) -> Reject {
+    let position = format!("tcp {peer}");
+    // The place need not be told twice.
+    let reason =
+        (reason.strip_prefix(&position)).map_or(reason, |rest| rest.trim_start_matches(": "));
     let reason = cut(reason.as_bytes(), REJECT_TEXT_BYTES_MAX);
     Reject {
         text: String::new(),
-        position: format!("tcp {peer}"),
+        position,
         reason: format!("the connection was ended: {reason}"),
         rule: "connection".into(),
     }

@@ -57,6 +57,33 @@ pub(crate) fn require<'a>(
     }
 }
 
+/// As [`require`], of a header that somebody has sent. `twice`: a name that stands there
+/// twice.
+///
+/// # Errors
+/// As [`require`].
+pub(crate) fn require_header<'a>(
+    file: &str,
+    names: &[&str],
+    twice: Option<&str>,
+    columns: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    let Some(column) = (columns.into_iter()).find(|column| find(names, column).is_none()) else {
+        return Ok(());
+    };
+    let error = Error::new(
+        ErrorKind::Plan,
+        format!("{file}: its header has no column {column}"),
+    );
+    Err(match (twice, nearest(column, names.iter().copied())) {
+        (Some(twice), _) => error.help(format!("{twice} stands twice in the header")),
+        (None, Some(meant)) => {
+            error.help(format!("the header has {meant}; did you mean {column}?"))
+        }
+        (None, None) => error.help(format!("the header has {}", listed(names))),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +107,22 @@ mod tests {
             told("humidity").expect_err("missing").to_string(),
             "x.csv has no column humidity\n   = help: it has ts, PM2.5"
         );
+    }
+
+    #[test]
+    fn a_header_is_told_what_it_has() {
+        let told = |names: &[&str], twice: Option<&str>| {
+            let error = require_header("http", names, twice, ["ts", "room", "co2"]);
+            error.expect_err("missing").advice()
+        };
+        assert_eq!(
+            told(&["ts", "rom", "co2"], None),
+            "http: its header has no column room; the header has rom; did you mean room?"
+        );
+        assert_eq!(
+            told(&["ts", "n", "n_2"], Some("n")),
+            "http: its header has no column room; n stands twice in the header"
+        );
+        assert!(require_header("http", &["b", "a"], None, ["a", "b"]).is_ok());
     }
 }

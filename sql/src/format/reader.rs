@@ -327,7 +327,7 @@ impl<R: Fill> Chunks<R> {
             let broken = scanner.open_array().map(|line| {
                 *scanner = ObjectScanner::default();
                 (
-                    Shape::Broken("the JSON array is not closed: the file is cut short"),
+                    Shape::Broken("the JSON array is not closed: the text is cut short"),
                     line,
                 )
             });

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkParser, Shape};
-use super::csv::{CsvParser, Dialect, take_header};
+use super::csv::{CsvParser, Dialect, repeated_name, take_header};
 use super::json::{JsonParser, ObjectScanner};
 use super::line::{LineParser, LineTimes};
-use super::names::require;
+use super::names::require_header;
 use super::options::{Format, FormatOptions};
 use super::reader::{Chunks, Fill, Splitter};
 use super::rows::RowShape;
@@ -145,11 +145,9 @@ impl<R: Fill> TextReader<R> {
             if let Some(names) = names.filter(|_| self.all_named) {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let columns = self.shape.schema.fields().iter();
-                require(
-                    &self.shape.file,
-                    &names,
-                    columns.map(|field| field.name().as_str()),
-                )?;
+                let columns = columns.map(|field| field.name().as_str());
+                let twice = repeated_name(&self.text.dialect(), &chunk.bytes, file)?;
+                require_header(file, &names, twice.as_deref(), columns)?;
             }
             self.parser = Some(parser.clone());
             return Ok(Some((chunk, parser)));

@@ -1,6 +1,7 @@
 //! What has been created: streams, views, sinks and tables by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,7 +14,7 @@ use windrow_core::pipeline::{
 
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Script};
 use crate::exec::RangeCondition;
 use crate::format::passing::{Excludes, Passing};
 use crate::plan::{PlannedScan, RowsNow, Timing};
@@ -109,6 +110,8 @@ pub(super) struct StreamEntry {
     pub(super) connector_name: String,
     /// Whether it stands for a file named in a query.
     pub(super) implicit: bool,
+    /// Where it is declared, for what goes wrong when it is opened.
+    pub(super) place: Option<(Range<usize>, Arc<Script>)>,
     pub(super) readings: Mutex<Readings>,
 }
 
@@ -147,6 +150,7 @@ impl StreamEntry {
             connector: self.connector.clone(),
             connector_name: self.connector_name.clone(),
             implicit: self.implicit,
+            place: self.place.clone(),
             readings: Mutex::default(),
         }
     }

@@ -19,7 +19,7 @@ use super::catalog::StreamEntry;
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, Connectors, Pairs};
 use crate::dialect::{ColumnDef, CreateStream, OptionValue, Options, Positions};
-use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::exec::{CheckRule, ColumnExpr, ComputedColumn};
 use crate::format::encode::setting::Settings;
 use crate::plan;
@@ -33,6 +33,7 @@ const MAX_FUTURE: Duration = Duration::from_secs(300);
 pub(super) struct Declaration<'a> {
     pub(super) state: &'a SessionState,
     pub(super) connectors: &'a Connectors,
+    pub(super) script: &'a Arc<Script>,
 }
 
 /// An expression of a declaration, as it is written.
@@ -105,11 +106,10 @@ impl Declaration<'_> {
                 Some(connector)
             }
             None => {
-                refuse_unknown(
-                    &options.keys().cloned().collect::<Vec<_>>(),
-                    &options,
-                    &["connector"],
-                )?;
+                let mut names: Vec<String> = options.keys().cloned().collect();
+                // What is misspelt is named before what only a connector knows.
+                names.sort_by_key(|name| nearest(name, ["connector"]).is_none());
+                refuse_unknown(&names, &options, &["connector"])?;
                 None
             }
         };
@@ -152,6 +152,7 @@ impl Declaration<'_> {
             connector,
             connector_name: connector_name.map_or_else(|| "push".into(), |name| name.value),
             implicit: false,
+            place: Some((place_of(create), self.script.clone())),
             readings: Default::default(),
         })
     }
@@ -403,6 +404,7 @@ pub(super) fn own_stream(
         connector: Some(source),
         connector_name: "own".into(),
         implicit: false,
+        place: None,
         readings: Default::default(),
     })
 }
@@ -497,6 +499,14 @@ pub(super) fn located(error: Error, options: &BTreeMap<String, OptionValue>) -> 
     match span.or_else(like).or_else(valued) {
         Some(span) => error.at(span),
         None => error,
+    }
+}
+
+/// Where a stream says what it reads.
+fn place_of(create: &CreateStream) -> Range<usize> {
+    match create.options.get("address") {
+        Some(address) => address.span.clone(),
+        None => create.name.span.clone(),
     }
 }
 

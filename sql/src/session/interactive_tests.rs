@@ -95,11 +95,17 @@ fn session(numbers: Numbers) -> Session {
 /// Counts rows, and may stop the session when the first come.
 struct Counted {
     rows: usize,
+    rows_max: Option<usize>,
     stops: Option<Session>,
 }
 
 impl ResultHandler for Counted {
     fn begin(&mut self, _: &SchemaRef) -> Result<()> {
+        Ok(())
+    }
+
+    fn begin_at_most(&mut self, _: &SchemaRef, rows_max: usize) -> Result<()> {
+        self.rows_max = Some(rows_max);
         Ok(())
     }
 
@@ -124,6 +130,7 @@ fn run(session: &Session, text: &str, stops: bool) -> Result<usize, Error> {
     });
     let mut counted = Counted {
         rows: 0,
+        rows_max: None,
         stops: stops.then(|| session.clone()),
     };
     let session = session.clone();
@@ -394,4 +401,37 @@ fn a_source_that_could_not_be_opened_is_opened_for_the_next_query() {
     is_shut.store(false, Ordering::Relaxed);
     let rows = ask().expect("it is open");
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}
+
+#[test]
+fn how_many_rows_a_limit_leaves_is_told_before_they_come() {
+    let numbers = Numbers {
+        count: 5,
+        is_live: true,
+        cancels: None,
+    };
+    for (query, rows, rows_max) in [
+        ("SELECT n FROM numbers LIMIT 3", 3, Some(3)),
+        (
+            "SELECT n + 1 AS m FROM numbers WHERE n > 1 LIMIT 2",
+            2,
+            Some(2),
+        ),
+    ] {
+        let session = session(numbers.clone());
+        let text = query.to_owned();
+        let name = "test".to_owned();
+        let mut counted = Counted {
+            rows: 0,
+            rows_max: None,
+            stops: None,
+        };
+        let script = Arc::new(Script { name, text });
+        (session.run_beside_live(&script, &mut counted)).expect("it ends");
+        assert_eq!(
+            (counted.rows, counted.rows_max),
+            (rows, rows_max),
+            "{query}"
+        );
+    }
 }

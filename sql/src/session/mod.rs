@@ -164,6 +164,16 @@ pub trait ResultHandler {
     /// If they cannot be taken; the script ends with this error.
     fn begin(&mut self, schema: &SchemaRef) -> Result<()>;
 
+    /// As [`ResultHandler::begin`], where the rows come one after the other and are
+    /// `rows_max` at most: by a LIMIT.
+    ///
+    /// # Errors
+    /// As [`ResultHandler::begin`].
+    fn begin_at_most(&mut self, schema: &SchemaRef, rows_max: usize) -> Result<()> {
+        let _ = rows_max;
+        self.begin(schema)
+    }
+
     /// Rows of the statement.
     ///
     /// # Errors

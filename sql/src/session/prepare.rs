@@ -396,6 +396,7 @@ impl<'a> Preparing<'a> {
         let declaration = Declaration {
             state: &self.shared.state(),
             connectors: &self.shared.connectors(),
+            script: self.script,
         };
         let stream = Arc::new(declaration.stream(create)?);
         if stream.connector.is_none() {
@@ -543,7 +544,7 @@ impl<'a> Preparing<'a> {
         let mut held = Held::new(self.shared);
         let query = match how {
             Planned::Graph(graph) => {
-                let schema = graph.schema.clone();
+                let (schema, rows_max) = (graph.schema.clone(), graph.rows_max);
                 let queue = Arc::new(ResultQueue::default());
                 let sink = Box::new(QueueSink(queue.clone()));
                 let ready =
@@ -556,6 +557,7 @@ impl<'a> Preparing<'a> {
                     },
                     tables: ready.tables,
                     schema,
+                    rows_max,
                 }
             }
             Planned::Batch(plan) => {

@@ -28,6 +28,7 @@ impl Shared {
                 match connector.open_for(&stream.wanted(&reading.scans)) {
                     Ok(source) => self.driver().start(reading.id, source),
                     Err(error) => {
+                        let error = unopened(&stream, error);
                         let error = Arc::new(windrow_core::Error::from(error));
                         self.driver().engine.fail_stream(reading.id, &error);
                     }
@@ -201,5 +202,16 @@ impl Shared {
                 _ => None,
             })
             .collect()
+    }
+}
+
+/// The error of a stream that cannot be listened on, or read, with its name and its place.
+fn unopened(stream: &StreamEntry, error: Error) -> Error {
+    match &stream.place {
+        Some((span, script)) if stream.live.is_some() => {
+            let message = format!("stream {}: {}", stream.name, error.message());
+            (error.worded(message).at(span.clone())).in_script(script)
+        }
+        _ => error,
     }
 }

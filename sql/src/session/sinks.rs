@@ -22,7 +22,7 @@ use super::settle::Inputs;
 use super::shared::Shared;
 use super::sink_fit::{Fit, FittedSink, Wanted};
 use crate::dialect::{ColumnDef, CreateSink, Insert, Options};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::plan::{Planned, PlannedQuery};
 
 /// A query that writes to a sink which has not been opened yet.
@@ -57,12 +57,15 @@ enum WriterQuery {
 pub(super) fn declared(shared: &Shared, create: &CreateSink) -> Result<SinkEntry> {
     let mut options = create.options.clone();
     let Some(connector) = options.remove("connector") else {
-        return Err(Error::new(
-            ErrorKind::Option,
-            format!("sink {} does not say where rows go", create.name.value),
-        )
-        .help("for example WITH (connector = 'file', path = 'out.csv')")
-        .at(create.name.span.clone()));
+        let message = format!("sink {} does not say where rows go", create.name.value);
+        let error = Error::new(ErrorKind::Option, message);
+        let misspelt = (options.iter()).find(|(name, _)| nearest(name, ["connector"]).is_some());
+        return Err(match misspelt {
+            Some((name, option)) => (error.at(option.name_span.clone()))
+                .help(format!("write connector instead of {name}")),
+            None => (error.at(create.name.span.clone()))
+                .help("for example WITH (connector = 'file', path = 'out.csv')"),
+        });
     };
     let kind = (shared.connectors().get(&connector.value))
         .map_err(|error| error.at(connector.span.clone()))?

@@ -44,6 +44,7 @@ pub(super) enum WaitingQuery {
         rows: GraphRows,
         tables: Vec<ReadyTable>,
         schema: SchemaRef,
+        rows_max: Option<usize>,
     },
     Batch(BatchQuery),
 }
@@ -68,6 +69,7 @@ pub(super) enum Running {
     Graph {
         rows: GraphRows,
         schema: SchemaRef,
+        rows_max: Option<usize>,
         _held: Held,
     },
     Batch {
@@ -98,6 +100,14 @@ impl Running {
             Self::Ready { schema, .. }
             | Self::Graph { schema, .. }
             | Self::Batch { schema, .. } => schema.clone(),
+        }
+    }
+
+    /// The greatest number of rows that come one after the other, if it is known.
+    pub(super) fn rows_max(&self) -> Option<usize> {
+        match self {
+            Self::Graph { rows_max, .. } => *rows_max,
+            Self::Ready { .. } | Self::Batch { .. } => None,
         }
     }
 
@@ -138,11 +148,13 @@ impl Waiting {
                 rows,
                 tables,
                 schema,
+                rows_max,
             } => {
                 start_tables(shared, tables);
                 Running::Graph {
                     rows,
                     schema,
+                    rows_max,
                     _held: self.held,
                 }
             }

@@ -19,6 +19,9 @@ const AS_READ: &[&str] = &[
     "SELECT k, window_start, window_end, count(*) \
      FROM SESSION(t PARTITION BY k, ts, INTERVAL '4' SECOND) GROUP BY k, window_start, window_end",
     "SELECT * FROM TUMBLE((SELECT v + 1 AS w, ts AS at FROM t WHERE v > 3), at, INTERVAL '7' SECOND)",
+    "SELECT window_start, max(n) FROM (SELECT k, window_start, count(*) AS n \
+     FROM HOP(t, ts, INTERVAL '5' SECOND, INTERVAL '30' SECOND) GROUP BY k, window_start, window_end) \
+     GROUP BY window_start",
     // A window over windows.
     "SELECT window_start, sum(n) FROM TUMBLE((SELECT window_time AS at, count(*) AS n \
      FROM TUMBLE(t, ts, INTERVAL '5' SECOND) GROUP BY window_start, window_end, window_time), \

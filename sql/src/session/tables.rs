@@ -193,6 +193,7 @@ impl Shared {
             connector: Some(source),
             connector_name: connector.into(),
             implicit: true,
+            place: None,
             readings: Default::default(),
         };
         // Another thread may have named it meanwhile: all read the same.

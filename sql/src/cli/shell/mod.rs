@@ -37,7 +37,7 @@ use super::args::Running;
 use super::failures::{after_failure, warning_of};
 use super::output::{Output, Sharing, unwritten};
 use super::pipe::{Pipe, is_given_up};
-use super::progress::{Display, duration, warnings};
+use super::progress::{Display, duration, open_windows, warnings};
 use super::world::{Io, STACK_BYTES, no_thread, read_scripts};
 use crate::connector::registry::{Connector, ConnectorKind, Pairs};
 use crate::connector::stdout::is_closed_pipe;
@@ -396,9 +396,14 @@ impl<'a> Shell<'a> {
         // What it holds goes to the pipe, or away with what waits there.
         drop(output);
         let is_stopped = self.cancel.load(Ordering::SeqCst);
+        let mut left_open = None;
         if is_stopped {
             self.pipe.clear();
+            let before = self.session.progress().open_windows;
             let unwritten = self.session.resume();
+            // Those of views and sinks stay open.
+            let after = self.session.progress().open_windows;
+            left_open = open_windows(before.saturating_sub(after));
             self.io.report_unwritten(unwritten);
             // What is being written comes before the prompt; an error is told later.
             let _ = self.pipe.drain();
@@ -409,6 +414,9 @@ impl<'a> Shell<'a> {
             // What fails then fails because of it.
             _ if is_stopped => {
                 self.remark(&format!("stopped after {elapsed}"));
+                if let Some(line) = left_open {
+                    self.remark(&line);
+                }
                 Then::Ask
             }
             Err(error) => {
@@ -497,6 +505,7 @@ impl<'a> Shell<'a> {
 
     /// Publishes what live sinks were given; whether a sink has failed.
     fn leave(&mut self) -> bool {
+        let left_open = open_windows(self.session.progress().open_windows);
         let stopped = self.stop();
         self.tell();
         let failed = self.session.failed_sinks();
@@ -505,6 +514,9 @@ impl<'a> Shell<'a> {
         }
         // What else is wrong has been told when it happened.
         self.io.report_unwritten(stopped.unwrap_or_default());
+        if let Some(line) = left_open {
+            self.remark(&line);
+        }
         !failed.is_empty()
     }
 }

@@ -209,6 +209,43 @@ fn a_query_that_is_stopped_brings_the_prompt_back() {
 }
 
 #[test]
+fn windows_that_are_left_open_are_told() {
+    const OPEN: &str = "still open and not given out";
+    let view = |n: i64| {
+        format!(
+            "CREATE MATERIALIZED VIEW hours{n} AS SELECT window_start, count(*) AS n \
+             FROM TUMBLE(s, ts, INTERVAL '{n}' HOUR) GROUP BY window_start;"
+        )
+    };
+    let said = talk(&[
+        "CREATE STREAM s (ts TIMESTAMP, v BIGINT, WATERMARK FOR ts);",
+        &view(1),
+        "INSERT INTO s VALUES (TIMESTAMP '2026-01-01 00:00:00', 1);",
+        ".quit",
+    ]);
+    assert_eq!(said.stderr, format!("1 window was {OPEN}\n"));
+    // Those of a query that is stopped are told at once, those of a view when all ends.
+    let lines = [
+        "CREATE STREAM g (WATERMARK FOR ts) WITH (connector = 'generator', rows = 'endless'); \
+         CREATE STREAM s (ts TIMESTAMP, v BIGINT, WATERMARK FOR ts);"
+            .to_owned(),
+        view(1),
+        view(2),
+        "INSERT INTO s VALUES (TIMESTAMP '2026-01-01 00:00:00', 1);".to_owned(),
+        "SELECT window_start, count(*) AS n FROM TUMBLE(g, ts, INTERVAL '1' MINUTE) \
+         GROUP BY window_start;"
+            .to_owned(),
+    ];
+    let said = talk_with(lines.map(Line::Typed), true);
+    let told: Vec<_> = (said.stderr.lines())
+        .filter(|line| line.contains(OPEN))
+        .collect();
+    assert!(said.stderr.starts_with("stopped after "), "{}", said.stderr);
+    assert_eq!(told.len(), 2, "{}", said.stderr);
+    assert_eq!(told[1], format!("2 windows were {OPEN}"));
+}
+
+#[test]
 fn commands_with_a_point() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("some city.sql");

@@ -18,12 +18,16 @@ use super::message::Fault;
 use super::ticket::Part;
 use crate::format::adapt::Adapter;
 use crate::format::csv::line_feeds;
+use crate::format::json::ObjectScanner;
 use crate::format::line::LineTimes;
 use crate::format::text::TextFormat;
 use crate::format::{Format, FormatOptions};
 
 /// The greatest number of producers of a stream that name themselves.
 const PRODUCERS_MAX: usize = 4_096;
+
+/// So much of a body is looked through at a time.
+const STEP_BYTES: usize = 64 << 10;
 
 /// What is served under a stream's name.
 #[derive(Debug, Clone)]
@@ -145,7 +149,7 @@ impl Door {
     /// The rows of a body, as far as can be told before they are parsed.
     ///
     /// # Errors
-    /// If it is Arrow IPC and cannot be read, or has none of the columns.
+    /// If it is JSON and cut short, or Arrow IPC that cannot be read or has none of the columns.
     pub(super) fn content(
         &self,
         format: Format,
@@ -153,6 +157,9 @@ impl Door {
         times: LineTimes,
         name: &str,
     ) -> Result<Content, Fault> {
+        if format == Format::Json {
+            check_whole(&bytes)?;
+        }
         if format != Format::Arrow {
             let options = self.options.options.clone();
             let text = TextFormat {
@@ -170,5 +177,25 @@ impl Door {
             adapter,
             bytes: bytes.len() as u64,
         })
+    }
+}
+
+/// Refuses JSON that is cut short, before a row of it is taken.
+fn check_whole(body: &[u8]) -> Result<(), Fault> {
+    let mut scanner = ObjectScanner::default();
+    let (mut values, mut from) = (Vec::new(), 0);
+    while from < body.len() {
+        let end = body.len().min(from + STEP_BYTES);
+        scanner.scan(&body[..end], from, &mut values);
+        // Where the values stand is seen again when they are read.
+        values.clear();
+        from = end;
+    }
+    match scanner.unclosed() {
+        Some(place) => Err(Fault::Bad(
+            400,
+            format!("the body is cut short: {place}; send it whole"),
+        )),
+        None => Ok(()),
     }
 }

@@ -188,7 +188,7 @@ impl Reader {
         let mut reader = match chunks {
             Ok(chunks) => (TextReader::new(chunks, text, shape).all_named()).timed(times),
             Err(error) => {
-                part.fail(error.message());
+                part.fail(&error.advice());
                 return ControlFlow::Continue(());
             }
         };
@@ -198,7 +198,7 @@ impl Reader {
                 Ok(None) => return feed.bytes(from.partition, unread),
                 // Its header fits no column, say: no row has been read.
                 Err(error) => {
-                    part.fail(error.message());
+                    part.fail(&error.advice());
                     return feed.bytes(from.partition, unread);
                 }
             };

@@ -55,11 +55,22 @@ fn header_names<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     names
 }
 
+/// The first name that stands twice.
+fn twice(fields: &[Vec<u8>]) -> Option<String> {
+    let mut taken = HashSet::new();
+    let names = fields.iter().map(|field| field.trim_ascii());
+    let mut named = names.filter(|name| !name.is_empty());
+    let name = named.find(|name| !taken.insert(*name))?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
 /// The first record of a file.
 #[derive(Debug, PartialEq, Eq)]
 struct Header {
     /// Its fields as names.
     names: Vec<String>,
+    /// The first name that stands twice.
+    twice: Option<String>,
     /// Where the next record begins.
     next: usize,
     /// How many lines lie before it.
@@ -100,6 +111,7 @@ fn read_header(dialect: &Dialect, bytes: &[u8], file: &str) -> Result<Option<Hea
         }
         return Ok(Some(Header {
             names: header_names(fields.iter().map(Vec::as_slice)),
+            twice: twice(&fields),
             next: end.next,
             lines: line_feeds(&bytes[..end.next]),
         }));
@@ -122,6 +134,14 @@ pub(crate) fn take_header(
         chunk.first_line += header.lines;
         header.names
     }))
+}
+
+/// The first name that stands twice in the header of these bytes.
+///
+/// # Errors
+/// As [`take_header`].
+pub(crate) fn repeated_name(dialect: &Dialect, bytes: &[u8], file: &str) -> Result<Option<String>> {
+    Ok(read_header(dialect, bytes, file)?.and_then(|header| header.twice))
 }
 
 /// Whether a field is one of the words that stand for a missing value. They do so in
@@ -343,7 +363,11 @@ fn by_name(shape: &RowShape, names: &[String]) -> Result<Vec<Option<usize>>> {
         )
         .help(match other_delimiter(names) {
             Some(delimiter) => format!("set delimiter = '{delimiter}'"),
-            None => "check delimiter, or set header = 'false' if the first line is a row".into(),
+            None => format!(
+                "write a header, such as {}, or set header = 'false' if the first line is a row; \
+                 else check delimiter",
+                declared.join(",")
+            ),
         }));
     }
     Ok(columns)

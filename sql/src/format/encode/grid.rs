@@ -33,7 +33,10 @@ use crate::words::counted;
 const CELL_WIDTH_MAX: usize = 80;
 
 /// The width below which no column is squeezed.
-const CELL_WIDTH_MIN: usize = 6;
+const CELL_WIDTH_MIN: usize = 8;
+
+/// The part of a column's width, in thirds, that is seen at least where others are cut too.
+const SEEN_THIRDS_MIN: usize = 2;
 
 /// What both forms share: texts of values, and how many rows were shown.
 #[derive(Debug)]
@@ -177,9 +180,32 @@ impl TableEncoder {
         let is_squeezed = || {
             // One column alone is not read more easily without its box.
             let is_wide = self.widths.len() > 1 && framed(&self.needed(rows)) > self.width;
-            is_wide && !self.is_open && count <= BLOCK_ROWS_MAX
+            is_wide && !self.is_open && (count <= BLOCK_ROWS_MAX || self.is_unreadable(rows))
         };
-        self.vertical || is_squeezed()
+        self.vertical || is_squeezed() || self.is_too_wide(rows)
+    }
+
+    /// Whether these rows are wider than the terminal however they are squeezed.
+    fn is_too_wide(&self, rows: &[Vec<String>]) -> bool {
+        self.widths.len() > 1 && framed(&self.fit(rows)) > self.width
+    }
+
+    /// Whether too little would be seen in a box. One column alone may be cut to any length:
+    /// the others say which row it is.
+    fn is_unreadable(&self, rows: &[Vec<String>]) -> bool {
+        let (fit, needed) = (self.fit(rows), self.needed(rows));
+        let both = || fit.iter().zip(&needed);
+        let is_cut = both().filter(|(fit, needed)| fit < needed).count() > 1;
+        is_cut && both().any(|(fit, needed)| fit * 3 < needed * SEEN_THIRDS_MIN)
+    }
+
+    /// Closes the box.
+    fn close(&mut self, text: &mut String) {
+        if let Some(bottom) = self.lines(&[]).pop() {
+            text.push_str(&bottom);
+            text.push('\n');
+        }
+        self.is_open = false;
     }
 
     /// The lines of a box with these rows: top, header, rule, rows, bottom.
@@ -226,6 +252,9 @@ impl Encoder for TableEncoder {
         }
         let mut text = String::new();
         if self.is_vertical(&rows, records.num_rows()) {
+            if self.is_open {
+                self.close(&mut text);
+            }
             for (number, row) in (before + 1..).zip(&rows) {
                 write_block(number, &self.grid.names, row, &mut text);
             }
@@ -234,11 +263,7 @@ impl Encoder for TableEncoder {
         }
         let widths = self.fit(&rows);
         if self.is_open && widths != self.widths {
-            if let Some(bottom) = self.lines(&[]).pop() {
-                text.push_str(&bottom);
-                text.push('\n');
-            }
-            self.is_open = false;
+            self.close(&mut text);
         }
         self.widths = widths;
         let lines = self.lines(&rows);
@@ -253,7 +278,12 @@ impl Encoder for TableEncoder {
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<()> {
         let mut text = String::new();
-        if self.is_open || !self.has_blocks {
+        if !self.is_open && !self.has_blocks && self.is_too_wide(&[]) {
+            for name in &self.grid.names {
+                text.push_str(name);
+                text.push('\n');
+            }
+        } else if self.is_open || !self.has_blocks {
             if !self.is_open {
                 self.widths = self.fit(&[]);
             }

@@ -51,7 +51,13 @@ impl<'a> Settings<'a> {
         match self.text(name) {
             Some(value) => match read(value.trim()) {
                 Some(parsed) => Ok(Some(parsed)),
-                None => Err(unfit(name, value, allowed)),
+                None => {
+                    let error = unfit(name, value, allowed);
+                    Err(match nearest(value.trim(), words(allowed)) {
+                        Some(meant) => error.help(format!("did you mean '{meant}'?")),
+                        None => error,
+                    })
+                }
             },
             None => Ok(None),
         }
@@ -93,7 +99,12 @@ impl<'a> Settings<'a> {
     pub(crate) fn duration(&mut self, name: &str) -> Result<Option<Duration>> {
         let allowed =
             "a length of time, such as '10 seconds', '250 ms' or a number of milliseconds";
-        self.parse(name, allowed, duration)
+        self.parse(name, allowed, duration).map_err(|error| {
+            match self.pairs.get(name).and_then(|text| meant(text)) {
+                Some(meant) => error.help(format!("did you mean '{meant}'?")),
+                None => error,
+            }
+        })
     }
 
     /// A text of one ASCII character; `\t` and `tab` are the tabulator.
@@ -109,6 +120,16 @@ impl<'a> Settings<'a> {
             _ => Err(unfit(name, value, "one ASCII character")),
         }
     }
+}
+
+/// The words that are `allowed`, where it lists them: `'append' or 'replace'`.
+fn words(allowed: &str) -> impl Iterator<Item = &str> {
+    let listed = if allowed.starts_with('\'') {
+        allowed
+    } else {
+        ""
+    };
+    listed.split('\'').skip(1).step_by(2)
 }
 
 /// The error of an option whose value is not allowed.
@@ -128,6 +149,47 @@ pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
     })
 }
 
+/// Units of time, and how many nanoseconds each is.
+const UNITS: [(&str, f64); 23] = [
+    ("us", 1e3),
+    ("µs", 1e3),
+    ("microsecond", 1e3),
+    ("microseconds", 1e3),
+    ("ms", 1e6),
+    ("millisecond", 1e6),
+    ("milliseconds", 1e6),
+    ("s", 1e9),
+    ("sec", 1e9),
+    ("secs", 1e9),
+    ("second", 1e9),
+    ("seconds", 1e9),
+    ("m", 60e9),
+    ("min", 60e9),
+    ("mins", 60e9),
+    ("minute", 60e9),
+    ("minutes", 60e9),
+    ("h", 3_600e9),
+    ("hour", 3_600e9),
+    ("hours", 3_600e9),
+    ("d", 86_400e9),
+    ("day", 86_400e9),
+    ("days", 86_400e9),
+];
+
+/// A length of time with the nearest units in place of those that are none.
+fn meant(text: &str) -> Option<String> {
+    let text = text.to_lowercase();
+    let unit = |word: &&str| !word.is_empty() && UNITS.iter().all(|(unit, _)| unit != word);
+    let wrong = (text.split(|c: char| !c.is_alphabetic())).find(unit)?;
+    // A word of one or two letters is near to too many.
+    let long = UNITS
+        .iter()
+        .map(|(unit, _)| *unit)
+        .filter(|unit| unit.len() > 2);
+    let meant = text.replacen(wrong, nearest(wrong, long)?, 1);
+    duration(&meant).map(|_| meant)
+}
+
 fn duration(text: &str) -> Option<Duration> {
     if let Ok(millis) = text.parse() {
         return Some(Duration::from_millis(millis));
@@ -144,15 +206,8 @@ fn duration(text: &str) -> Option<Duration> {
         let letters = rest
             .find(|c: char| !c.is_alphabetic())
             .unwrap_or(rest.len());
-        let nanos = match rest[..letters].to_lowercase().as_str() {
-            "us" | "µs" | "microsecond" | "microseconds" => 1e3,
-            "ms" | "millisecond" | "milliseconds" => 1e6,
-            "s" | "sec" | "secs" | "second" | "seconds" => 1e9,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60e9,
-            "h" | "hour" | "hours" => 3_600e9,
-            "d" | "day" | "days" => 86_400e9,
-            _ => return None,
-        };
+        let word = rest[..letters].to_lowercase();
+        let (_, nanos) = UNITS.iter().find(|(unit, _)| *unit == word)?;
         let part = number * nanos;
         if !part.is_finite() || part >= u64::MAX as f64 {
             return None;
@@ -222,6 +277,31 @@ mod tests {
             "option follow is 'maybe', but must be true or false"
         );
         assert_eq!(settings.rest(), ["x"]);
+    }
+
+    #[test]
+    fn a_misspelt_word_or_unit_is_told_with_the_nearest() {
+        let pairs = pairs(&[
+            ("existing", "apend"),
+            ("wait", "30 secnds"),
+            ("long", "1 mintue 30 s"),
+            ("far", "10 parsecs"),
+        ]);
+        let mut settings = Settings::new(&pairs);
+        let existing = settings.parse("existing", "'append' or 'replace'", |_| None::<()>);
+        assert_eq!(
+            existing.expect_err("misspelt").to_string(),
+            "option existing is 'apend', but must be 'append' or 'replace'\n   \
+             = help: did you mean 'append'?"
+        );
+        let mut help = |name: &str| {
+            let error = settings.duration(name).expect_err("no unit").to_string();
+            (error.split_once("= help: ")).map(|(_, help)| help.to_owned())
+        };
+        assert_eq!(help("wait").as_deref(), Some("did you mean '30 seconds'?"));
+        let long = Some("did you mean '1 minute 30 s'?");
+        assert_eq!(help("long").as_deref(), long);
+        assert_eq!(help("far"), None);
     }
 
     #[test]

@@ -104,6 +104,60 @@ mod tests {
         assert!(many.contains("│ the roof of the town ha… ┆  1 │"), "{many}");
     }
 
+    /// Rows of so many columns, each with a name and a value of ten letters.
+    fn many_columns(columns: usize, rows: usize, width: u16) -> String {
+        let texts = Arc::new(StringArray::from(vec!["abcdefghij"; rows])) as ArrayRef;
+        let columns = (0..columns).map(|n| (format!("column_{n:03}"), texts.clone()));
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut encoder = encoder(OutputFormat::Table, &wide(width), &batch.schema()).unwrap();
+        let mut out = Vec::new();
+        encoder.encode(&batch, &mut out).unwrap();
+        encoder.finish(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_however_they_are_cut_are_lines() {
+        // Seven columns of 8, and 22 of the frame: 78.
+        let boxed = many_columns(7, 5, 78);
+        assert!(boxed.contains("│ abcdefg… ┆"), "{boxed}");
+        let lines = many_columns(7, 5, 77);
+        assert!(lines.starts_with("── row 1 ──\ncolumn_000 │ abcdefghij\n"));
+        assert!(lines.ends_with("column_006 │ abcdefghij\n5 rows\n"));
+        // Without rows, the names.
+        assert_eq!(many_columns(7, 0, 78).matches('│').count(), 2);
+        assert_eq!(
+            many_columns(3, 0, 33),
+            "column_000\ncolumn_001\ncolumn_002\n0 rows\n"
+        );
+    }
+
+    #[test]
+    fn where_two_columns_are_cut_each_can_still_be_read() {
+        let text = |text: &str| Arc::new(StringArray::from(vec![text; 4])) as ArrayRef;
+        // 46 letters, and 20.
+        let reason = "the value of the column is not a number at all";
+        let columns = [
+            ("reason", text(reason)),
+            ("position", text("tcp 127.0.0.1:7104:1")),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let shown = |width: u16| {
+            let mut encoder = encoder(OutputFormat::Table, &wide(width), &batch.schema()).unwrap();
+            let mut out = Vec::new();
+            encoder.encode(&batch, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        // Twice 20 and 7 of the frame: one column is cut.
+        let boxed = shown(47);
+        assert!(
+            boxed.contains("│ the value of the co… ┆ tcp 127.0.0.1:7104:1 │"),
+            "{boxed}"
+        );
+        let lines = shown(46);
+        assert!(lines.contains(&format!("reason   │ {reason}\n")), "{lines}");
+    }
+
     #[test]
     fn whoever_asks_for_lines_gets_them_whatever_fits() {
         let options = EncodeOptions {

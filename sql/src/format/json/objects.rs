@@ -120,6 +120,30 @@ impl ObjectScanner {
         self.array
     }
 
+    /// Where an array or a value begins that has not ended, and where the text does; `None`
+    /// if all have ended.
+    pub(crate) fn unclosed(&self) -> Option<String> {
+        let began = (self.began).filter(|_| self.depth > 0 || self.in_string);
+        let line = self.line + 1;
+        match (self.array, began) {
+            (Some(array), began) => {
+                let preposition = if began.is_some() { "in" } else { "after" };
+                let place = match self.elements {
+                    0 => String::new(),
+                    element => format!(", {preposition} element {element}"),
+                };
+                Some(format!(
+                    "the JSON array that begins on line {array} is not closed: it ends on line \
+                     {line}{place}"
+                ))
+            }
+            (None, Some(Began { spot, .. })) => Some(format!(
+                "the JSON value that begins on line {spot} is not closed: it ends on line {line}"
+            )),
+            (None, None) => None,
+        }
+    }
+
     /// Where the value begins that has not ended.
     pub(crate) fn open_value(&self) -> Option<(usize, Spot)> {
         self.began.map(|began| (began.at, began.spot))

@@ -237,7 +237,7 @@ fn documents_of_objects() {
             "f:2 element 4 parse: not valid JSON: expected an object at byte 1",
             "f:2 element 5 type: column a: 'true' is not a BIGINT",
             "f:3 element 6 parse: not valid JSON: expected no control character in a string at byte 8",
-            "f:1 parse: the JSON array is not closed: the file is cut short",
+            "f:1 parse: the JSON array is not closed: the text is cut short",
         ]
     );
     let (rows, rejects) = json("[{\"a\":1},\n{\"a\":2, ");
@@ -246,7 +246,7 @@ fn documents_of_objects() {
         rejects,
         [
             "f:2 element 2 parse: not valid JSON: it ends where a string was expected",
-            "f:1 parse: the JSON array is not closed: the file is cut short",
+            "f:1 parse: the JSON array is not closed: the text is cut short",
         ]
     );
 }

@@ -50,7 +50,9 @@ pub fn keyed(
         common: &common,
         steps: Vec::new(),
         tables: Vec::new(),
-        waits_for_end: true,
+        in_time: false,
+        has_table_times: false,
+        waits_for_end: false,
     };
     let above = lowering.above(plan, &steps)?;
     let Some(input) = lowering.lower(&aggregate.input)? else {
@@ -84,6 +86,7 @@ pub fn keyed(
         steps: lowering.steps,
         tables: lowering.tables,
         schema: arrow_schema(plan.schema()),
+        rows_max: None,
         timing: Timing::default(),
         table: Some(table),
     }))

@@ -18,9 +18,9 @@ mod aggregate;
 
 mod over;
 
-mod keyed;
-
 mod common;
+
+mod keyed;
 
 mod parts;
 
@@ -129,6 +129,8 @@ pub struct Graph {
     pub tables: Vec<PlannedTable>,
     /// The columns of the results.
     pub schema: SchemaRef,
+    /// The greatest number of rows that it gives, if it says one.
+    pub rows_max: Option<usize>,
     /// How the results follow the event time.
     pub timing: Timing,
     /// Where the results can be read; `None`: the last operator gives them.
@@ -178,33 +180,24 @@ fn lower_over(
     blame: &Arc<Blame>,
     common: &Common,
 ) -> Result<Option<Graph>> {
-    let mut lowering = Lowering {
+    let lowering = |in_time| Lowering {
         compiler: Compiler { props, blame },
         mode,
         common,
         steps: Vec::new(),
         tables: Vec::new(),
+        in_time,
+        has_table_times: false,
         waits_for_end: false,
     };
-    let Some(lowered) = lowering.lower(plan)? else {
-        return Ok(None);
-    };
-    let schema = arrow_schema(plan.schema());
-    let lowered = lowering.named(lowered, &schema);
-    debug_assert!(matches!(lowered.input, PlannedInput::Step(_)));
-    if lowering.waits_for_end || mode.goes_on() {
-        lowering
-            .tables
-            .iter_mut()
-            .for_each(|table| table.time = None);
+    // First as if all that follows a table could keep up with its times.
+    let mut first = lowering(!mode.goes_on());
+    let lowered = first.graph(plan);
+    let keeps_up = matches!(lowered, Ok(Some(_))) && !first.waits_for_end;
+    if keeps_up || !first.has_table_times {
+        return lowered;
     }
-    Ok(Some(Graph {
-        steps: lowering.steps,
-        tables: lowering.tables,
-        schema,
-        timing: lowered.timing,
-        table: None,
-    }))
+    lowering(false).graph(plan)
 }
 
 /// The Arrow schema of a plan. Every column may hold NULL: rules about NULL belong to
@@ -234,11 +227,34 @@ struct Lowering<'a> {
     common: &'a Common,
     steps: Vec<PlannedStep>,
     tables: Vec<PlannedTable>,
+    /// Whether tables tell which times are complete, so that windows over them close while
+    /// they are read.
+    in_time: bool,
+    /// Whether a window closes by the times of a table.
+    has_table_times: bool,
     /// Whether some operator takes rows of a table in any order of time.
     waits_for_end: bool,
 }
 
 impl Lowering<'_> {
+    /// All of a plan.
+    fn graph(&mut self, plan: &LogicalPlan) -> Result<Option<Graph>> {
+        let Some(lowered) = self.lower(plan)? else {
+            return Ok(None);
+        };
+        let schema = arrow_schema(plan.schema());
+        let lowered = self.named(lowered, &schema);
+        debug_assert!(matches!(lowered.input, PlannedInput::Step(_)));
+        Ok(Some(Graph {
+            steps: std::mem::take(&mut self.steps),
+            tables: std::mem::take(&mut self.tables),
+            schema,
+            rows_max: plan.max_rows(),
+            timing: lowered.timing,
+            table: None,
+        }))
+    }
+
     fn step(
         &mut self,
         operator: Box<dyn Operator>,
@@ -571,21 +587,34 @@ impl Lowering<'_> {
                 Ok((self.lagging(input, lag), time))
             }
             None if timing.bounded && !timing.watermarked => {
-                self.note_time(node, time);
+                let mut input = input;
+                if self.closes_by_table(node, time) {
+                    input.timing.watermarked = true;
+                    input.timing.columns = vec![TimeColumn {
+                        column: time,
+                        lag: 0,
+                    }];
+                }
                 Ok((input, time))
             }
             None => Err(self.no_event_time(&input, node)),
         }
     }
 
-    /// Notes the column of a table that a window stands on, so that its windows close
-    /// as the table is read.
-    fn note_time(&mut self, node: &WindowNode, time: usize) {
+    /// Whether a window's time is a column of a table that tells which times are complete.
+    fn closes_by_table(&mut self, node: &WindowNode, time: usize) -> bool {
         match (table_column(&node.input, time), self.tables.last_mut()) {
-            (Some(column), Some(table)) if matches!(table.rows, TableRows::Now(_)) => {
+            (Some(column), Some(table))
+                if self.in_time && matches!(table.rows, TableRows::Now(_)) =>
+            {
                 table.time = Some(column);
+                self.has_table_times = true;
+                true
             }
-            _ => self.waits_for_end = true,
+            _ => {
+                self.waits_for_end = true;
+                false
+            }
         }
     }
 
