@@ -55,6 +55,13 @@ pub(super) fn rows_sum_i64<B: Backend>(values: &[i64], width: usize, out: &mut [
     if width <= SHORT_ROWS {
         return rows::<B::I64, SumI64>(values, width, out);
     }
+    running_sums(values, width, out);
+}
+
+/// Of one code for every level: with more instructions to choose from, compilers make less of
+/// it.
+#[inline(never)]
+fn running_sums(values: &[i64], width: usize, out: &mut [i64]) {
     assert_eq!(values.len(), out.len(), "one result for each row");
     let (begun, whole) = out.split_at_mut(width.min(values.len()));
     let mut sum = 0_i64;
