@@ -6,12 +6,36 @@ use super::order::usual;
 use super::reference::{self, BLOCK_ROWS, Summary, add_halves};
 
 /// As [`reference::min_max_i64`]. A plain loop, of which compilers make more than lanes
-/// would: as many accumulators as the level has registers for.
+/// would: as many accumulators as the level has registers for. Where no instruction
+/// compares 64-bit integers they make one, and a few beside each other are better.
 #[inline(always)]
 pub(super) fn min_max_i64<B: Backend>(values: &[i64]) -> Option<(i64, i64)> {
-    let none = (i64::MAX, i64::MIN);
-    let span = (values.iter()).fold(none, |span, value| (span.0.min(*value), span.1.max(*value)));
+    let span = match B::COMPARES_I64 {
+        true => span::<1>(values),
+        false => span::<{ LANES / 2 }>(values),
+    };
     (!values.is_empty()).then_some(span)
+}
+
+/// The least and the greatest, by accumulators that do not wait for each other.
+#[inline(always)]
+fn span<const WIDTH: usize>(values: &[i64]) -> (i64, i64) {
+    let (mut least, mut greatest) = ([i64::MAX; WIDTH], [i64::MIN; WIDTH]);
+    let (chunks, rest) = values.as_chunks::<WIDTH>();
+    for chunk in chunks {
+        for lane in 0..WIDTH {
+            least[lane] = least[lane].min(chunk[lane]);
+            greatest[lane] = greatest[lane].max(chunk[lane]);
+        }
+    }
+    let mut span = (i64::MAX, i64::MIN);
+    for value in least.iter().chain(rest) {
+        span.0 = span.0.min(*value);
+    }
+    for value in greatest.iter().chain(rest) {
+        span.1 = span.1.max(*value);
+    }
+    span
 }
 
 /// The sum of [`reference::summarize_f64`].
