@@ -242,7 +242,7 @@ fn rows_of_a_sink_stand_above_the_prompt() {
     let before = rows(&seen);
     shell.wait(|seen| is_whole_prompt(seen, "SELECT 6 * 7") && rows(seen) >= before + 5);
     enter(&mut shell.session, " AS answer;");
-    shell.wait(|seen| seen.contains(" 42 "));
+    shell.wait(|seen| seen.contains(" 42 ") && seen.trim_end().ends_with("windrow>"));
     shell.session.send_control('d').expect("typed");
     see_the_end(shell.session);
 }
