@@ -17,6 +17,7 @@ pub(crate) mod tables;
 
 pub(crate) mod arena;
 
+mod idle;
 pub(crate) mod store;
 
 pub(crate) mod opened;

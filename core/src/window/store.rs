@@ -2,8 +2,8 @@
 //!
 //! Every (pane, key) of an operator has one slot; each aggregate is one column over
 //! all of them, so that a batch is one call to each aggregate however many panes and
-//! keys it touches. Slots and key ids that nothing refers to any longer are used
-//! again.
+//! keys it touches. Slots that nothing refers to any longer are used again, and so are
+//! key ids after a while.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::DataType;
 
 use super::arena::Arena;
+use super::idle::Idle;
 use super::key_slots::{KeySlots, Owner};
 use super::tables::Columns;
 use crate::batch::key::KeyInterner;
@@ -24,6 +25,9 @@ pub(crate) struct Keys {
     columns: Vec<usize>,
     references: Vec<u32>,
     alive: usize,
+    /// How many were at a time, of late.
+    most_alive: usize,
+    idle: Idle,
     /// The ids that were last asked for, and their columns: one window often has the keys
     /// of the window before.
     last: Option<(Vec<u32>, Vec<ArrayRef>)>,
@@ -37,6 +41,8 @@ impl Keys {
             columns,
             references: Vec::new(),
             alive: 0,
+            most_alive: 0,
+            idle: Idle::default(),
             last: None,
         })
     }
@@ -98,24 +104,34 @@ impl Keys {
         *references += 1;
     }
 
-    /// Takes one reference from each key, and back the ids that were the last.
+    /// Takes one reference from each key. Those that it was the last of are idle: they keep
+    /// their ids for a while.
     pub(crate) fn release(&mut self, keys: &[u32]) {
-        let dead: Vec<u32> = (keys.iter().copied())
-            .filter(|&key| self.drop(key))
-            .collect();
-        self.forget(&dead);
+        for &key in keys {
+            if self.drop(key) {
+                self.idle.add(key);
+            }
+        }
+        self.forget();
     }
 
-    fn forget(&mut self, dead: &[u32]) {
+    /// Takes back the ids of keys that have been idle for long.
+    fn forget(&mut self) {
+        let references = &self.references;
+        let is_used = |key: u32| references[key as usize] > 0;
+        let dead = self.idle.leave(self.most_alive, is_used);
         if !dead.is_empty() {
             self.last = None;
-            self.interner.release(dead);
+            self.interner.release(&dead);
+            // What was in use long ago says little.
+            self.most_alive = self.alive.max(self.most_alive / 2);
         }
     }
 
     /// Takes one reference from a key; its id stays until it is swept. Says whether it
     /// was the last.
     pub(crate) fn drop(&mut self, key: u32) -> bool {
+        self.most_alive = self.most_alive.max(self.alive);
         let references = &mut self.references[key as usize];
         *references -= 1;
         let dead = *references == 0;
@@ -123,16 +139,14 @@ impl Keys {
         dead
     }
 
-    /// Takes back those of these ids that nothing refers to.
+    /// Lets those of these ids be idle that nothing refers to.
     pub(crate) fn sweep(&mut self, ids: &mut Vec<u32>) {
-        if ids.is_empty() {
-            return;
+        for id in ids.drain(..) {
+            if self.references[id as usize] == 0 {
+                self.idle.add(id);
+            }
         }
-        ids.sort_unstable();
-        ids.dedup();
-        ids.retain(|&id| self.references[id as usize] == 0);
-        self.forget(ids);
-        ids.clear();
+        self.forget();
     }
 
     /// The key columns of ids.
@@ -152,7 +166,10 @@ impl Keys {
             let columns = columns.iter().map(|column| column.get_array_memory_size());
             columns.sum::<usize>() + ids.capacity() * size_of::<u32>()
         });
-        self.interner.state_bytes() + last + self.references.capacity() * size_of::<u32>()
+        self.interner.state_bytes()
+            + last
+            + self.idle.bytes()
+            + self.references.capacity() * size_of::<u32>()
     }
 
     /// The values of the keys in `ids`, each once, as named columns, and `ids` as
