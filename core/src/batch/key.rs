@@ -19,7 +19,7 @@
 //! This module knows no pane and no query: who releases a key knows that nothing
 //! refers to its id any more.
 
-mod far;
+pub(crate) mod far;
 mod hash;
 mod ids;
 mod table;

@@ -126,7 +126,7 @@ impl Others {
 const SKIP_SHARE: usize = 64;
 
 /// From so many result rows on, their keys and values are made by two threads.
-const PARALLEL_KEYS_MIN: usize = 512;
+const PARALLEL_KEYS_MIN: usize = 8 * 1024;
 
 impl WindowAggregate {
     fn new(spec: WindowAggregateSpec, frame: Frame, grid: Grid) -> Result<Self> {

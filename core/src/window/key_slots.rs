@@ -12,9 +12,9 @@
 //! for each key id. Its slots are sums, not look-ups, and two such panes are combined
 //! from end to end.
 
-use hashbrown::HashMap;
 use rayon::prelude::*;
 
+use crate::batch::key::far::FarSlots;
 use crate::batch::room;
 
 /// No slot.
@@ -23,8 +23,11 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Up to so many keys are looked up by going through them.
 const LISTED_KEYS_MAX: usize = 8;
 
-/// From one key in so many on, a pane is indexed by key id.
-const DENSE_SHARE: usize = 8;
+/// From one key in so many on, a pane is indexed by key id: a hash table is no smaller.
+const DENSE_SHARE: usize = 4;
+
+/// Fewer keys are not yet worth it: they tell little of those to come.
+const DENSE_KEYS_MIN: usize = 64;
 
 /// It no longer is with fewer than one in so many: a pane would have to hold twice the keys
 /// to be indexed again.
@@ -95,23 +98,71 @@ enum Index {
 /// Slots by key.
 #[derive(Debug)]
 struct Hashed {
-    slots: HashMap<u32, u32>,
+    slots: FarSlots,
+    len: usize,
     /// Of the keys.
     least: u32,
     greatest: u32,
 }
 
+/// The hash of a key, whose top half no other key has. Key ids are given out here, so that
+/// nobody can choose them to be alike.
+#[inline(always)]
+fn hash(key: u32) -> u64 {
+    const GOLDEN: u32 = 0x9E37_79B9;
+    u64::from(key.wrapping_mul(GOLDEN)) << u32::BITS
+}
+
 impl Hashed {
+    fn new(pairs: impl ExactSizeIterator<Item = (u32, u32)>) -> Self {
+        let mut hashed = Self {
+            slots: FarSlots::new(pairs.len()),
+            len: 0,
+            least: u32::MAX,
+            greatest: 0,
+        };
+        pairs.for_each(|(key, slot)| hashed.insert(key, slot));
+        hashed
+    }
+
+    #[inline(always)]
+    fn get(&self, key: u32) -> u32 {
+        self.slots.find_likely(hash(key))
+    }
+
     fn insert(&mut self, key: u32, slot: u32) {
-        self.slots.insert(key, slot);
+        self.len += 1;
+        self.slots.make_room(self.len);
+        self.slots.insert(hash(key), slot);
         self.least = self.least.min(key);
         self.greatest = self.greatest.max(key);
+    }
+
+    /// As [`KeySlots::look_up`]: the table may be further away than the next cache, and what
+    /// it is waited for comes together.
+    fn look_up(&self, keys: &mut [u32]) -> bool {
+        let mut all = true;
+        for keys in keys.chunks_mut(BLOCK_ROWS) {
+            keys.iter().for_each(|key| self.slots.fetch(hash(*key)));
+            for key in keys {
+                *key = self.get(*key);
+                all &= *key != NONE;
+            }
+        }
+        all
     }
 
     /// Whether so many of the keys between the least and the greatest are in it that they
     /// are to be indexed by their ids.
     fn is_dense(&self) -> bool {
-        self.slots.len() * DENSE_SHARE > (self.greatest - self.least) as usize
+        self.len >= DENSE_KEYS_MIN && self.len * DENSE_SHARE > (self.greatest - self.least) as usize
+    }
+
+    /// Forgets all keys; as much room stays as they needed.
+    fn clear(&mut self) {
+        self.slots.shrink(self.len);
+        self.slots.clear();
+        (self.len, self.least, self.greatest) = (0, u32::MAX, 0);
     }
 }
 
@@ -238,7 +289,7 @@ impl KeySlots {
                 let place = key.wrapping_sub(self.keys[0]);
                 ((place as usize) < self.keys.len()).then(|| self.slots[0] + place)
             }
-            Index::Hashed(hashed) => hashed.slots.get(&key).copied(),
+            Index::Hashed(hashed) => Some(hashed.get(key)).filter(|slot| *slot != NONE),
             Index::Dense(dense) => Some(dense.get(key)).filter(|slot| *slot != NONE),
             Index::Block(held) => {
                 let is_held = held.get(key as usize).is_some_and(|held| *held);
@@ -249,13 +300,18 @@ impl KeySlots {
 
     /// The slots of keys, one after the other; [`NONE`] for those that have not come.
     pub(crate) fn get_all(&self, keys: &[u32]) -> Vec<u32> {
-        let get = |key: &u32| self.get(*key).unwrap_or(NONE);
-        if keys.len() < PARALLEL_ROWS_MIN {
-            return keys.iter().map(get).collect();
+        let mut slots = keys.to_vec();
+        let get = |slots: &mut [u32]| match &self.index {
+            Index::Hashed(hashed) => {
+                hashed.look_up(slots);
+            }
+            _ => (slots.iter_mut()).for_each(|slot| *slot = self.get(*slot).unwrap_or(NONE)),
+        };
+        match keys.len() < PARALLEL_ROWS_MIN {
+            true => get(&mut slots),
+            false => slots.par_chunks_mut(MORSEL_ROWS).for_each(get),
         }
-        (keys.par_iter().with_min_len(MORSEL_ROWS))
-            .map(get)
-            .collect()
+        slots
     }
 
     /// Gives a slot to a key that has none.
@@ -299,11 +355,7 @@ impl KeySlots {
                 slots,
             })
         } else {
-            Index::Hashed(Hashed {
-                slots: pairs.collect(),
-                least,
-                greatest,
-            })
+            Index::Hashed(Hashed::new(pairs))
         };
     }
 
@@ -314,16 +366,24 @@ impl KeySlots {
         slots.extend_from_slice(keys);
         let slots = &mut slots[first..];
         let is_long = keys.len() >= PARALLEL_ROWS_MIN && rayon::current_num_threads() > 1;
-        if is_long && matches!(self.index, Index::Hashed(_) | Index::Dense(_)) {
+        if is_long && self.is_table() {
             return self.find_together(keys, slots, owner);
         }
         for (keys, slots) in (keys.chunks(BLOCK_ROWS)).zip(slots.chunks_mut(BLOCK_ROWS)) {
             if self.look_up(slots) {
                 self.hold_all(keys, owner);
+            } else if self.is_table() {
+                self.take_missing(keys, slots, owner);
             } else {
                 self.take_in(keys, slots, owner);
             }
         }
+    }
+
+    /// Whether a key that is looked up has its slot or [`NONE`], and keeps its slot while
+    /// others are made.
+    fn is_table(&self) -> bool {
+        matches!(self.index, Index::Hashed(_) | Index::Dense(_))
     }
 
     /// As [`KeySlots::find`], by several threads, of a pane without a block: a slot that a
@@ -334,13 +394,17 @@ impl KeySlots {
             .collect();
         let morsels = (keys.chunks(MORSEL_ROWS)).zip(slots.chunks_mut(MORSEL_ROWS));
         for ((keys, slots), are_there) in morsels.zip(are_there) {
-            if are_there {
-                continue;
+            if !are_there {
+                self.take_missing(keys, slots, owner);
             }
-            let rows = keys.iter().zip(slots);
-            for (key, slot) in rows.filter(|(_, slot)| **slot == NONE) {
-                self.take_in(&[*key], std::slice::from_mut(slot), owner);
-            }
+        }
+    }
+
+    /// Makes the slots that were looked up and are missing.
+    fn take_missing(&mut self, keys: &[u32], slots: &mut [u32], owner: &mut impl Owner) {
+        let rows = keys.iter().zip(slots);
+        for (key, slot) in rows.filter(|(_, slot)| **slot == NONE) {
+            self.take_in(&[*key], std::slice::from_mut(slot), owner);
         }
     }
 
@@ -381,6 +445,9 @@ impl KeySlots {
     /// Turns keys into their slots, [`NONE`] where there is none; says whether all are
     /// there. Every key of a block has its slot, also before it has come.
     pub(crate) fn look_up(&self, keys: &mut [u32]) -> bool {
+        if let Index::Hashed(hashed) = &self.index {
+            return hashed.look_up(keys);
+        }
         let rows = keys.iter_mut();
         match (&self.index, self.block) {
             (Index::Block(_), Some(Block { first, len })) => rows.fold(true, |all, key| {
@@ -425,7 +492,8 @@ impl KeySlots {
     pub(crate) fn take(&mut self) -> (Vec<u32>, Vec<u32>, Option<Block>) {
         match &mut self.index {
             Index::Listed => {}
-            Index::Rising | Index::Hashed(_) | Index::Block(_) => self.index = Index::Listed,
+            Index::Rising | Index::Block(_) => self.index = Index::Listed,
+            Index::Hashed(hashed) => hashed.clear(),
             Index::Dense(dense) => {
                 for &key in &self.keys {
                     if let Some(slot) = dense.get_mut(key) {
@@ -443,11 +511,16 @@ impl KeySlots {
         (keys, slots, block)
     }
 
+    /// Whether what it keeps for the next pane is no more than the keys of this one took.
+    pub(crate) fn keeps_little(&self) -> bool {
+        !matches!(self.index, Index::Dense(_))
+    }
+
     /// How many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         let index = match &self.index {
             Index::Listed | Index::Rising => 0,
-            Index::Hashed(hashed) => hashed.slots.allocation_size(),
+            Index::Hashed(hashed) => hashed.slots.bytes(),
             Index::Dense(dense) => dense.slots.capacity() * size_of::<u32>(),
             Index::Block(held) => held.capacity(),
         };

@@ -96,30 +96,92 @@ impl Window {
         store.arena.merge(&self.scratch, &second)
     }
 
-    /// Puts many panes together, in their order: as [`Window::unite`], by a table of keys.
-    pub(super) fn put_together<'a>(
+    /// Puts panes that have keys together, in their order.
+    pub(super) fn put_together(&mut self, panes: &[&KeySlots], store: &mut Store) -> Result<()> {
+        let blocks: Option<Vec<Block>> = panes.iter().map(|pane| pane.block()).collect();
+        match (panes, blocks) {
+            ([pane], _) => {
+                self.take(pane);
+                Ok(())
+            }
+            _ if store.arena.holds_values() => self.put_values_together(panes, store),
+            (_, Some(blocks)) => self.put_blocks_together(panes, &blocks, store),
+            (_, None) => self.put_states_together(panes, store),
+        }
+    }
+
+    /// Finds the place in the window of each pane's keys, one pane after the other.
+    fn find_places(&mut self, panes: &[&KeySlots], bound: usize) -> Vec<u32> {
+        // `[keys]`
+        let mut places = vec![NONE; bound];
+        let rows = panes.iter().map(|pane| pane.len()).sum();
+        let mut found = Vec::with_capacity(rows);
+        for &key in panes.iter().flat_map(|pane| pane.keys()) {
+            let place = &mut places[key as usize];
+            if *place == NONE {
+                *place = self.keys.len() as u32;
+                self.keys.push(key);
+            }
+            found.push(*place);
+        }
+        found
+    }
+
+    /// Combines panes into neighbouring states of the window's own.
+    fn put_states_together(&mut self, panes: &[&KeySlots], store: &mut Store) -> Result<()> {
+        let mut into = self.find_places(panes, store.keys.bound());
+        let len = self.keys.len();
+        let block = store.arena.allocate_block(len);
+        self.block = Some(block);
+        self.slots.extend(block.first..block.first + len as u32);
+        into.iter_mut().for_each(|place| *place += block.first);
+        let mut rest = &into[..];
+        for pane in panes {
+            let (these, others) = rest.split_at(pane.len());
+            store.arena.merge(these, pane.slots())?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// As [`Window::put_states_together`], of panes whose states lie by key.
+    fn put_blocks_together(
         &mut self,
-        panes: impl Iterator<Item = &'a KeySlots>,
+        panes: &[&KeySlots],
+        blocks: &[Block],
         store: &mut Store,
     ) -> Result<()> {
-        const NOWHERE: u32 = u32::MAX;
-        // `[keys]`: the place in the window.
-        let mut places = vec![NOWHERE; store.keys.bound()];
-        let mut is_own: Vec<bool> = Vec::new();
+        let bound = store.keys.bound();
+        match panes[0].is_complete(bound) {
+            true => self.keys.extend_from_slice(panes[0].keys()),
+            false => drop(self.find_places(panes, bound)),
+        }
+        let len = blocks.iter().map(|block| block.len).max().unwrap_or(0);
+        let block = store.arena.allocate_block(len as usize);
+        self.block = Some(block);
+        self.slots
+            .extend(self.keys.iter().map(|key| block.first + key));
+        let mut blocks = blocks.iter();
+        blocks.try_for_each(|from| store.arena.merge_block(block, *from, from.len))
+    }
+
+    /// As [`Window::put_states_together`], of states that are better not copied: a key that
+    /// only one pane has keeps its slot there.
+    fn put_values_together(&mut self, panes: &[&KeySlots], store: &mut Store) -> Result<()> {
+        let places = self.find_places(panes, store.keys.bound());
+        self.slots.resize(self.keys.len(), NONE);
+        let mut is_own = vec![false; self.keys.len()];
+        let mut places = places.into_iter();
         let (mut into, mut from) = (Vec::new(), Vec::new());
         for pane in panes {
             into.clear();
             from.clear();
-            for (&key, &slot) in pane.keys().iter().zip(pane.slots()) {
-                let at = places[key as usize];
-                if at == NOWHERE {
-                    places[key as usize] = self.keys.len() as u32;
-                    self.keys.push(key);
-                    self.slots.push(slot);
-                    is_own.push(false);
+            for (&slot, at) in pane.slots().iter().zip(&mut places) {
+                let held = &mut self.slots[at as usize];
+                if *held == NONE {
+                    *held = slot;
                     continue;
                 }
-                let held = &mut self.slots[at as usize];
                 if !std::mem::replace(&mut is_own[at as usize], true) {
                     let scratch = store.arena.allocate();
                     self.scratch.push(scratch);

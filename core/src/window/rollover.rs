@@ -30,8 +30,9 @@
 //! Windows of CUMULATE are prefixes alone, of blocks as long as the longest.
 //!
 //! Where a state grows with its rows, as a median's does, a suffix would hold a copy of
-//! all that follows in its block: k²/8 panes' worth. Such panes are not folded; each
-//! window of a HOP is put together from its panes in their order and let go again.
+//! all that follows in its block: k²/8 panes' worth. Such panes are not folded, and neither
+//! are those of windows of a handful of panes; each window of a HOP is put together from its
+//! panes in their order and let go again.
 //!
 //! This module knows pane numbers, keys and slots; it knows no times and no rows.
 
@@ -57,6 +58,10 @@ const SPARE_PANES_MAX: usize = 4;
 
 /// Windows of more panes have blocks of half their length.
 const FEW_PANES: i64 = 16;
+
+/// Windows of no more panes are put together from them: to keep prefixes and suffixes would
+/// take as many look-ups.
+const APART_PANES_MAX: i64 = 6;
 
 /// The panes of windows of one kind.
 #[derive(Debug)]
@@ -122,10 +127,13 @@ pub(crate) enum Placed {
 
 impl Rollover {
     pub(crate) fn new(panes: Panes, arena: &Arena) -> Self {
-        let grows_in_place = !matches!(panes, Panes::Hop { .. });
+        let folds = match panes {
+            Panes::Hop { size, .. } => size > APART_PANES_MAX && !arena.holds_values(),
+            Panes::Cumulate { .. } => true,
+        };
         Self {
             panes,
-            folds: grows_in_place || !arena.holds_values(),
+            folds,
             live: BTreeMap::new(),
             pool: Vec::new(),
             spare: Vec::new(),
@@ -423,8 +431,11 @@ impl Rollover {
             }
             Panes::Hop { size, .. } if !self.folds => {
                 let panes = self.live.range(end - size..end);
-                let panes = panes.map(|(_, &place)| &self.pool[place as usize]);
-                window.put_together(panes, store)?;
+                let panes: Vec<&KeySlots> = panes
+                    .map(|(_, &place)| &self.pool[place as usize])
+                    .filter(|pane| !pane.is_empty())
+                    .collect();
+                window.put_together(&panes, store)?;
             }
             Panes::Hop { size, .. } => {
                 self.roll(end, store)?;
@@ -549,7 +560,7 @@ impl Rollover {
     /// Empties a pane that is no longer live.
     fn vacate(&mut self, place: u32, store: &mut Store) {
         let pane = &mut self.pool[place as usize];
-        let full = pane.len() * 2 >= store.keys.bound();
+        let full = pane.len() * 2 >= store.keys.bound() || pane.keeps_little();
         store.release(pane);
         if self.spare.len() >= SPARE_PANES_MAX || !full && store.keys.bound() > SPARE_KEYS_MAX {
             *pane = KeySlots::default();
@@ -741,9 +752,10 @@ mod tests {
                     each[0]
                 );
                 // A slide of panes to both prefixes, as many suffixes, and two pieces into
-                // states of the window's own; a flip of few panes.
+                // states of the window's own; a flip of few panes; a handful of panes each time.
                 let most = each[1..].iter().max().copied().unwrap_or_default();
                 let steps = match size {
+                    ..=APART_PANES_MAX => size as usize,
                     ..=FEW_PANES => size as usize + slide as usize + 2,
                     _ => 3 * slide as usize + 2,
                 };

@@ -25,7 +25,7 @@ const EMPTY: u64 = u64::MAX;
 
 /// Ids by the top halves of hashes.
 #[derive(Debug)]
-pub(super) struct FarSlots {
+pub(crate) struct FarSlots {
     /// `[power of two]`
     entries: Vec<u64>,
     shift: u32,
@@ -43,7 +43,7 @@ fn half(hash: u64) -> u64 {
 
 impl FarSlots {
     /// An empty table with places for `len` ids.
-    pub(super) fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         let size = size_for(len).max(2);
         let mut entries = Vec::with_capacity(size);
         kernel::in_large_pages(&entries);
@@ -66,7 +66,7 @@ impl FarSlots {
     }
 
     /// The id of the first entry with this half of a hash that `matches`, or [`NO_ID`].
-    pub(super) fn find(&self, hash: u64, matches: impl Fn(u32) -> bool) -> u32 {
+    pub(crate) fn find(&self, hash: u64, matches: impl Fn(u32) -> bool) -> u32 {
         let mut place = self.home(hash);
         loop {
             let entry = self.at(place);
@@ -81,7 +81,7 @@ impl FarSlots {
     /// The id of the first entry with this half of a hash, which is most likely its key's;
     /// [`NO_ID`] if there is none.
     #[inline(always)]
-    pub(super) fn find_likely(&self, hash: u64) -> u32 {
+    pub(crate) fn find_likely(&self, hash: u64) -> u32 {
         let home = self.home(hash);
         let is_last = |entry: u64| (half(entry ^ hash) == 0) | (entry == EMPTY);
         // Most are in the first two places; in which is a coin toss that the processor
@@ -98,19 +98,19 @@ impl FarSlots {
 
     /// Asks for the entries that a look-up of a hash begins with.
     #[inline(always)]
-    pub(super) fn fetch(&self, hash: u64) {
+    pub(crate) fn fetch(&self, hash: u64) {
         kernel::fetch(&self.entries, self.home(hash));
     }
 
     /// Makes places for `len` ids.
-    pub(super) fn make_room(&mut self, len: usize) {
+    pub(crate) fn make_room(&mut self, len: usize) {
         if size_for(len) > self.entries.len() {
             self.resize(len);
         }
     }
 
     /// Gives memory back if the table is four times as large as `len` ids need.
-    pub(super) fn shrink(&mut self, len: usize) {
+    pub(crate) fn shrink(&mut self, len: usize) {
         if size_for(len) * 4 <= self.entries.len() {
             self.resize(len);
         }
@@ -124,7 +124,7 @@ impl FarSlots {
     }
 
     /// Adds an id that is not in the table, which has a place for it.
-    pub(super) fn insert(&mut self, hash: u64, id: u32) {
+    pub(crate) fn insert(&mut self, hash: u64, id: u32) {
         self.place(half(hash) | u64::from(id));
     }
 
@@ -169,7 +169,12 @@ impl FarSlots {
         entries.map(|entry| *entry as u32)
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// Forgets all ids; their places stay.
+    pub(crate) fn clear(&mut self) {
+        self.entries.fill(EMPTY);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<u64>()
     }
 }
