@@ -28,6 +28,18 @@ const AS_READ: &[&str] = &[
      at, INTERVAL '20' SECOND) GROUP BY window_start, window_end",
     "SELECT count(*) FROM (SELECT k, count(*) AS n FROM TUMBLE(t, ts, INTERVAL '10' SECOND) \
      GROUP BY k, window_start, window_end) WHERE n > 1",
+    // Windows that are computed once for two parts.
+    "WITH items AS (SELECT k, window_start, count(*) AS n \
+     FROM HOP(t, ts, INTERVAL '5' SECOND, INTERVAL '30' SECOND) GROUP BY k, window_start, window_end) \
+     SELECT k, window_start, n FROM items \
+     JOIN (SELECT window_start AS hot, max(n) AS most FROM items GROUP BY window_start) \
+     ON window_start = hot AND n = most ORDER BY window_start, k",
+    // One of them takes their results in any order of time: it computes them by itself.
+    "WITH items AS (SELECT k, max(other) AS at, count(*) AS n \
+     FROM TUMBLE(t, ts, INTERVAL '5' SECOND) GROUP BY k, window_start, window_end) \
+     SELECT k, at, n, window_start, total FROM items \
+     JOIN (SELECT window_start, sum(n) AS total FROM TUMBLE(items, at, INTERVAL '20' SECOND) \
+     GROUP BY window_start, window_end) ON at = window_start ORDER BY k, at, n",
 ];
 
 /// Queries that take its rows in any order of time.
@@ -125,6 +137,16 @@ fn windows_close_as_a_table_is_read_where_nothing_else_waits() {
         let plan = explained(query);
         assert!(
             plan.contains("Table: t, windows close as it is read"),
+            "{plan}"
+        );
+    }
+    let (once, twice) = (AS_READ[AS_READ.len() - 2], AS_READ[AS_READ.len() - 1]);
+    for (query, aggregates) in [(once, 2), (twice, 3)] {
+        let plan = explained(query);
+        assert!(plan.contains("Common part 1:"), "{plan}");
+        assert_eq!(
+            plan.matches("WindowAggregate").count(),
+            aggregates,
             "{plan}"
         );
     }

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
 
 use super::expr::plan_fault;
 use super::{Graph, Mode, lower};
@@ -21,7 +22,7 @@ use crate::error::Result;
 use crate::exec::Blame;
 use crate::plan::depth;
 use crate::plan::node::has_window;
-use crate::plan::relations::{Origin, Relation, Timing};
+use crate::plan::relations::{Origin, Relation, RowsNow, Timing};
 
 /// Deeper plans are not searched: all that lies below a step is compared for each step.
 const SEARCHED_DEPTH_MAX: usize = 100;
@@ -39,6 +40,8 @@ pub(super) struct Place {
     pub(super) graph: usize,
     pub(super) schema: SchemaRef,
     pub(super) timing: Timing,
+    /// Whether its windows close by the times of a table: what follows has to keep up.
+    pub(super) closes_by_table: bool,
 }
 
 impl Common {
@@ -65,11 +68,12 @@ impl Common {
         if times.values().all(|times| *times < 2) {
             return Ok((common, graphs));
         }
+        let tables = Tables::of(plan);
         each_with_windows(plan, &mut |plan| {
             if common.places.contains_key(plan) {
                 return Ok(false);
             }
-            if times[plan] < 2 || !is_repeatable(plan)? {
+            if times[plan] < 2 || !is_repeatable(plan, &tables)? {
                 return Ok(true);
             }
             let Some(graph) = lower(plan, mode, props, blame)? else {
@@ -79,6 +83,7 @@ impl Common {
                 graph: graphs.len(),
                 schema: graph.schema.clone(),
                 timing: graph.timing.clone(),
+                closes_by_table: graph.tables.iter().any(|table| table.time.is_some()),
             };
             common.places.insert(plan.clone(), place);
             graphs.push(graph);
@@ -112,14 +117,63 @@ fn each_with_windows<'a>(
     Ok(())
 }
 
-/// Whether a subplan gives the same rows wherever it stands: it reads streams, which are
-/// known by their names, and computes nothing that differs from call to call.
-fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
+/// The tables in memory that a plan reads: plans are compared by names, and calls of a table
+/// function may have one name for different rows.
+#[derive(Debug, Default)]
+struct Tables {
+    /// `None`: the name stands for more than one.
+    rows: HashMap<TableReference, Option<Arc<dyn RowsNow>>>,
+}
+
+impl Tables {
+    fn of(plan: &LogicalPlan) -> Self {
+        let mut tables = Self::default();
+        // Visiting cannot fail: the closure does not.
+        let _ = plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan
+                && let Some(rows) = rows_of(scan)
+            {
+                let known = (tables.rows.entry(scan.table_name.clone()))
+                    .or_insert_with(|| Some(rows.clone()));
+                if !known
+                    .as_ref()
+                    .is_some_and(|known| Arc::ptr_eq(known, &rows))
+                {
+                    *known = None;
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        tables
+    }
+
+    /// Whether all scans of this name read the same rows.
+    fn is_one(&self, scan: &TableScan) -> bool {
+        matches!(self.rows.get(&scan.table_name), Some(Some(_)))
+    }
+}
+
+/// The rows that a scan of a table in memory reads.
+fn rows_of(scan: &TableScan) -> Option<Arc<dyn RowsNow>> {
+    match &Relation::of(scan)?.origin {
+        Origin::Rows(rows) => Some(rows.clone()),
+        Origin::Stream | Origin::View(_) => None,
+    }
+}
+
+/// Whether a subplan gives the same rows wherever it stands: it reads streams and tables
+/// that are known by their names, and computes nothing that differs from call to call.
+fn is_repeatable(plan: &LogicalPlan, tables: &Tables) -> Result<bool> {
     let mut repeatable = true;
     plan.apply_with_subqueries(|plan| {
         repeatable &= match plan {
             LogicalPlan::TableScan(scan) => {
-                Relation::of(scan).is_some_and(|relation| matches!(relation.origin, Origin::Stream))
+                let relation = Relation::of(scan);
+                relation.is_some_and(|relation| match relation.origin {
+                    Origin::Stream => true,
+                    Origin::Rows(_) => tables.is_one(scan),
+                    Origin::View(_) => false,
+                })
             }
             plan => !plan.expressions().iter().any(|expr| expr.is_volatile()),
         };

@@ -295,7 +295,9 @@ impl Lowering<'_> {
     }
 
     fn lower(&mut self, plan: &LogicalPlan) -> Result<Option<Lowered>> {
-        if let Some(place) = self.common.place(plan) {
+        let place = self.common.place(plan);
+        if let Some(place) = place.filter(|place| self.in_time || !place.closes_by_table) {
+            self.has_table_times |= place.closes_by_table;
             return Ok(Some(Lowered {
                 input: PlannedInput::Common(place.graph),
                 schema: place.schema.clone(),
