@@ -204,7 +204,14 @@ pub trait Sink: Send + Debug {
         let _ = stop;
     }
 
-    /// Takes rows, in order. A slow sink slows its query.
+    /// Whether it can take rows without waiting for others. As long as it cannot, the
+    /// sources whose rows come to it are not read: a slow sink slows them and nothing else.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Takes rows, in order. What had been read when [`Sink::has_room`] came to be false
+    /// is still given.
     ///
     /// # Errors
     /// If the rows cannot be written: the query fails.

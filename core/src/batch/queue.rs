@@ -139,11 +139,21 @@ impl<T> Queue<T> {
     /// # Errors
     /// If the queue is still full, or closed, before or while waiting.
     pub fn push_timeout(&self, item: T, weight: Weight, wait: Duration) -> Result<(), Refused<T>> {
+        self.push_below(item, weight, self.max, wait)
+    }
+
+    fn push_below(
+        &self,
+        item: T,
+        weight: Weight,
+        max: Weight,
+        wait: Duration,
+    ) -> Result<(), Refused<T>> {
         let weight = Weight {
             rows: weight.rows.max(1),
             bytes: weight.bytes,
         };
-        let must_wait = |state: &mut State<T>| !state.closed && !state.has_room(weight, self.max);
+        let must_wait = |state: &mut State<T>| !state.closed && !state.has_room(weight, max);
         let mut state = self.lock();
         if must_wait(&mut state) && wait > Duration::ZERO {
             state = (self.has_room)
@@ -154,7 +164,7 @@ impl<T> Queue<T> {
         if state.closed {
             return Err(Refused::Closed(item));
         }
-        if !state.has_room(weight, self.max) {
+        if !state.has_room(weight, max) {
             return Err(Refused::Full(item));
         }
         state.held.rows += weight.rows;
@@ -163,6 +173,25 @@ impl<T> Queue<T> {
         drop(state);
         self.has_items.notify_one();
         Ok(())
+    }
+
+    /// As [`Queue::push_timeout`], for what cannot be held back any more: it may take as much
+    /// room again as there is. Who fills a queue so asks [`Queue::is_full`] before more is made.
+    ///
+    /// # Errors
+    /// As [`Queue::push_timeout`].
+    pub fn push_over(&self, item: T, weight: Weight, wait: Duration) -> Result<(), Refused<T>> {
+        let max = Weight {
+            rows: self.max.rows.saturating_mul(2),
+            bytes: self.max.bytes.saturating_mul(2),
+        };
+        self.push_below(item, weight, max, wait)
+    }
+
+    /// Whether no further item would be let in, however small; false once it is closed.
+    pub fn is_full(&self) -> bool {
+        let state = self.lock();
+        !state.closed && !state.has_room(Weight { rows: 1, bytes: 1 }, self.max)
     }
 
     /// Takes the oldest item out, waiting for one at most `wait`.
@@ -249,6 +278,33 @@ mod tests {
 
     fn weight(rows: usize, bytes: usize) -> Weight {
         Weight { rows, bytes }
+    }
+
+    #[test]
+    fn what_cannot_be_held_back_takes_as_much_room_again() {
+        let queue = Queue::new(Weight { rows: 4, bytes: 40 });
+        let two = Weight { rows: 2, bytes: 20 };
+        assert!(!queue.is_full());
+        (0..2).for_each(|n| queue.try_push(n, two).expect("it has room"));
+        assert!(queue.is_full());
+        assert_eq!(queue.try_push(2, two), Err(Refused::Full(2)));
+        (2..4).for_each(|n| {
+            queue
+                .push_over(n, two, Duration::ZERO)
+                .expect("twice as much")
+        });
+        assert_eq!(
+            queue.push_over(4, two, Duration::ZERO),
+            Err(Refused::Full(4))
+        );
+        (0..3).for_each(|n| assert_eq!(queue.pop(Duration::ZERO), Popped::Item(n)));
+        assert!(!queue.is_full());
+        queue
+            .push_over(4, two, Duration::ZERO)
+            .expect("it has room");
+        queue.close();
+        // Who waits for room is to come and be told.
+        assert!(!queue.is_full());
     }
 
     #[test]

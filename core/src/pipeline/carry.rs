@@ -1,11 +1,11 @@
 //! How an event goes on from operator to operator, to views and sinks; and what
 //! becomes of a query that ends or fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::engine::{Engine, QueryId, StreamId, Target};
+use super::engine::{Engine, Query, QueryId, StreamId, Target};
 use super::guard::guarded;
 use super::stats::QueryStatus;
 use crate::error::{Error, Result};
@@ -36,6 +36,38 @@ impl Engine {
             return self.fail(query, Arc::new(error));
         }
         self.carry_on(at);
+    }
+
+    /// Whether all sinks that a stream's rows come to can take them without waiting.
+    pub fn has_room(&self, stream: StreamId) -> bool {
+        let is_full =
+            |query: &Query| query.is_running() && query.sinks.iter().any(|sink| !sink.has_room());
+        if !self.queries.values().any(is_full) {
+            return true;
+        }
+        let mut next = (self.stream_targets.get(&stream.0)).map_or(Vec::new(), Vec::clone);
+        let mut seen = BTreeSet::new();
+        while let Some(target) = next.pop() {
+            match target {
+                Target::Node { node, .. } => {
+                    if let (true, Some(node)) = (seen.insert(node), self.nodes.get(&node)) {
+                        next.extend_from_slice(&node.targets);
+                    }
+                }
+                Target::Output(query) => {
+                    let query = self.queries.get(&query.0);
+                    if query.is_some_and(is_full) {
+                        return false;
+                    }
+                    next.extend(
+                        query
+                            .into_iter()
+                            .flat_map(|query| query.targets.iter().copied()),
+                    );
+                }
+            }
+        }
+        true
     }
 
     /// Lets operators in which branches of a stream meet give out what has come by all

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -21,6 +22,9 @@ const STEP_POLLS: usize = 64;
 
 /// Result rows after which a step ends, so that whoever wants them comes to have them.
 const STEP_RESULTS: u64 = 32 * 1024;
+
+/// How long a step waits at most where all sources wait for sinks.
+const ROOM_WAIT: Duration = Duration::from_millis(5);
 
 /// An engine with the sources that feed it.
 #[derive(Debug)]
@@ -149,7 +153,7 @@ impl Driver {
 
     /// Polls the sources in turn and carries on what they give, for some milliseconds at
     /// most; waits at most `wait` when none has anything. `clock` reads nanoseconds since
-    /// the Unix epoch.
+    /// the Unix epoch. Those that feed a sink without room are left alone.
     ///
     /// An error of a source fails the queries on its stream and ends the source.
     pub fn step(&mut self, wait: Duration, clock: &(dyn Fn() -> i64 + Sync)) -> Stepped {
@@ -182,7 +186,7 @@ impl Driver {
         }
         let share = wait / self.running.len() as u32;
         let mut stepped = Stepped::Idle;
-        let mut place = 0;
+        let (mut place, mut waiting) = (0, 0);
         while place < self.running.len() {
             let Running {
                 stream,
@@ -191,6 +195,11 @@ impl Driver {
             } = &mut self.running[place];
             let stream = *stream;
             let engine = &mut self.engine;
+            if !engine.has_room(stream) {
+                waiting += 1;
+                place += 1;
+                continue;
+            }
             if !std::mem::replace(has_begun, true) {
                 start_meter(&mut self.meters, engine, stream, clock());
             }
@@ -255,6 +264,9 @@ impl Driver {
             } else {
                 place += 1;
             }
+        }
+        if waiting > 0 && waiting == self.running.len() {
+            thread::sleep(wait.min(ROOM_WAIT));
         }
         self.engine.tick(clock());
         stepped

@@ -1,5 +1,7 @@
 //! The engine as a whole, over small operators.
 
+mod room;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

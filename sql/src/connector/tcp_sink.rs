@@ -181,7 +181,7 @@ impl TcpSink {
             let mut block = Block { bytes, rows };
             self.shared.undelivered.fetch_add(rows, Relaxed);
             loop {
-                let refused = self.shared.queue.push_timeout(block, weight, WAKE);
+                let refused = self.shared.queue.push_over(block, weight, WAKE);
                 block = match refused {
                     Ok(()) => break,
                     // The thread gives a receiver up that takes nothing, sooner if the work is
@@ -203,6 +203,10 @@ impl Sink for TcpSink {
     fn watch(&mut self, stop: &Arc<AtomicBool>) {
         // It is told once.
         let _ = self.shared.stop.set(stop.clone());
+    }
+
+    fn has_room(&self) -> bool {
+        !self.shared.queue.is_full()
     }
 
     fn write(&mut self, records: &RecordBatch) -> windrow_core::Result<()> {

@@ -504,6 +504,7 @@ impl Session {
     /// # Errors
     /// If a query has failed, or a sink cannot publish.
     pub fn stop(&self) -> Result<Vec<String>> {
+        self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.abandon_jobs();
         let given_up = self.shared.driver().engine.stop();
         self.shared.first_failure()?;
@@ -515,6 +516,7 @@ impl Session {
 
     /// Gives up what sinks were given and have not published: no file is left behind.
     pub fn abort(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.abandon_jobs();
         self.shared.driver().engine.abort();
     }

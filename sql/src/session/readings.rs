@@ -1,16 +1,21 @@
 //! The readings of streams: joined by queries, started when rows are asked for, given up
 //! when nobody has joined them any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
+use std::thread;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use windrow_core::pipeline::{PushReport, StreamId};
+use windrow_core::pipeline::{Driver, PushReport, StreamId};
 
 use super::catalog::{Entry, Reading, Readings, StreamEntry, Work};
 use super::fit::fitted;
 use super::shared::{Shared, now_ns};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlannedScan;
+
+/// So often one who pushes rows sees whether the sinks have room again.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
 
 impl Shared {
     /// Starts the sources of streams that queries have been attached to.
@@ -146,6 +151,22 @@ impl Shared {
         }
     }
 
+    /// The driver, once the sinks that a stream's rows come to can take some: others go on
+    /// meanwhile.
+    fn driver_with_room(&self, stream: StreamId) -> Result<MutexGuard<'_, Driver>> {
+        loop {
+            let mut driver = self.driver();
+            if driver.engine.has_room(stream) {
+                return Ok(driver);
+            }
+            // A sink that has failed is noticed, and not waited for.
+            driver.engine.tick(now_ns());
+            drop(driver);
+            self.check_cancelled()?;
+            thread::sleep(ROOM_WAIT);
+        }
+    }
+
     /// Gives rows to a stream that is fed by INSERT and push.
     pub(super) fn push(
         &self,
@@ -162,7 +183,7 @@ impl Shared {
         }
         let records = fitted(records, &stream.rules.source_schema())?;
         let reading = self.reading(stream)?;
-        let mut driver = self.driver();
+        let mut driver = self.driver_with_room(reading)?;
         let bytes = records.get_array_memory_size() as u64;
         Ok(driver.push(reading, producer, &records, bytes, &now_ns)?)
     }

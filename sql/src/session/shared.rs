@@ -95,6 +95,8 @@ pub(super) struct Shared {
     /// states take their time to drop.
     removed: Mutex<Vec<Removed>>,
     pub(super) cancel: Arc<AtomicBool>,
+    /// Set when the session's work ends: sinks no longer wait for long.
+    pub(super) stopping: Arc<AtomicBool>,
     pub(super) workers: usize,
     runtime: OnceLock<tokio::runtime::Runtime>,
 }
@@ -202,6 +204,7 @@ impl Shared {
             undelivered: Mutex::default(),
             closing: Arc::default(),
             cancel,
+            stopping: Arc::default(),
             workers,
             runtime: OnceLock::new(),
         }

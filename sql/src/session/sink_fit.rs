@@ -281,6 +281,10 @@ impl Sink for FittedSink {
         self.sink.watch(stop);
     }
 
+    fn has_room(&self) -> bool {
+        self.sink.has_room()
+    }
+
     fn write(&mut self, records: &RecordBatch) -> CoreResult<()> {
         let fitted = match &self.fit {
             Some(fit) => fit.apply(records)?,

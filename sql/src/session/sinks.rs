@@ -319,7 +319,7 @@ pub(super) fn open(shared: &Shared, writers: Vec<Writer>) -> Result<()> {
     for writer in &writers {
         match writer.open(shared) {
             Ok(mut sink) => {
-                sink.watch(&shared.cancel);
+                sink.watch(&shared.stopping);
                 sinks.push(sink);
             }
             Err(error) => {

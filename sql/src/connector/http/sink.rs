@@ -326,7 +326,7 @@ impl HttpSink {
             bytes: body.bytes.len(),
         };
         loop {
-            match self.queue.push_timeout(body, weight, WAKE) {
+            match self.queue.push_over(body, weight, WAKE) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full(_)) if self.stop.is_over() => return Err(self.silent()),
                 Err(Refused::Full(refused)) => body = refused,
@@ -387,6 +387,10 @@ impl Sink for HttpSink {
     fn watch(&mut self, stop: &Arc<AtomicBool>) {
         // It is told once.
         let _ = self.stop.asked.set(stop.clone());
+    }
+
+    fn has_room(&self) -> bool {
+        !self.queue.is_full()
     }
 
     fn write(&mut self, records: &RecordBatch) -> windrow_core::Result<()> {

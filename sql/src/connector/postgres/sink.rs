@@ -265,7 +265,7 @@ impl PostgresSink {
         };
         self.shared.waiting.fetch_add(weight.rows as u64, Relaxed);
         loop {
-            match self.shared.queue.push_timeout(batch, weight, WAKE) {
+            match self.shared.queue.push_over(batch, weight, WAKE) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full(refused)) => batch = refused,
                 Err(Refused::Closed(_)) => {
@@ -327,6 +327,10 @@ impl Sink for PostgresSink {
     fn watch(&mut self, stop: &Arc<AtomicBool>) {
         // It is told once.
         let _ = self.shared.stop.set(stop.clone());
+    }
+
+    fn has_room(&self) -> bool {
+        !self.shared.queue.is_full()
     }
 
     fn write(&mut self, records: &RecordBatch) -> windrow_core::Result<()> {
