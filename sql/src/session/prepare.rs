@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use windrow_core::pipeline::View;
 
-use super::catalog::{Entry, Kept, ViewEntry, Work};
+use super::catalog::{Entry, Kept, ViewEntry, Work, refuse_reading};
 use super::declare::Declaration;
 use super::held::{Held, Leaving, Reserved};
 use super::job::{self, BatchJob, BatchQuery, GraphRows};
@@ -385,6 +385,7 @@ impl<'a> Preparing<'a> {
     }
 
     fn create_stream(&self, create: &CreateStream) -> Result<Prepared> {
+        refuse_reading(&create.name.value).map_err(|error| error.at(create.name.span.clone()))?;
         let Some(_reserved) = self.reserve(
             &create.name,
             "stream",
