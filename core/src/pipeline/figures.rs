@@ -132,6 +132,15 @@ impl Engine {
         Ok(self.ingress(stream)?.rejects.iter().cloned().collect())
     }
 
+    /// The newest row among the rejects of a stream that are kept, if there is one.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn last_reject(&self, stream: StreamId) -> Result<Option<&Reject>> {
+        let rejects = &self.ingress(stream)?.rejects;
+        Ok(rejects.iter().rev().find(|reject| reject.is_row()))
+    }
+
     /// The late rows of a stream that are kept, oldest first.
     ///
     /// # Errors
