@@ -111,6 +111,23 @@ impl Engine {
         streams.chain(queries).collect()
     }
 
+    /// The streams that a query reads, itself or by way of other queries; none once it has
+    /// ended.
+    pub fn streams_of(&self, query: QueryId) -> Vec<StreamId> {
+        let mut streams = Vec::new();
+        let mut queries = vec![query];
+        while let Some(query) = queries.pop() {
+            for (input, _) in self.inputs_of(query) {
+                match input {
+                    Input::Stream(stream) => streams.push(stream),
+                    Input::Query(read) => queries.push(read),
+                    Input::Operator(_) => {}
+                }
+            }
+        }
+        streams
+    }
+
     /// Whether any query takes rows.
     pub fn has_running_queries(&self) -> bool {
         (self.queries.values()).any(|query| matches!(query.status, QueryStatus::Running))

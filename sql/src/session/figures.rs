@@ -161,7 +161,7 @@ impl Shared {
         let (mut flow, now) = (whole(&self.flow), now_ns());
         (driver.engine.all_query_stats().into_iter())
             .map(|(id, stats)| {
-                flow.look_at_query(id, &stats, now);
+                flow.look_at_query(&driver, id, &stats, now);
                 let counts = QueryCounts::of(&stats);
                 let rates = flow.query(id, &At { at: now, counts });
                 let rates = rates.unwrap_or_default();
