@@ -274,6 +274,33 @@ fn a_sink_that_fails_is_told_while_the_prompt_stands() {
 }
 
 #[test]
+fn a_sink_that_fails_is_told_while_a_query_goes_on() {
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM r WITH (connector = 'generator', rate = '50', realtime = 'true');");
+    let sink = format!(
+        "CREATE SINK s WITH (connector = 'http', url = 'http://{}/', retry_timeout = '2 s') AS \
+         SELECT sensor FROM r;",
+        free_address()
+    );
+    shell.enter(&sink);
+    // It has no rows and does not end.
+    shell.enter("SELECT sensor FROM r WHERE value > 1e300;");
+    let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
+    assert!(seen.contains("error: sink s: posting rows 1 to "), "{seen}");
+    assert!(!seen.contains("stopped after "), "{seen}");
+    // The moving line stands below it.
+    shell.wait(|seen| {
+        let last = seen.trim_end().lines().next_back();
+        last.is_some_and(|last| last.contains(" rows/s"))
+    });
+    shell.session.send_control('c').expect("typed");
+    let seen = shell.wait(|seen| seen.contains("stopped after "));
+    assert_eq!(seen.matches("error: sink s: ").count(), 1, "{seen}");
+    shell.enter(".quit");
+    see_it_end_with(1, shell.session);
+}
+
+#[test]
 fn a_row_that_a_sink_leaves_out_is_told_above_the_prompt() {
     let Some(postgres) = Postgres::start() else {
         return;
@@ -371,6 +398,31 @@ fn a_sink_is_dropped_though_its_receiver_is_silent() {
     shell.enter("SELECT 6 * 7 AS answer;");
     let seen = shell.wait(|seen| seen.contains(" 42 "));
     assert_eq!(seen.matches("error: sink o: ").count(), 1, "{seen}");
+    shell.session.send_control('d').expect("typed");
+    see_it_end_with(1, shell.session);
+}
+
+#[test]
+fn a_sink_over_tcp_is_dropped_though_nobody_is_there() {
+    let mut shell = Seen::new(110);
+    shell.enter("CREATE STREAM s (v BIGINT);");
+    let sink = format!(
+        "CREATE SINK o WITH (connector = 'tcp', address = '{}', format = 'csv') AS \
+         SELECT v FROM s;",
+        free_address()
+    );
+    shell.enter(&sink);
+    shell.enter("INSERT INTO s VALUES (1), (2), (3);");
+    let start = Instant::now();
+    shell.enter("DROP SINK o;");
+    let seen = shell.wait(|seen| seen.contains("= help: see whether the receiver runs"));
+    let took = start.elapsed();
+    // It would be waited for half a minute.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(
+        seen.contains("error: sink o: 3 rows were not delivered to tcp 127.0.0.1:"),
+        "{seen}"
+    );
     shell.session.send_control('d').expect("typed");
     see_it_end_with(1, shell.session);
 }

@@ -186,6 +186,23 @@ fn what_is_done_stays_until_it_was_seen() {
 }
 
 #[test]
+fn the_last_reject_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = folder.path().join("r.csv");
+    fs::write(&rows, "v\n1\nthree\n2\n").expect("a file");
+    let script = format!(
+        "CREATE STREAM r (v BIGINT) WITH (connector = 'file', path = '{}'); SELECT v FROM r;",
+        rows.display()
+    );
+    let mut top = Top::new(folder.path(), &script);
+    top.see("rejected last: r, ");
+    top.see("r.csv:3: ");
+    top.see("'three'");
+    top.press("q");
+    top.see_the_end(0);
+}
+
+#[test]
 fn a_script_that_fails_leaves_the_screen_and_says_why() {
     let folder = tempfile::tempdir().expect("a folder");
     let top = Top::new(folder.path(), "SELECT * FROM 'nothing.csv'");

@@ -62,7 +62,7 @@ impl Rejects {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Reject> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Reject> {
         self.rows.iter()
     }
 

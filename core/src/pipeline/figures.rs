@@ -111,6 +111,23 @@ impl Engine {
         streams.chain(queries).collect()
     }
 
+    /// The streams that a query reads, itself or by way of other queries; none once it has
+    /// ended.
+    pub fn streams_of(&self, query: QueryId) -> Vec<StreamId> {
+        let mut streams = Vec::new();
+        let mut queries = vec![query];
+        while let Some(query) = queries.pop() {
+            for (input, _) in self.inputs_of(query) {
+                match input {
+                    Input::Stream(stream) => streams.push(stream),
+                    Input::Query(read) => queries.push(read),
+                    Input::Operator(_) => {}
+                }
+            }
+        }
+        streams
+    }
+
     /// Whether any query takes rows.
     pub fn has_running_queries(&self) -> bool {
         (self.queries.values()).any(|query| matches!(query.status, QueryStatus::Running))
@@ -130,6 +147,15 @@ impl Engine {
     /// If there is no such stream.
     pub fn rejects(&self, stream: StreamId) -> Result<Vec<Reject>> {
         Ok(self.ingress(stream)?.rejects.iter().cloned().collect())
+    }
+
+    /// The newest row among the rejects of a stream that are kept, if there is one.
+    ///
+    /// # Errors
+    /// If there is no such stream.
+    pub fn last_reject(&self, stream: StreamId) -> Result<Option<&Reject>> {
+        let rejects = &self.ingress(stream)?.rejects;
+        Ok(rejects.iter().rev().find(|reject| reject.is_row()))
     }
 
     /// The late rows of a stream that are kept, oldest first.

@@ -335,3 +335,23 @@ fn a_header_that_does_not_fit_is_told_with_what_it_has() {
         assert_eq!(numbers(session, ACCOUNT), [0, 0, 0, 0]);
     });
 }
+
+#[test]
+fn a_target_may_be_a_whole_address() {
+    let address = free_address();
+    serving(&readings(address, ", format = 'ndjson'"), |_session| {
+        let row = "{\"ts\":\"2026-01-01T00:00:01Z\",\"s\":\"a\",\"v\":1}\n";
+        for target in ["http://127.0.0.1:8080", "HTTP://windrow.example"] {
+            let taken = post(address, &format!("{target}/ingest/readings"), &[], row);
+            assert_eq!(
+                (taken.status, taken.counts()),
+                (200, [1, 1, 0, 0]),
+                "{target}"
+            );
+        }
+        let nowhere = post(address, "http://127.0.0.1:8080", &[], row);
+        assert_eq!(nowhere.status, 404);
+        let told = nowhere.json()["error"].to_string();
+        assert!(told.contains("there is no /;"), "{told}");
+    });
+}

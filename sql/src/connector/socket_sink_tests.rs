@@ -296,6 +296,69 @@ fn a_stop_lets_a_slow_receiver_have_all_rows() {
 }
 
 #[test]
+fn a_receiver_that_is_silent_is_left_after_a_second_and_one_that_reads_is_not() {
+    // Nobody is there: both kinds of silence would be waited for.
+    for timeout in ["30 s", "0"] {
+        let address = free_address().to_string();
+        let mut away = sink(
+            "tcp",
+            &address,
+            &[("format", "csv"), ("send_timeout", timeout)],
+        );
+        away.write(&rows(0..2_500, "x")).expect("there is room");
+        let start = Instant::now();
+        let message = away.leave().expect_err("nobody is there").to_string();
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+        let told = "2,500 rows were not delivered to tcp ";
+        assert!(message.contains(told), "{message}");
+    }
+    // It is connected, and more has come than a socket holds.
+    let (listener, address) = listening();
+    let options = [("format", "ndjson"), ("queue_bytes", "1000000000")];
+    let mut silent = sink("tcp", &address, &options);
+    let text = "x".repeat(10_000);
+    for batch in 0..30 {
+        let batch = rows(batch * 100..(batch + 1) * 100, &text);
+        silent.write(&batch).expect("there is room");
+    }
+    let start = Instant::now();
+    let message = silent.leave().expect_err("nobody reads").to_string();
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    let told = "rows are not known to have been delivered";
+    assert!(message.contains(told), "{message}");
+    drop(listener);
+    // Who takes something every 600 ms gets all of it, though it takes longer than a second.
+    let (listener, address) = listening();
+    let socket = SockRef::from(&listener);
+    socket.set_recv_buffer_size(64 << 10).expect("a size");
+    let mut slow = sink("tcp", &address, &options);
+    let text = "x".repeat(100_000);
+    slow.write(&rows(0..100, &text)).expect("there is room");
+    let leaving = thread::spawn(move || slow.leave().map_err(|error| error.to_string()));
+    let mut client = accepted(&listener);
+    let mut bytes = vec![0; 1 << 20];
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(600));
+        client.read_exact(&mut bytes).expect("it comes");
+    }
+    let last = BufReader::new(client)
+        .lines()
+        .last()
+        .expect("more comes")
+        .expect("text");
+    assert_eq!(number(&(last + "\n")), Some(99));
+    assert_eq!(leaving.join().expect("it ends"), Ok(()));
+}
+
+#[test]
 fn an_error_names_the_sink() {
     let session = crate::Session::new().expect("it starts");
     let script = format!(

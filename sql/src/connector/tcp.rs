@@ -11,15 +11,14 @@
 //! rejected or ends its connection, with a reason; the others go on.
 
 use std::fmt;
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
-use windrow_core::stream::{Backlog, Reject, Sink, Source, SourceEvent};
+use windrow_core::stream::{Backlog, RULE_NOTICE, Reject, Sink, Source, SourceEvent};
 
 use super::address::{addresses, in_use, own_address};
 use super::client::{Client, Closed};
@@ -35,6 +34,7 @@ use crate::format::reader::Counted;
 use crate::format::rows::{REJECT_TEXT_BYTES_MAX, cut};
 use crate::format::text::{TextFormat, TextReader};
 use crate::format::{FORMAT_OPTIONS, Format};
+use crate::words::counted;
 
 /// How many clients are served at a time; others wait to be accepted
 /// (`connections_max`).
@@ -51,6 +51,9 @@ const CLIENT_STACK_BYTES: usize = 512 << 10;
 
 /// So often it is seen whether a client has come.
 const ACCEPT_WAIT: Duration = Duration::from_millis(5);
+
+/// A client that waits so long for a place is told of, and the next so long after that.
+const WAITING_TOLD: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
 /// What lies between two attempts to connect: twice as much after each, up to the second.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -264,16 +267,24 @@ impl Door {
             let mut partition = 0;
             // Let go of once they have ended, as in `threads`.
             let mut clients: Vec<ScopedJoinHandle<'_, ()>> = Vec::new();
+            let mut waiting = Waiting::default();
             while self.is_open() {
                 for client in clients.extract_if(.., |client| client.is_finished()) {
                     let _ended = client.join();
                 }
-                let full = self.connected.load(Relaxed) >= self.tcp.connections_max;
-                let accepted = match full {
-                    true => Err(io::ErrorKind::WouldBlock.into()),
-                    false => listener.accept(),
+                let connections_max = self.tcp.connections_max;
+                let is_full = self.connected.load(Relaxed) >= connections_max;
+                if let Some(peer) = waiting.due() {
+                    let _open = feed.reject(partition, kept_waiting(peer, connections_max));
+                }
+                let accepted = match is_full {
+                    true => {
+                        waiting.look(listener);
+                        None
+                    }
+                    false => (waiting.next()).or_else(|| listener.accept().ok()),
                 };
-                let Ok((stream, peer)) = accepted else {
+                let Some((stream, peer)) = accepted else {
                     // None has come, or it has gone before it was accepted, or there are no
                     // more files to open: the next one may be luckier.
                     thread::sleep(ACCEPT_WAIT);
@@ -419,6 +430,56 @@ impl Door {
         let rows = TextReader::new(chunks, text, shape).all_named();
         let _open = feed.text(partition, rows, &read)?;
         Ok(())
+    }
+}
+
+/// A client that has come while all places are taken.
+#[derive(Default)]
+struct Waiting {
+    next: Option<(TcpStream, SocketAddr)>,
+    since: Option<Instant>,
+    /// When one was last told of.
+    told_at: Option<Instant>,
+}
+
+impl Waiting {
+    /// Sees whether one has come; others wait to be accepted.
+    fn look(&mut self, listener: &TcpListener) {
+        if self.next.is_none() {
+            self.next = listener.accept().ok();
+            self.since = self.next.as_ref().map(|_| Instant::now());
+        }
+    }
+
+    /// The one that waits: there is a place.
+    fn next(&mut self) -> Option<(TcpStream, SocketAddr)> {
+        self.since = None;
+        self.next.take()
+    }
+
+    /// The one that has waited for so long that it is to be told of, once.
+    fn due(&mut self) -> Option<SocketAddr> {
+        let (patience, between) = WAITING_TOLD;
+        let (_, peer) = self.next.as_ref()?;
+        let is_soon = |told: Instant| told.elapsed() < between;
+        if self.since?.elapsed() < patience || self.told_at.is_some_and(is_soon) {
+            return None;
+        }
+        (self.since, self.told_at) = (None, Some(Instant::now()));
+        Some(*peer)
+    }
+}
+
+/// That a client waits for a place.
+fn kept_waiting(peer: SocketAddr, connections_max: usize) -> Reject {
+    let served = counted(connections_max as u64, "client is", "clients are");
+    Reject {
+        text: String::new(),
+        position: format!("tcp {peer}"),
+        reason: format!(
+            "{served} served, as many as connections_max allows: this one waits until one leaves"
+        ),
+        rule: RULE_NOTICE.into(),
     }
 }
 

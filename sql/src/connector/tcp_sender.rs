@@ -30,6 +30,10 @@ use crate::error::reason;
 /// Once the work is to stop, a receiver that takes nothing for so long is given up.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Once nobody waits for the end of the rows, a receiver that takes nothing for so long is
+/// given up.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What the kernel is asked to hold of what has been sent; it may allow less.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 
@@ -67,6 +71,8 @@ pub(super) struct Sending {
     pub(super) abandoned: AtomicBool,
     /// Set when the work is to stop.
     pub(super) stop: OnceLock<Arc<AtomicBool>>,
+    /// Since when nobody waits for the end of the rows.
+    left_at: OnceLock<Instant>,
 }
 
 impl Sending {
@@ -82,7 +88,19 @@ impl Sending {
             failed: Mutex::default(),
             abandoned: AtomicBool::new(false),
             stop: OnceLock::new(),
+            left_at: OnceLock::new(),
         }
+    }
+
+    /// A receiver that takes nothing is not waited for from now on.
+    pub(super) fn leave(&self) {
+        // The first time counts.
+        let _ = self.left_at.set(Instant::now());
+    }
+
+    /// Whether nobody waits for the end of the rows.
+    pub(super) fn is_left(&self) -> bool {
+        self.left_at.get().is_some()
     }
 
     fn is_stopping(&self) -> bool {
@@ -223,20 +241,22 @@ impl Sender {
 
     /// Whether the receiver has been waited for long enough.
     fn check_time(&self) -> Result<(), String> {
+        let waited = self.progress_at.elapsed();
+        // One that was silent before has its second all the same.
+        let left = self.shared.left_at.get().map(Instant::elapsed);
+        let is_left = left.is_some_and(|left| left.min(waited) >= LEAVE_TIMEOUT);
         let stopping = self.shared.is_stopping().then_some(STOP_TIMEOUT);
         let timeouts = [self.send_timeout, stopping];
-        let Some(timeout) = timeouts.into_iter().flatten().min() else {
-            return Ok(());
-        };
-        if self.progress_at.elapsed() < timeout {
+        let timeout = timeouts.into_iter().flatten().min();
+        if !is_left && timeout.is_none_or(|timeout| waited < timeout) {
             return Ok(());
         }
         let why = match &self.connection {
             None => &self.reason,
             Some(_) => "it is connected, but does not read",
         };
-        let seconds = timeout.as_secs_f64();
-        Err(format!("nothing was taken for {seconds} s ({why})"))
+        let seconds = waited.as_secs_f64();
+        Err(format!("nothing was taken for {seconds:.1} s ({why})"))
     }
 
     /// Connects, or waits before the next attempt.

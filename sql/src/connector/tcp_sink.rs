@@ -158,6 +158,10 @@ impl TcpSink {
                 "start the receiver first, or raise send_timeout: a query waits for as long",
             ),
         };
+        let help = match self.shared.is_left() {
+            true => "see whether the receiver runs and reads",
+            false => help,
+        };
         let message = format!("{what} delivered to tcp {}: {why}", self.receiver);
         Error::new(ErrorKind::Io, message).help(help)
     }
@@ -215,6 +219,11 @@ impl Sink for TcpSink {
 
     fn tick(&mut self) -> windrow_core::Result<()> {
         Ok(self.check()?)
+    }
+
+    fn leave(&mut self) -> windrow_core::Result<()> {
+        self.shared.leave();
+        self.finish()
     }
 
     fn finish(&mut self) -> windrow_core::Result<()> {

@@ -336,9 +336,19 @@ fn a_client_that_says_nothing_gives_up_its_place() {
     next.write_all(b"{\"n\":3}\n").expect("sent");
     let came = until(&mut *source, |came| came.rows.len() == 1);
     assert_eq!((came.rows, came.ended), (vec!["3|-".to_owned()], vec![0]));
-    let reasons: Vec<_> = (came.rejects.iter())
-        .map(|reject| &*reject.reason)
-        .collect();
+    let (rows, notices): (Vec<_>, Vec<_>) = came.rejects.iter().partition(|one| one.is_row());
+    let [notice] = notices[..] else {
+        panic!("{notices:?}");
+    };
+    assert_eq!(
+        notice.position,
+        format!("tcp {}", next.local_addr().expect("it has one"))
+    );
+    assert_eq!(
+        notice.reason,
+        "1 client is served, as many as connections_max allows: this one waits until one leaves"
+    );
+    let reasons: Vec<_> = rows.iter().map(|reject| &*reject.reason).collect();
     assert!(
         reasons[0].contains("has sent nothing for 1 s"),
         "{reasons:?}"
@@ -349,6 +359,39 @@ fn a_client_that_says_nothing_gives_up_its_place() {
     );
     assert_eq!(reasons.len(), 2);
     drop(silent);
+}
+
+#[test]
+fn clients_that_wait_for_a_place_are_told_of_once_a_minute() {
+    let address = free_address();
+    let script = format!(
+        "CREATE STREAM r (n BIGINT) WITH (connector = 'tcp', address = '{address}', \
+         format = 'ndjson', connections_max = '1'); \
+         CREATE MATERIALIZED VIEW all_of_them AS SELECT n FROM r"
+    );
+    serving(&script, |session| {
+        let first = connect(address);
+        let waiting = [connect(address), connect(address)];
+        let told = "SELECT count(*), CAST((SELECT max(rejected) FROM windrow.streams) AS BIGINT) \
+                    FROM rejected('r') WHERE rule = 'notice' AND reason LIKE '1 client is served%'";
+        let start = Instant::now();
+        while numbers::<2>(session, told) != [1, 0] {
+            assert!(start.elapsed() < LONG, "nothing is told");
+            thread::sleep(Duration::from_millis(20));
+        }
+        // The other has the place, and now the last one waits: it is too soon to tell again.
+        drop(first);
+        let [mut second, last] = waiting;
+        second.write_all(b"{\"n\":1}\n").expect("sent");
+        let rows = "SELECT CAST(count(*) AS BIGINT) FROM all_of_them";
+        while numbers::<1>(session, rows) != [1] {
+            assert!(start.elapsed() < LONG, "it has no place");
+            thread::sleep(Duration::from_millis(20));
+        }
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(numbers(session, told), [1, 0]);
+        drop((second, last));
+    });
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn place(misfit: &Misfit, positions: &Positions, within: &Range<usize>) -> Error
             [division] => of_division(error, division, positions),
             _ => error.help(divide_by_null("…")),
         },
-        Misfit::Overflow { .. } => error,
+        Misfit::Overflow { .. } | Misfit::Time { .. } => error,
     }
 }
 

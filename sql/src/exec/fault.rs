@@ -15,6 +15,8 @@ pub(super) enum Misfit {
     Division,
     /// The result of a calculation that its type cannot hold.
     Overflow { of: String },
+    /// A time that nanoseconds cannot count; empty: it is not told which.
+    Time { value: String },
 }
 
 impl Misfit {
@@ -27,6 +29,15 @@ impl Misfit {
         if lower.starts_with("overflow happened on: ") {
             let of = sentence.split_once(": ")?.1.to_owned();
             return Some(Self::Overflow { of });
+        }
+        // A date has a number there.
+        let is_date = lower.starts_with("cannot cast date")
+            && lower.contains(" to timestamp(ns): converted value exceeds");
+        if is_date || lower.contains("can be represented as nanoseconds") {
+            let value = lower.strip_prefix("overflow converting ");
+            let value = value.and_then(|rest| rest.split_once(" to nanosecond"));
+            let value = value.map_or("", |(value, _)| value).to_uppercase();
+            return Some(Self::Time { value });
         }
         // Each way to say it: before the value, between it and the type, after the type.
         const WAYS: [(&str, &str, &str); 6] = [
@@ -68,6 +79,16 @@ impl Misfit {
             Self::Division => data("division by zero".into()),
             Self::Overflow { of } => data(format!("the result of {of} is out of range"))
                 .help("calculate in a wider type: CAST(… AS DOUBLE), or CAST(… AS DECIMAL(38, 0))"),
+            Self::Time { value } => {
+                let value = if value.is_empty() { "a time" } else { value };
+                data(format!(
+                    "{value} is out of range: TIMESTAMP in a query counts nanoseconds, from \
+                     1677-09-21 to 2262-04-11"
+                ))
+                .help(
+                    "write TIMESTAMP(6) '…' or CAST(… AS TIMESTAMP(6)): microseconds reach further",
+                )
+            }
         }
     }
 }
@@ -211,6 +232,25 @@ mod tests {
             Misfit::of("Overflow happened on: -32768 / -1"),
             Some(Misfit::Overflow { of })
         );
+        for (sentence, value) in [
+            (
+                "overflow converting 1600-01-01 00:00:00 to Nanosecond. The dates that can be \
+                 represented as nanoseconds have to be between 1677 and 2262",
+                "1600-01-01 00:00:00",
+            ),
+            (
+                "the dates that can be represented as nanoseconds have to be between 1677 and 2262",
+                "",
+            ),
+            (
+                "Cannot cast Date32 value -135140 to Timestamp(ns): converted value exceeds the \
+                 representable i64 range",
+                "",
+            ),
+        ] {
+            let value = value.to_owned();
+            assert_eq!(Misfit::of(sentence), Some(Misfit::Time { value }));
+        }
         assert_eq!(Misfit::of("no such thing"), None);
     }
 }

@@ -14,7 +14,7 @@ use windrow_core::pipeline::{
 
 use super::stream_rules::Rules;
 use crate::connector::registry::{Connector, ConnectorKind, Pairs, Wanted};
-use crate::error::{Error, Result, Script};
+use crate::error::{Error, ErrorKind, Result, Script};
 use crate::exec::RangeCondition;
 use crate::format::passing::{Excludes, Passing};
 use crate::plan::{PlannedScan, RowsNow, Timing};
@@ -227,7 +227,7 @@ impl StreamEntry {
     pub(super) fn spec(&self, reading: usize) -> StreamSpec {
         let name = match reading {
             0 => self.name.clone(),
-            later => format!("{}#{}", self.name, later + 1),
+            later => format!("{}{READING_SIGN}{}", self.name, later + 1),
         };
         StreamSpec {
             name: name.into(),
@@ -243,6 +243,25 @@ impl StreamEntry {
             expect: self.expect.clone(),
         }
     }
+}
+
+/// Stands between the name of a stream and the number of a later reading.
+const READING_SIGN: char = '#';
+
+/// Refuses a name of a stream that is one of another stream's later readings.
+pub(super) fn refuse_reading(name: &str) -> Result<()> {
+    let Some((stream, number)) = name.rsplit_once(READING_SIGN) else {
+        return Ok(());
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    let message = format!(
+        "a stream cannot be called \"{name}\": so is reading {number} of a stream \"{stream}\" \
+         that is read again"
+    );
+    let help = format!("write another name, for example \"{stream}_{number}\"");
+    Err(Error::new(ErrorKind::Plan, message).help(help))
 }
 
 /// A view: a name for a query, or kept results.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use windrow_core::pipeline::{QueryId, QueryStats, StreamCounters};
-use windrow_core::stream::Backlog;
+use windrow_core::stream::{Backlog, Reject};
 
 use super::catalog::StreamEntry;
 use super::flow::{At, QueryCounts, QueryRates, StreamRates, drain_s, overflow_s, stream_counts};
@@ -38,6 +38,8 @@ pub struct StreamFigures {
     pub watermark_us: Option<i64>,
     /// Whether it has ended; `None` if it has not been read.
     pub ended: Option<bool>,
+    /// The row that was rejected last, if it is kept.
+    pub last_reject: Option<Reject>,
     /// Rejects that are no longer kept.
     pub rejects_let_go: u64,
     /// Late rows that are no longer kept.
@@ -117,6 +119,7 @@ impl Shared {
         figures.counters = stats.counters;
         figures.expected = stats.expected;
         figures.ended = Some(stats.ended);
+        figures.last_reject = driver.engine.last_reject(id).ok().flatten().cloned();
         figures.rejects_let_go = stats.rejects_let_go;
         figures.late_let_go = stats.late_let_go;
         figures.late_let_go += all.map(|(_, stats)| stats.late_let_go).sum::<u64>();
@@ -158,7 +161,7 @@ impl Shared {
         let (mut flow, now) = (whole(&self.flow), now_ns());
         (driver.engine.all_query_stats().into_iter())
             .map(|(id, stats)| {
-                flow.look_at_query(id, &stats, now);
+                flow.look_at_query(&driver, id, &stats, now);
                 let counts = QueryCounts::of(&stats);
                 let rates = flow.query(id, &At { at: now, counts });
                 let rates = rates.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
@@ -10,7 +10,7 @@ use windrow_core::pipeline::Stepped;
 use windrow_core::stream::{Backlog, Source, SourceEvent};
 
 use super::Session;
-use super::shared::STEP_WAIT;
+use super::shared::{STEP_WAIT, now_ns};
 use crate::connector::registry::Connector;
 use crate::error::Result;
 
@@ -22,11 +22,13 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Gives so many rows one by one, each dated ten seconds ago, and says that so many wait.
+/// Gives so many rows one by one, each dated ten seconds ago, and says that so many wait. Then
+/// it may end.
 #[derive(Debug, Clone)]
 struct Queue {
     left: Arc<AtomicU64>,
     waiting: u64,
+    ends: bool,
 }
 
 impl Connector for Queue {
@@ -51,7 +53,10 @@ impl Source for Queue {
     fn poll(&mut self, _: Duration) -> windrow_core::Result<SourceEvent> {
         let left = self.left.load(Ordering::Relaxed);
         if left == 0 {
-            return Ok(SourceEvent::Pending);
+            return Ok(match self.ends {
+                true => SourceEvent::End,
+                false => SourceEvent::Pending,
+            });
         }
         self.left.store(left - 1, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later");
@@ -87,6 +92,7 @@ fn session() -> Session {
     let queue = Queue {
         left: Arc::new(AtomicU64::new(20)),
         waiting: 40,
+        ends: false,
     };
     (session.add_stream("q", Arc::new(queue), Some(("ts", Duration::ZERO)))).expect("it fits");
     session
@@ -137,6 +143,34 @@ fn a_live_stream_has_a_lag_a_backlog_and_delays() {
     let overflow = stream.overflow_s.expect("more come than go");
     assert!((overflow * (input - processing) - 60.0).abs() < 1e-6);
     assert!((stream.rates.bytes.expect("time has passed") / processing - 16.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_query_has_ended_when_its_stream_did_however_late_that_is_seen() {
+    let session = Session::new().expect("threads");
+    let queue = Queue {
+        left: Arc::new(AtomicU64::new(20)),
+        waiting: 0,
+        ends: true,
+    };
+    (session.add_stream("q", Arc::new(queue), Some(("ts", Duration::ZERO)))).expect("it fits");
+    let begun = Instant::now();
+    for view in ["a AS SELECT v FROM q", "b AS SELECT v FROM a"] {
+        let create = format!("CREATE MATERIALIZED VIEW {view}");
+        session.sql(&create).expect("it fits");
+    }
+    // Nobody looks until it is over.
+    session.shared.start_readings().expect("not cancelled");
+    while session.shared.driver().step(Duration::ZERO, &now_ns) != Stepped::NoSource {}
+    let took = begun.elapsed();
+    std::thread::sleep(took + Duration::from_millis(300));
+    let figures = session.figures();
+    assert_eq!(figures.queries.len(), 2);
+    for query in figures.queries {
+        let rate = query.rates.rows_in.expect("time has passed");
+        let seconds = 20.0 / rate;
+        assert!(seconds <= took.as_secs_f64(), "{seconds} s, {took:?}");
+    }
 }
 
 #[test]

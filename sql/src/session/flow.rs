@@ -218,6 +218,8 @@ impl<T: Clone> Track<T> {
 pub(super) struct Flow {
     streams: BTreeMap<StreamId, Track<StreamCounts>>,
     queries: BTreeMap<QueryId, Track<QueryCounts>>,
+    /// What they read: a query that has ended is told nothing of its streams any more.
+    reads: BTreeMap<QueryId, Vec<StreamId>>,
 }
 
 impl Flow {
@@ -242,8 +244,9 @@ impl Flow {
         self.streams.retain(|id, _| streams.contains(id));
         let known: BTreeSet<QueryId> = queries.iter().map(|(query, _)| *query).collect();
         self.queries.retain(|id, _| known.contains(id));
+        self.reads.retain(|id, _| known.contains(id));
         for (id, stats) in queries {
-            self.look_at_query(*id, stats, now);
+            self.look_at_query(driver, *id, stats, now);
         }
     }
 
@@ -263,20 +266,35 @@ impl Flow {
         }
     }
 
-    /// Notes that a query has begun.
-    pub(super) fn begin_query(&mut self, id: QueryId, now: i64) {
+    /// Notes that a query over `streams` has begun.
+    pub(super) fn begin_query(&mut self, id: QueryId, streams: Vec<StreamId>, now: i64) {
         let counts = QueryCounts::default();
+        self.reads.insert(id, streams);
         (self.queries).insert(id, Track::new(At { at: now, counts }));
     }
 
-    /// Notes what a query has counted.
-    pub(super) fn look_at_query(&mut self, id: QueryId, stats: &QueryStats, now: i64) {
+    /// Notes what a query has counted. It ended when the last of its streams did, however
+    /// late that is seen.
+    pub(super) fn look_at_query(
+        &mut self,
+        driver: &Driver,
+        id: QueryId,
+        stats: &QueryStats,
+        now: i64,
+    ) {
         let counts = QueryCounts::of(stats);
         let now = At { at: now, counts };
         let track = (self.queries.entry(id)).or_insert_with(|| Track::new(now.clone()));
         match stats.status {
             QueryStatus::Running => track.note(now),
-            QueryStatus::Ended | QueryStatus::Failed(_) => track.end(now),
+            QueryStatus::Failed(_) => track.end(now),
+            QueryStatus::Ended if track.last.is_none() => {
+                let streams = self.reads.get(&id).map_or(&[][..], Vec::as_slice);
+                let ended = ended_at(driver, streams).unwrap_or(now.at);
+                let at = ended.clamp(track.first.at, now.at.max(track.first.at));
+                track.end(At { at, ..now });
+            }
+            QueryStatus::Ended => {}
         }
     }
 
@@ -285,6 +303,13 @@ impl Flow {
         let (before, after) = self.queries.get(&id)?.span(now);
         Some(QueryRates::between(before, after))
     }
+}
+
+/// When the last of these streams ended; `None` if one has not.
+fn ended_at(driver: &Driver, streams: &[StreamId]) -> Option<i64> {
+    let ends = streams.iter().map(|id| driver.meter(*id)?.ended);
+    let ends: Option<Vec<i64>> = ends.collect();
+    ends?.into_iter().max()
 }
 
 #[cfg(test)]

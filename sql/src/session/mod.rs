@@ -410,7 +410,8 @@ impl Session {
     /// column and the bound on disorder; without it windows close when the source ends.
     ///
     /// # Errors
-    /// If the name is taken, or the event-time column is no timestamp.
+    /// If the name is taken or that of a reading (`x#2`), or the event-time column is no
+    /// timestamp.
     pub fn add_stream(
         &self,
         name: &str,
@@ -418,6 +419,7 @@ impl Session {
         event_time: Option<(&str, Duration)>,
     ) -> Result<()> {
         self.add_entry(name, || {
+            catalog::refuse_reading(name)?;
             let entry = declare::own_stream(name, source, event_time)?;
             Ok(Entry::Stream(Arc::new(entry)))
         })

@@ -1,13 +1,14 @@
 //! From statements to what can run: names, plans, queries attached; nothing is read.
 
+mod change;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use windrow_core::pipeline::View;
-use windrow_core::time;
 
-use super::catalog::{Entry, Kept, ViewEntry, Work};
+use super::catalog::{Entry, Kept, ViewEntry, Work, refuse_reading};
 use super::declare::Declaration;
 use super::held::{Held, Leaving, Reserved};
 use super::job::{self, BatchJob, BatchQuery, GraphRows};
@@ -19,8 +20,8 @@ use super::sinks::{self, Writer};
 use super::statement::{InsertRows, Prepared, Waiting, WaitingQuery};
 use super::{Session, constant, functions, no_rows, show};
 use crate::dialect::{
-    AlterAction, CreateSink, CreateStream, CreateView, DropKind, Insert, Name, Query, Show,
-    Statement, StatementKind, parse_script, rows_as_texts,
+    CreateSink, CreateStream, CreateView, Insert, Name, Query, Show, Statement, StatementKind,
+    parse_script, rows_as_texts,
 };
 use crate::error::{Error, ErrorKind, Result, Script, nearest};
 use crate::plan::{self, Mode, Names, Planned, PlannedInput, PlannedQuery};
@@ -384,6 +385,7 @@ impl<'a> Preparing<'a> {
     }
 
     fn create_stream(&self, create: &CreateStream) -> Result<Prepared> {
+        refuse_reading(&create.name.value).map_err(|error| error.at(create.name.span.clone()))?;
         let Some(_reserved) = self.reserve(
             &create.name,
             "stream",
@@ -695,105 +697,5 @@ impl<'a> Preparing<'a> {
         let rows = RecordBatch::try_from_iter([("plan", plan)])
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         Ok(Prepared::Rows(rows))
-    }
-
-    fn drop(
-        &self,
-        kind: DropKind,
-        name: &Name,
-        if_exists: bool,
-        cascade: bool,
-    ) -> Result<Prepared> {
-        let entry = match self.entry(name) {
-            Ok(entry) => entry,
-            Err(_) if if_exists => return Ok(Prepared::Done),
-            Err(error) => return Err(error),
-        };
-        let fits = match (&entry, kind) {
-            (Entry::Stream(_), DropKind::Stream | DropKind::Table)
-            | (Entry::View(_), DropKind::View)
-            | (Entry::Sink(_), DropKind::Sink | DropKind::Table)
-            | (Entry::Table(_), DropKind::Table) => true,
-            (_, DropKind::Query) => matches!(entry, Entry::View(_) | Entry::Sink(_)),
-            _ => false,
-        };
-        if !fits {
-            let noun = entry.noun();
-            let written = entry.drop_words();
-            return Err(
-                Error::new(ErrorKind::Plan, format!("{} is a {noun}", name.value))
-                    .help(format!("write {written} {}", name.value))
-                    .at(name.span.clone()),
-            );
-        }
-        let mut names = vec![name.value.clone()];
-        let mut next = 0;
-        while next < names.len() {
-            for reader in self.shared.catalog().readers(&names[next]) {
-                if !names.contains(&reader) {
-                    names.push(reader);
-                }
-            }
-            next += 1;
-        }
-        if names.len() > 1 && !cascade {
-            return Err(Error::new(
-                ErrorKind::Plan,
-                format!("{} is read by {}", name.value, names[1..].join(", ")),
-            )
-            .help("drop them first, or all together with CASCADE")
-            .at(name.span.clone()));
-        }
-        let mut catalog = self.shared.catalog();
-        let tickets = names.iter().rev().filter_map(|name| catalog.take(name));
-        let tickets = tickets.collect();
-        Ok(Prepared::Leave(Leaving {
-            shared: self.shared.clone(),
-            tickets,
-        }))
-    }
-
-    fn alter(&self, name: &Name, action: &AlterAction) -> Result<Prepared> {
-        let stream = match self.entry(name)? {
-            Entry::Stream(stream) => stream,
-            other => {
-                return Err(Error::new(
-                    ErrorKind::Plan,
-                    format!("{} is a {}, not a stream", name.value, other.noun()),
-                )
-                .at(name.span.clone()));
-            }
-        };
-        match action {
-            AlterAction::End if stream.live.is_none() => Err(Error::new(
-                ErrorKind::Plan,
-                format!(
-                    "stream {} ends by itself, when all of it has been read",
-                    name.value
-                ),
-            )
-            .help("leave this out: SELECT waits for the end")
-            .at(name.span.clone())),
-            AlterAction::End => Ok(Prepared::End(stream)),
-            AlterAction::AdvanceWatermark { to, span } => {
-                let Some(event_time) = stream.event_time else {
-                    return Err(Error::new(
-                        ErrorKind::Plan,
-                        format!("stream {} has no watermark", name.value),
-                    )
-                    .help("declare one in CREATE STREAM: WATERMARK FOR ts")
-                    .at(name.span.clone()));
-                };
-                let schema = stream.schema();
-                let unit = time::time_unit(schema.field(event_time.column).data_type())?;
-                let nanos = i128::from(to.timestamp()) * 1_000_000_000
-                    + i128::from(to.timestamp_subsec_nanos());
-                let ticks = nanos.div_euclid(i128::from(time::nanos_per_tick(unit)));
-                let ticks = i64::try_from(ticks).map_err(|_| {
-                    Error::new(ErrorKind::Plan, "this time is out of range").at(span.clone())
-                })?;
-                Ok(Prepared::AdvanceWatermark(stream, ticks))
-            }
-        }
     }
 }

@@ -383,8 +383,12 @@ impl Shared {
             view,
             sinks,
         };
-        let query = self.driver().engine.attach(spec)?;
-        whole(&self.flow).begin_query(query, now_ns());
+        let (query, streams) = {
+            let engine = &mut self.driver().engine;
+            let query = engine.attach(spec)?;
+            (query, engine.streams_of(query))
+        };
+        whole(&self.flow).begin_query(query, streams, now_ns());
         work.queries.push((name.into(), query));
         Ok(Attached {
             query,

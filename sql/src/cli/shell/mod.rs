@@ -22,11 +22,11 @@ mod editor;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io::sink;
+use std::io::{Write, sink};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ use arrow::datatypes::SchemaRef;
 use windrow_core::stream::Sink;
 
 use super::args::Running;
-use super::failures::{after_failure, warning_of};
+use super::failures::{self, after_failure, warning_of};
 use super::output::{Output, Sharing, unwritten};
 use super::pipe::{Pipe, is_given_up};
 use super::progress::{Display, duration, open_windows, warnings};
@@ -44,7 +44,7 @@ use crate::connector::stdout::is_closed_pipe;
 use crate::dialect::typed;
 use crate::error::{Error, ErrorKind, Result, Script};
 use crate::format::encode::OutputFormat;
-use crate::session::{Progress, Session, SessionConfig};
+use crate::session::{Faults, Progress, Session, SessionConfig};
 use crate::words::counted;
 use above::{Above, Show};
 use dot::{Dot, Mode};
@@ -257,8 +257,12 @@ impl<'a> Shell<'a> {
         }
         let is_over = AtomicBool::new(false);
         let (session, above, is_over) = (&self.session, &self.above, &is_over);
-        let (stderr, told) = (&mut self.io.stderr, &mut self.told_failures);
-        let told_left_out = &mut self.told_left_out;
+        let stderr = &mut self.io.stderr;
+        let mut looked = Looked {
+            seen: session.faults_seen(),
+            failures: &mut self.told_failures,
+            left_out: &mut self.told_left_out,
+        };
         let is_terminal = self.io.stderr_is_terminal;
         let mut remark = move |line: &str| {
             let line = format!("{line}\n");
@@ -270,17 +274,9 @@ impl<'a> Shell<'a> {
         thread::scope(|scope| {
             let over = Over(is_over, above);
             let go_on = move || {
-                let mut before = session.faults_seen();
                 // Nothing is being read, or a signal has come, until the next statement.
                 while !is_over.load(Ordering::Relaxed) && matches!(session.go_on(LOOK), Ok(true)) {
-                    let now = session.faults_seen();
-                    let before = std::mem::replace(&mut before, now);
-                    if before.failed != now.failed {
-                        tell_failures(session, told, &mut remark);
-                    }
-                    if before.left_out != now.left_out {
-                        tell_left_out(session, told_left_out, &mut remark);
-                    }
+                    looked.look(session, &mut remark);
                 }
             };
             above.begin();
@@ -385,12 +381,26 @@ impl<'a> Shell<'a> {
         let (pipe, sharing) = (self.pipe.clone(), self.sharing.clone());
         let mut output =
             Output::new(self.format, self.width, pipe, sharing).vertical(self.vertical);
-        let session = &self.session;
+        let (session, display) = (&self.session, &self.display);
         let run = || {
             let done = session.run_beside_live(script, &mut output);
             done.and(output.close())
         };
-        let watched = (self.display).watch(session, self.io.stderr.as_mut(), || aside(run));
+        let lines = Mutex::new(&mut self.io.stderr);
+        let mut failures = failures::Lines(&lines);
+        // The progress line and the rows stay whole.
+        let mut remark = |line: &str| {
+            // A closed stderr is no reason to fail.
+            display.suspend(|| drop(writeln!(failures, "{line}")));
+        };
+        let mut looked = Looked {
+            seen: session.faults_seen(),
+            failures: &mut self.told_failures,
+            left_out: &mut self.told_left_out,
+        };
+        let watched = display.watch(session, &mut failures::Lines(&lines), || {
+            aside(run, || looked.look(session, &mut remark))
+        });
         let done = watched?;
         let rows = output.row_count();
         // What it holds goes to the pipe, or away with what waits there.
@@ -521,6 +531,28 @@ impl<'a> Shell<'a> {
     }
 }
 
+/// What has gone wrong, looked at again and again.
+struct Looked<'a> {
+    /// How much it was at the last look.
+    seen: Faults,
+    failures: &'a mut Vec<(String, String)>,
+    left_out: &'a mut Vec<String>,
+}
+
+impl Looked<'_> {
+    /// Tells of what has come since the last look.
+    fn look(&mut self, session: &Session, remark: &mut dyn FnMut(&str)) {
+        let now = session.faults_seen();
+        let before = std::mem::replace(&mut self.seen, now);
+        if before.failed != now.failed {
+            tell_failures(session, self.failures, remark);
+        }
+        if before.left_out != now.left_out {
+            tell_left_out(session, self.left_out, remark);
+        }
+    }
+}
+
 /// Tells of the views and sinks that have failed and are not among those that are `told`.
 fn tell_failures(
     session: &Session,
@@ -554,13 +586,23 @@ fn tell_left_out(session: &Session, told: &mut Vec<String>, remark: &mut dyn FnM
     }
 }
 
-/// Runs work on a thread with a stack that planning needs.
-fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+/// Runs work on a thread with a stack that planning needs. `look` is called again and again
+/// meanwhile.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send, mut look: impl FnMut()) -> Result<T> {
     thread::scope(|scope| {
+        // Dropped when the work is done, or has panicked.
+        let (at_work, done) = mpsc::channel::<()>();
+        let work = move || {
+            let _at_work = at_work;
+            work()
+        };
         let working = (thread::Builder::new().name("windrow-run".into()))
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, work)
             .map_err(|error| no_thread(&error))?;
+        while done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            look();
+        }
         match working.join() {
             Ok(done) => Ok(done),
             Err(fault) => std::panic::resume_unwind(fault),

@@ -15,6 +15,7 @@ mod screen;
 
 mod table;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +101,7 @@ pub(super) fn run(session: Session, scripts: Vec<Arc<Script>>, io: &mut Io) -> R
         started: Instant::now(),
         work: start(session.clone(), scripts, cancel.clone())?,
         done: None,
+        rejected: Rejected::default(),
     };
     let looked = {
         // Said when the screen has been left, whatever happens on it.
@@ -174,6 +176,32 @@ struct Watched {
     work: Receiver<Ended>,
     /// How it has ended, and after how long.
     done: Option<(Ended, Duration)>,
+    rejected: Rejected,
+}
+
+/// The row that was rejected last.
+#[derive(Debug, Default)]
+struct Rejected {
+    /// How many there were of each stream.
+    seen: BTreeMap<String, u64>,
+    /// Its stream, its place and why, in one line.
+    last: Option<String>,
+}
+
+impl Rejected {
+    /// Sees whether there are more.
+    fn look(&mut self, figures: &Figures) {
+        for stream in &figures.streams {
+            let count = stream.counters.rejected;
+            let before = self.seen.insert(stream.name.clone(), count);
+            if before.is_none_or(|before| before < count)
+                && let Some(reject) = &stream.last_reject
+            {
+                let (name, place, reason) = (&stream.name, &reject.position, &reject.reason);
+                self.last = Some(format!("rejected last: {name}, {place}: {reason}"));
+            }
+        }
+    }
 }
 
 impl Watched {
@@ -190,6 +218,7 @@ impl Watched {
             let is_due = drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW_EVERY);
             if is_due || newer.is_some() {
                 figures = newer.unwrap_or(figures);
+                self.rejected.look(&figures);
                 self.draw(screen, &figures)?;
                 drawn = Some(Instant::now());
             }
@@ -234,6 +263,7 @@ impl Watched {
             name: &self.name,
             state: &state,
             figures,
+            rejected: self.rejected.last.as_deref(),
         };
         screen
             .draw(|frame| table::draw(frame, &shown))
@@ -267,4 +297,47 @@ fn broken_off() -> Error {
 fn undrawn(error: io::Error) -> Error {
     let message = format!("the terminal cannot be drawn on: {}", reason(&error));
     Error::new(ErrorKind::Io, message).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use windrow_core::pipeline::StreamCounters;
+    use windrow_core::stream::Reject;
+
+    use super::*;
+    use crate::session::StreamFigures;
+
+    #[test]
+    fn the_last_reject_is_that_of_the_stream_with_more_of_them() {
+        let stream = |name: &str, rejected: u64, reason: &str| StreamFigures {
+            name: name.into(),
+            counters: StreamCounters {
+                rejected,
+                ..StreamCounters::default()
+            },
+            last_reject: (rejected > 0).then(|| Reject {
+                text: "x".into(),
+                position: "f.csv:3".into(),
+                reason: reason.into(),
+                rule: "type".into(),
+            }),
+            ..StreamFigures::default()
+        };
+        let figures = |a: u64, b: u64| Figures {
+            streams: vec![stream("a", a, "no number"), stream("b", b, "no time")],
+            queries: Vec::new(),
+        };
+        let mut rejected = Rejected::default();
+        rejected.look(&figures(0, 0));
+        assert_eq!(rejected.last, None);
+        for (a, b, last) in [
+            (1, 0, "rejected last: a, f.csv:3: no number"),
+            (1, 2, "rejected last: b, f.csv:3: no time"),
+            (1, 2, "rejected last: b, f.csv:3: no time"),
+            (4, 2, "rejected last: a, f.csv:3: no number"),
+        ] {
+            rejected.look(&figures(a, b));
+            assert_eq!(rejected.last.as_deref(), Some(last));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use windrow_core::pipeline::QueryStatus;
 
 use super::super::progress::{duration, short};
@@ -39,6 +39,8 @@ pub(super) struct Shown<'a> {
     /// Whether it does, and for how long.
     pub(super) state: &'a str,
     pub(super) figures: &'a Figures,
+    /// The row that was rejected last.
+    pub(super) rejected: Option<&'a str>,
 }
 
 /// A column: its header, whether it holds words, and its cells.
@@ -70,6 +72,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
         frame.area().height,
         figures.streams.len(),
         figures.queries.len(),
+        shown.rejected.is_some(),
     );
     let [head, streams, queries, foot] =
         Layout::vertical([head, streams, queries, foot].map(Constraint::Length))
@@ -80,20 +83,46 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     table(frame, streams, &title, &stream_columns(&figures.streams));
     let title = counted(figures.queries.len() as u64, "query", "queries");
     table(frame, queries, &title, &query_columns(&figures.queries));
-    frame.render_widget(Line::from("q quits").dim(), foot);
+    if let Some(rejected) = shown.rejected
+        && foot.height > 1
+    {
+        frame.render_widget(Line::from(cut(rejected, foot.width)), foot);
+    }
+    let last = Rect {
+        y: foot.bottom().saturating_sub(1),
+        height: foot.height.min(1),
+        ..foot
+    };
+    frame.render_widget(Line::from("q quits").dim(), last);
 }
 
-/// The lines of what runs, of the streams, of the queries, and of the foot.
+/// As much of a text as there is room for in one line.
+fn cut(text: &str, width: u16) -> String {
+    let text = text.replace(char::is_control, " ");
+    if text.width() <= usize::from(width) {
+        return text;
+    }
+    let mut room = usize::from(width).saturating_sub(1);
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.width().unwrap_or(0));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// The lines of what runs, of the streams, of the queries, and of the foot, which has one more
+/// where a row was rejected.
 ///
 /// Each table has its title, its header and its rows. Where not all rows fit, no line is
 /// blank, and what one table does not need is the other's.
-fn heights(height: u16, streams: usize, queries: usize) -> [u16; 4] {
+fn heights(height: u16, streams: usize, queries: usize, has_reject: bool) -> [u16; 4] {
     let needed = |rows: usize| {
         let rows = u16::try_from(rows).unwrap_or(u16::MAX);
         rows.saturating_add(2)
     };
     let (streams, queries) = (needed(streams), needed(queries));
-    let (head, foot) = (1, 1);
+    let (head, foot) = (1, 1 + u16::from(has_reject));
     let left = height.saturating_sub(head + foot);
     match left.checked_sub(streams.saturating_add(queries)) {
         Some(free @ 2..) => [head + 1, streams + 1, queries + free - 2, foot],
@@ -313,11 +342,22 @@ mod tests {
 
     /// The lines of a terminal, without what is blank at their ends.
     fn lines(figures: &Figures, width: u16, height: u16) -> Vec<String> {
+        lines_with(None, figures, width, height)
+    }
+
+    /// As [`lines`], where a row was rejected.
+    fn lines_with(
+        rejected: Option<&str>,
+        figures: &Figures,
+        width: u16,
+        height: u16,
+    ) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let shown = Shown {
             name: "city.sql",
             state: "running for 12.0 s",
             figures,
+            rejected,
         };
         terminal.draw(|frame| draw(frame, &shown)).unwrap();
         let buffer = terminal.backend().buffer();
@@ -412,7 +452,31 @@ mod tests {
         // Nothing panics however small it is.
         for (width, height) in [(1, 1), (3, 2), (0, 0), (200, 1), (1, 40)] {
             lines(&figures(), width, height);
+            lines_with(Some("üü"), &figures(), width, height);
         }
+    }
+
+    #[test]
+    fn the_last_reject_stands_at_the_bottom_as_far_as_there_is_room() {
+        let told = "rejected last: air, f.csv:7: column v: 'ü\n語' is no DOUBLE";
+        let wide = lines_with(Some(told), &figures(), 80, 12);
+        let words = |line: &str| line.split_whitespace().collect::<String>();
+        assert_eq!(words(&wide[10]), words(told));
+        assert_eq!(wide[11], "q quits");
+        // 語 takes two columns: the cut comes before it.
+        for (width, end) in [(42, "v: 'ü…"), (44, "v: 'ü …"), (45, "'ü 語…")] {
+            let narrow = lines_with(Some(told), &figures(), width, 12);
+            // A wide character has a blank cell behind it.
+            assert!(
+                words(&narrow[10]).ends_with(&words(end)),
+                "{width}: {narrow:#?}"
+            );
+        }
+        // All rows are shown above it, or counted.
+        let low = lines_with(Some(told), &figures(), 80, 9);
+        assert!(low[3].starts_with("air "), "{low:#?}");
+        assert!(low[4].starts_with("a stream with a name tha"), "{low:#?}");
+        assert!(low[7].starts_with("rejected last: air"), "{low:#?}");
     }
 
     #[test]

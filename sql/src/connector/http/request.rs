@@ -29,7 +29,9 @@ pub(super) struct Request<'h> {
 
 impl<'h> Request<'h> {
     pub(super) fn new(head: &'h Head, name: String) -> Self {
-        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        let target = in_origin_form(&head.target);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = if path.is_empty() { "/" } else { path };
         let query = form_urlencoded::parse(query.as_bytes());
         Self {
             head,
@@ -74,6 +76,18 @@ impl<'h> Request<'h> {
             true => unpacked(&body, bytes_max, hold),
             false => Ok(body),
         }
+    }
+}
+
+/// The path and the query of a target. Clients that know a proxy say the whole address, and a
+/// server has to take it (RFC 9112, 3.2.2).
+fn in_origin_form(target: &str) -> &str {
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return target;
+    };
+    match scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
+        true => &rest[rest.find(['/', '?']).unwrap_or(rest.len())..],
+        false => target,
     }
 }
 
@@ -174,4 +188,28 @@ pub(super) fn unit_of(request: &Request<'_>) -> Result<i64, Fault> {
 pub(super) fn now_ns() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_as_good_as_its_path() {
+        for (target, path_and_query) in [
+            ("/ingest/s?producer=p", "/ingest/s?producer=p"),
+            ("http://127.0.0.1:8080/ingest/s?a=b", "/ingest/s?a=b"),
+            ("HTTP://host/write", "/write"),
+            ("https://user@[::1]:1/x?u=http://y/z", "/x?u=http://y/z"),
+            ("http://host?q=/", "?q=/"),
+            ("http://host", ""),
+            // These are paths.
+            ("/http://host/write", "/http://host/write"),
+            ("/x?u=http://y/z", "/x?u=http://y/z"),
+            ("ftp://host/write", "ftp://host/write"),
+            ("*", "*"),
+        ] {
+            assert_eq!(in_origin_form(target), path_and_query, "{target}");
+        }
+    }
 }

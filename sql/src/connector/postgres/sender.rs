@@ -9,7 +9,7 @@
 //! ```
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration:
 
 /// Once the work is to stop, a database that does not answer is waited for so long.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Once nobody waits for the end of the rows, a database has so long for the next batch.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// So often one that waits sees whether it is still to wait.
 pub(super) const WAKE: Duration = Duration::from_millis(50);
@@ -53,6 +56,8 @@ pub(super) struct Shared {
     pub(super) stop: OnceLock<Arc<AtomicBool>>,
     /// When that was seen first.
     stopped_at: OnceLock<Instant>,
+    /// Since when no batch has been written, once nobody waits for the end of the rows.
+    leaving: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -66,7 +71,25 @@ impl Shared {
             complete: AtomicBool::new(false),
             stop: OnceLock::new(),
             stopped_at: OnceLock::new(),
+            leaving: Mutex::default(),
         }
+    }
+
+    /// A database that does not answer is not waited for from now on.
+    pub(super) fn leave(&self) {
+        *self.leaving() = Some(Instant::now());
+    }
+
+    /// A batch has been written.
+    fn has_moved(&self) {
+        if let Some(since) = &mut *self.leaving() {
+            *since = Instant::now();
+        }
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Option<Instant>> {
+        // An instant is whole: a panic elsewhere leaves it so.
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -83,6 +106,7 @@ impl Shared {
         self.abandoned.load(Relaxed)
             || (self.is_stopping()
                 && self.stopped_at.get_or_init(Instant::now).elapsed() > STOP_TIMEOUT)
+            || (self.leaving()).is_some_and(|since| since.elapsed() > LEAVE_TIMEOUT)
     }
 }
 
@@ -178,6 +202,7 @@ impl Sender {
             if result.is_ok() {
                 let rows = batch.rows as u64;
                 self.shared.waiting.fetch_sub(rows, Relaxed);
+                self.shared.has_moved();
             }
         }
         if result.is_ok() && self.shared.complete.load(Relaxed) {

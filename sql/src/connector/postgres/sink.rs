@@ -360,6 +360,11 @@ impl Sink for PostgresSink {
         Ok(None)
     }
 
+    fn leave(&mut self) -> windrow_core::Result<()> {
+        self.shared.leave();
+        self.finish()
+    }
+
     fn finish(&mut self) -> windrow_core::Result<()> {
         self.shared.complete.store(true, Relaxed);
         Ok(self.end()?)

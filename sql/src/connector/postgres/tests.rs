@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{
     ArrayRef, BinaryArray, Date32Array, Float32Array, Float64Array, Int64Array, NullArray,
@@ -264,4 +264,43 @@ fn the_last_rows_are_written_though_the_connection_broke_while_nothing_was_to_do
     stop.store(true, Relaxed);
     sink.stop().expect("it calls again");
     assert_eq!(copied.recv_timeout(long), Ok(b"1\n2\n3\n".to_vec()));
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_left_after_a_second() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port();
+    let url = format!("postgres://ada@127.0.0.1:{port}/db");
+    let options = [("url", &url[..]), ("table", "n"), ("linger", "0")];
+    // What is on its way is left, and what waits for room as well.
+    for queue in ["100", "1"] {
+        let more = [("batch_rows", "1"), ("queue_rows", queue)];
+        let options = (options.iter().chain(&more))
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let records = RecordBatch::try_from_iter([("n", numbers)]).expect("a column");
+        let (mut sink, silent) = thread::scope(|scope| {
+            // It is there until the table is known to fit, and then says nothing.
+            let playing = scope.spawn(|| {
+                let (client, _) = listener.accept().expect("a client");
+                let silent = client.try_clone().expect("a socket");
+                assert_eq!(play(client, 3), b"");
+                silent
+            });
+            let opened = PostgresKind.sink(&options.collect(), &records.schema());
+            let (sink, _) = opened.expect("the table fits");
+            (sink, playing.join().expect("it has answered"))
+        });
+        sink.write(&records).expect("there is room");
+        let start = Instant::now();
+        let error = sink.leave().expect_err("nobody answers").to_string();
+        let took = start.elapsed();
+        // An answer may take half a minute, and all attempts a minute.
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(
+            error.contains("2 rows were not written to table 'n'"),
+            "{error}"
+        );
+        drop(silent);
+    }
 }

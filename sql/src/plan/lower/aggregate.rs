@@ -30,11 +30,12 @@ use windrow_core::time::{WINDOW_END, WINDOW_START, WINDOW_TIME};
 use windrow_core::window::{Alignment, Span, WindowKind};
 
 use super::expr::{column_place, is_row_wise, plan_fault};
-use super::{Lowered, Lowering, arrow_schema, carried, planned, texts, window_times};
+use super::timing::{carried, window_times};
+use super::{Lowered, Lowering, arrow_schema, planned, texts};
 use crate::error::Result;
 use crate::exec::{ForeignAggregate, Stretch};
 use crate::plan::node::{WINDOW_COLUMNS, WindowNode};
-use crate::plan::relations::Timing;
+use crate::plan::relations::{TimeColumn, Timing};
 
 /// What stands between an aggregation and the window function below it.
 struct Chain<'a> {
@@ -403,7 +404,7 @@ impl Lowering<'_> {
         groups: &[Expr],
         above_conditions: Vec<Expr>,
         text: String,
-        times: impl FnOnce(usize) -> Vec<super::TimeColumn>,
+        times: impl FnOnce(usize) -> Vec<TimeColumn>,
     ) -> Result<Option<Lowered>> {
         let Grouping {
             input,

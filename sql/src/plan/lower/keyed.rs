@@ -44,16 +44,7 @@ pub fn keyed(
         return Ok(None);
     };
     let common = Common::default();
-    let mut lowering = Lowering {
-        compiler: Compiler { props, blame },
-        mode,
-        common: &common,
-        steps: Vec::new(),
-        tables: Vec::new(),
-        in_time: false,
-        has_table_times: false,
-        waits_for_end: false,
-    };
+    let mut lowering = Lowering::new(mode, props, blame, &common, false);
     let above = lowering.above(plan, &steps)?;
     let Some(input) = lowering.lower(&aggregate.input)? else {
         return Ok(None);
