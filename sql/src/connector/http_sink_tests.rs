@@ -251,18 +251,26 @@ fn a_slow_receiver_slows_its_query() {
         for number in 0..20 {
             sink.write(&rows(number * 10..number * 10 + 10))
                 .expect("taken");
-            written.send(number).expect("somebody counts");
+            let seen = (number, sink.has_room());
+            written.send(seen).expect("somebody counts");
         }
         sink.finish().expect("all was taken");
     });
-    // One is under way, two wait, and the fourth waits for room.
-    for number in 0..3 {
-        assert_eq!(count.recv_timeout(LONG), Ok(number));
+    // One is under way and two wait: then there is no room, but as much again is taken of
+    // what comes all the same. The sixth waits.
+    for number in 0..5 {
+        let (written, has_room) = count.recv_timeout(LONG).expect("it is taken");
+        assert_eq!(written, number);
+        // Whether the first is under way when the second comes is a matter of threads.
+        assert!(
+            number == 1 || has_room == (number == 0),
+            "{number}: {has_room}"
+        );
     }
     assert!(count.recv_timeout(Duration::from_millis(300)).is_err());
     other.answers(std::iter::repeat_n(OK, 20));
     writer.join().expect("all was taken");
-    assert_eq!(count.try_iter().count(), 17);
+    assert_eq!(count.try_iter().count(), 15);
     assert_eq!(other.got.try_iter().count(), 20);
 }
 
