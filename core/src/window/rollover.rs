@@ -755,7 +755,7 @@ mod tests {
                 // states of the window's own; a flip of few panes; a handful of panes each time.
                 let most = each[1..].iter().max().copied().unwrap_or_default();
                 let steps = match size {
-                    ..=APART_PANES_MAX => size as usize,
+                    few if few <= APART_PANES_MAX => size as usize,
                     ..=FEW_PANES => size as usize + slide as usize + 2,
                     _ => 3 * slide as usize + 2,
                 };

@@ -104,9 +104,6 @@ mod passing_tests;
 mod restore_tests;
 
 #[cfg(test)]
-mod room_tests;
-
-#[cfg(test)]
 mod table_tests;
 
 #[cfg(test)]

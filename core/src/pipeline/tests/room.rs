@@ -1,7 +1,5 @@
 //! A sink without room holds up the sources that feed it, and no others.
 
-use std::time::Instant;
-
 use super::*;
 use crate::stream::Sink;
 
@@ -122,12 +120,11 @@ fn sources_wait_for_the_sinks_that_they_feed_and_others_go_on() {
     let expected: Vec<i64> = (1..=taken.len() as i64).map(|value| value % 100).collect();
     assert_eq!(taken, expected);
 
-    // Where all wait, a step waits too, and a sink that has failed holds nobody up.
+    // Where all wait, nothing comes, and a sink that has failed holds nobody up.
     driver.stop(other);
     door.is_shut.store(true, Ordering::Relaxed);
-    let start = Instant::now();
     assert_eq!(driver.step(Duration::from_secs(60), &clock), Stepped::Idle);
-    assert!((1..1_000).contains(&start.elapsed().as_millis()));
+    assert_eq!(door.taken(), taken);
     door.has_failed.store(true, Ordering::Relaxed);
     driver.step(Duration::ZERO, &clock);
     assert!(driver.engine.has_room(stream));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
-use super::Session;
+use windrow_sql::Session;
 
 /// Longer than anything takes that does not wait for the receiver.
 const PROMPT: Duration = Duration::from_secs(2);
