@@ -28,6 +28,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Float64Type, Int32Type, UInt64Type};
+use rayon::prelude::*;
 
 use super::collect::{Collect, HeldMax};
 use super::fold::{column, nullable};
@@ -49,6 +50,9 @@ const INFINITY: i32 = DOUBLINGS * BINS + 1;
 
 /// The key of NaN.
 const NOT_A_NUMBER: i32 = INFINITY + 1;
+
+/// From so many slots on, threads share their evaluation.
+const PARALLEL_SLOTS_MIN: usize = 512;
 
 /// Bins of a page: four cache lines.
 const PAGE: usize = 64;
@@ -230,20 +234,45 @@ impl Sketch {
         self.counted += other.counted;
     }
 
-    /// The filled bins in order: (key, count).
-    fn bins(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+    /// The pages in order, each with the carries of its counts.
+    fn pages(&self) -> impl Iterator<Item = (&Page, Option<&[u32; PAGE]>)> {
         let carries = self.pages.partition_point(|page| page.number < CARRIES / 2);
         let (pages, carries) = self.pages.split_at(carries);
-        pages.iter().flat_map(move |page| {
-            let carries = (carries.iter())
-                .find(|carries| carries.number == page.number + CARRIES)
-                .map(|carries| &*carries.counts);
+        pages.iter().map(move |page| {
+            let carries = (carries.iter()).find(|carries| carries.number == page.number + CARRIES);
+            (page, carries.map(|carries| &*carries.counts))
+        })
+    }
+
+    /// The filled bins in order: (key, count).
+    fn bins(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        self.pages().flat_map(|(page, carries)| {
             (0..PAGE).filter_map(move |place| {
-                let high = carries.map_or(0, |carries| carries[place]);
-                let count = u64::from(high) << 32 | u64::from(page.counts[place]);
-                (count > 0).then_some((page.number * PAGE as i32 + place as i32, count))
+                let count = page.count(carries, place);
+                (count > 0).then_some((page.key(place), count))
             })
         })
+    }
+
+    /// The bin of the value with so many others before it.
+    fn bin_at(&self, rank: u64) -> Option<i32> {
+        let mut below = 0;
+        for (page, carries) in self.pages() {
+            let all = |counts: &[u32; PAGE]| counts.iter().map(|count| u64::from(*count)).sum();
+            let (low, high): (u64, u64) = (all(&page.counts), carries.map_or(0, all));
+            let total = low + (high << 32);
+            if below + total <= rank {
+                below += total;
+                continue;
+            }
+            for place in 0..PAGE {
+                below += page.count(carries, place);
+                if below > rank {
+                    return Some(page.key(place));
+                }
+            }
+        }
+        None
     }
 
     fn quantile(&self, fraction: f64, bounds: &[f64; BINS as usize + 1]) -> Option<f64> {
@@ -253,25 +282,30 @@ impl Sketch {
             return Which::Percentile(fraction).of::<Float64Type>(&mut values);
         }
         let (lower, upper, weight) = ranks(self.counted as usize, fraction);
-        let mut low = None;
-        let mut below = 0;
-        for (key, count) in self.bins() {
-            below += count;
-            if low.is_none() && below > lower as u64 {
-                low = Some(key);
-            }
-            if let Some(low) = low
-                && below > upper as u64
-            {
-                let low_value = value_of(low, bounds);
-                return Some(if low == key {
-                    low_value
-                } else {
-                    between(low_value, value_of(key, bounds), weight)
-                });
-            }
-        }
-        None
+        let low = self.bin_at(lower as u64)?;
+        let low_value = value_of(low, bounds);
+        let high = match upper == lower {
+            true => low,
+            false => self.bin_at(upper as u64)?,
+        };
+        Some(match low == high {
+            true => low_value,
+            false => between(low_value, value_of(high, bounds), weight),
+        })
+    }
+}
+
+impl Page {
+    /// The bin at one of its places.
+    fn key(&self, place: usize) -> i32 {
+        self.number * PAGE as i32 + place as i32
+    }
+
+    /// How many values are in the bin at one of its places, with what was carried.
+    #[inline(always)]
+    fn count(&self, carries: Option<&[u32; PAGE]>, place: usize) -> u64 {
+        let high = carries.map_or(0, |carries| carries[place]);
+        u64::from(high) << 32 | u64::from(self.counts[place])
     }
 }
 
@@ -362,10 +396,13 @@ impl<T: Quantile> Collect for Approximate<T> {
     }
 
     fn evaluate(&self, slots: &[&Sketch]) -> ArrayRef {
-        let quantile = |slot: &&Sketch| {
-            (slot.quantile(self.fraction, &self.bounds)).map(|value| T::of_f64(value))
+        let quantile = |slot: &&Sketch| slot.quantile(self.fraction, &self.bounds);
+        let values: Vec<Option<f64>> = match slots.len() >= PARALLEL_SLOTS_MIN {
+            true => slots.par_iter().map(quantile).collect(),
+            false => slots.iter().map(quantile).collect(),
         };
-        Arc::new(nullable::<T>(slots.iter().map(quantile)))
+        let values = values.into_iter().map(|value| value.map(T::of_f64));
+        Arc::new(nullable::<T>(values))
     }
 
     fn save(&self, slots: &[&Sketch]) -> Vec<ArrayRef> {
@@ -441,6 +478,12 @@ mod tests {
             [(key(-1.0), 10), (key(2.0), two)]
         );
         assert_eq!(other.counted, two + 10);
+        let at = |rank| other.bin_at(rank);
+        assert_eq!(
+            (at(0), at(9), at(10)),
+            (Some(key(-1.0)), Some(key(-1.0)), Some(key(2.0)))
+        );
+        assert_eq!((at(two + 9), at(two + 10)), (Some(key(2.0)), None));
         let approximate = Approximate::<Float64Type>::new("approx_median", 0.5);
         let columns = approximate.save(&[&other]);
         let saved = Saved::new(&columns, 3, 1).expect("three columns of one row");
