@@ -100,6 +100,7 @@ impl Window {
     pub(super) fn put_together(&mut self, panes: &[&KeySlots], store: &mut Store) -> Result<()> {
         let blocks: Option<Vec<Block>> = panes.iter().map(|pane| pane.block()).collect();
         match (panes, blocks) {
+            ([], _) => Ok(()),
             ([pane], _) => {
                 self.take(pane);
                 Ok(())

@@ -26,6 +26,12 @@ const HOP: WindowKind = WindowKind::Hop {
     size: Span::Ticks(350),
 };
 
+/// Of so few panes that windows are put together from them.
+const SHORT_HOP: WindowKind = WindowKind::Hop {
+    slide: Span::Ticks(100),
+    size: Span::Ticks(300),
+};
+
 /// A rising line of times with some behind it, a few of them late; sites come and go, and
 /// there are more of them from one part to the next, unless they are `settled`.
 fn stream(random: &mut Random, disorder: i64, settled: bool) -> Vec<Row> {
@@ -104,9 +110,38 @@ fn scripts() -> Vec<Vec<Step>> {
     ]
 }
 
+/// As [`stream`], of sites each of which comes for a while and then no more: so many that
+/// those which went first are forgotten, while others come again after having been away.
+fn passing(random: &mut Random) -> Vec<Row> {
+    let mut rows = stream(random, 20, true);
+    for (number, row) in rows.iter_mut().enumerate() {
+        row.site = number as i64 / 2 - random.within(0, 2_000);
+    }
+    rows
+}
+
+#[test]
+fn keys_that_come_and_go_hold_what_the_definition_says() {
+    for (seed, kind) in [(1, TUMBLE), (2, HOP), (3, SHORT_HOP)] {
+        let rows = passing(&mut Random(seed));
+        let make = || window_aggregate(spec(kind, 0, 2)).expect("it fits");
+        let expected = expect_fixed(kind, 0, 2, &rows, BOUND);
+        for steps in scripts() {
+            let outcome = on_threads(3, || run(make, &rows, BOUND, &steps));
+            check(&outcome, &expected, 2);
+        }
+    }
+}
+
 #[test]
 fn long_batches_hold_what_the_definition_says() {
-    for (seed, kind, settled) in [(1, TUMBLE, false), (2, HOP, false), (3, HOP, true)] {
+    for (seed, kind, settled) in [
+        (1, TUMBLE, false),
+        (2, HOP, false),
+        (3, HOP, true),
+        (4, SHORT_HOP, false),
+        (5, SHORT_HOP, true),
+    ] {
         let rows = stream(&mut Random(seed), 20, settled);
         let make = || window_aggregate(spec(kind, 0, 2)).expect("it fits");
         let expected = expect_fixed(kind, 0, 2, &rows, BOUND);
