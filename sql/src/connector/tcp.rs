@@ -55,7 +55,8 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(5);
 /// A client that waits so long for a place is told of, and the next so long after that.
 const WAITING_TOLD: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
-/// What lies between two attempts to connect: twice as much after each, up to the second.
+/// What lies between two attempts to connect: twice as much after each that brings nothing,
+/// up to the second.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// The most bytes of a message of Arrow IPC (`message_bytes_max`).
@@ -326,8 +327,10 @@ impl Door {
                 Some((stream, *address))
             });
             if let Some((stream, peer)) = connected {
-                wait = RETRY_WAITS.0;
-                self.serve(stream, peer, partition, feed);
+                // One that takes every call and says nothing is not called all the time.
+                if self.serve(stream, peer, partition, feed) {
+                    wait = RETRY_WAITS.0;
+                }
                 partition += 1;
             }
             let mut left = wait;

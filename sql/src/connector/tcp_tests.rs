@@ -509,6 +509,37 @@ fn every_byte_that_comes_is_counted() {
 }
 
 #[test]
+fn a_server_that_hangs_up_at_once_is_called_less_and_less() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    let mut source = listening(address, &[("format", "ndjson"), ("mode", "connect")]);
+    let _ = source.poll(Duration::ZERO).expect("it starts");
+    listener.set_nonblocking(true).expect("a socket");
+    let mut called = |says: &[u8]| {
+        let start = Instant::now();
+        loop {
+            // What it has to tell is taken all the time.
+            let _ = source.poll(Duration::from_millis(5)).expect("it goes on");
+            if let Ok((mut server, _)) = listener.accept() {
+                server.write_all(says).expect("sent");
+                return Instant::now();
+            }
+            assert!(start.elapsed() < LONG, "it does not connect");
+        }
+    };
+    let first = called(b"");
+    let last = (0..4).map(|_| called(b"")).last().expect("four");
+    // 0.1 + 0.2 + 0.4 + 0.8 s; less by what the first was late.
+    let took = last - first;
+    assert!(took > Duration::from_millis(1_200), "{took:?}");
+    // The next is 1.6 s later. Once it has said something, the wait begins anew.
+    let heard = called(b"{\"n\":1}\n");
+    assert!(heard - last > Duration::from_millis(1_200));
+    let again = called(b"") - heard;
+    assert!(again < Duration::from_millis(1_200), "{again:?}");
+}
+
+#[test]
 fn dropping_it_frees_the_port_and_ends_its_clients() {
     let address = free_address();
     let mut source = listening(address, &[("format", "ndjson")]);
