@@ -541,5 +541,16 @@ fn the_shells_that_complete_the_command() {
         let script = text(&output.stdout);
         assert!(script.contains(wanted), "{shell}: {script}");
         assert!(script.contains("progress"), "{shell}");
+        // The shell itself reads it, and runs nothing.
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("windrow");
+        fs::write(&path, script).expect("written");
+        match Command::new(shell).arg("-n").arg(&path).output() {
+            Ok(read) => {
+                let said = text(&read.stderr);
+                assert!(read.status.success() && said.is_empty(), "{shell}: {said}");
+            }
+            Err(error) => println!("skipped: {shell} cannot be asked: {error}"),
+        }
     }
 }

@@ -84,7 +84,7 @@ pub enum OnError {
     /// Kept in the rejects.
     #[default]
     Keep,
-    /// Counted only.
+    /// Counted only; a notice, which is not counted, is kept.
     Skip,
     /// The first one fails the stream's queries.
     Fail,
@@ -374,7 +374,10 @@ impl Ingress {
         }
         match self.spec.on_error {
             OnError::Keep => self.rejects.extend(rejects),
-            OnError::Skip => {}
+            OnError::Skip => {
+                let notices = rejects.into_iter().filter(|reject| !reject.is_row());
+                self.rejects.extend(notices);
+            }
             OnError::Fail => {
                 let wrong = rejects.iter().find(|reject| reject.is_row());
                 // A CHECK may be called as notices are.

@@ -353,7 +353,7 @@ fn a_notice_is_kept_and_is_no_row() {
         reason: "it was written anew".into(),
         rule: RULE_NOTICE.into(),
     };
-    for on_error in [OnError::Keep, OnError::Fail] {
+    for on_error in [OnError::Keep, OnError::Skip, OnError::Fail] {
         let mut bench = bench(on_error);
         let _query = bench.attach("q", vec![same()]);
         for records in [rows(&[1, 2]), rows(&[])] {

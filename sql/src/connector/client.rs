@@ -38,6 +38,7 @@ pub(super) struct Client<'a> {
     stop: &'a AtomicBool,
     silence_max: Option<Duration>,
     heard_at: Instant,
+    has_sent: bool,
     /// What has come and not been given on.
     held: Vec<u8>,
     /// So many bytes without a line end are given on: whoever takes them knows what to do
@@ -67,11 +68,17 @@ impl<'a> Client<'a> {
             stop,
             silence_max,
             heard_at: Instant::now(),
+            has_sent: false,
             held: Vec::new(),
             line_bytes_max,
             buffer: vec![0; READ_BYTES],
             closed: None,
         })
+    }
+
+    /// Whether a byte has come.
+    pub(super) fn has_sent(&self) -> bool {
+        self.has_sent
     }
 
     /// Why it has ended, and the line that was cut by that.
@@ -94,6 +101,7 @@ impl<'a> Client<'a> {
             Ok(0) => self.closed = Some(Closed::Ended),
             Ok(len) => {
                 self.heard_at = Instant::now();
+                self.has_sent = true;
                 self.held.extend_from_slice(&self.buffer[..len]);
             }
             Err(error) => match error.kind() {

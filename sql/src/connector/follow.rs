@@ -262,7 +262,7 @@ impl Follower {
                     "more than files_max = {} files match: it is not read before others are gone",
                     self.how.follow.files_max
                 );
-                feed.reject(self.partitions, note(path, &reason))?;
+                feed.reject(self.partitions, notice(path, &reason))?;
             }
             return Continue(());
         }
@@ -285,7 +285,7 @@ impl Follower {
         let partition = self.partitions;
         self.partitions += 1;
         if let Err(error) = &open {
-            feed.reject(partition, note(path, error.message()))?;
+            feed.reject(partition, given_up(path, error))?;
             feed.end(partition)?;
         }
         self.files.push(Followed {
@@ -352,7 +352,10 @@ impl Follower {
         };
         let looked = open.tail.look();
         match looked {
-            Err(error) => return self.give_up(place, &error.to_string(), feed),
+            Err(error) => {
+                let error = Error::new(ErrorKind::Io, error.to_string());
+                return self.give_up(place, &error, feed);
+            }
             Ok(Grown::No) => {
                 file.at_end = true;
                 return Continue(false);
@@ -364,11 +367,7 @@ impl Follower {
                 (file.at_end, file.grown_at) = (false, Instant::now());
                 reject_rest(file.partition, &file.path, &open.rows, feed)?;
                 let reason = "the file was written anew: it is read again from its beginning";
-                let notice = Reject {
-                    rule: RULE_NOTICE.into(),
-                    ..note(&file.path, reason)
-                };
-                feed.reject(file.partition, notice)?;
+                feed.reject(file.partition, notice(&file.path, reason))?;
                 return self.begin_again(place, feed);
             }
         }
@@ -382,10 +381,7 @@ impl Follower {
                     file.at_end = true;
                     return Continue(false);
                 }
-                Err(error) => {
-                    let reason = error.message().to_owned();
-                    return self.give_up(place, &reason, feed);
-                }
+                Err(error) => return self.give_up(place, &error, feed),
                 Ok(None) => return Continue(false),
             }
         }
@@ -404,18 +400,22 @@ impl Follower {
                 }
                 Continue(true)
             }
-            Err(error) => {
-                let reason = error.message().to_owned();
-                self.give_up(place, &reason, feed)
-            }
+            Err(error) => self.give_up(place, &error, feed),
         }
     }
 
     /// Reads no more of a file, for a reason.
-    fn give_up(&mut self, place: usize, reason: &str, feed: &RowFeed<'_>) -> ControlFlow<(), bool> {
+    fn give_up(
+        &mut self,
+        place: usize,
+        error: &Error,
+        feed: &RowFeed<'_>,
+    ) -> ControlFlow<(), bool> {
         let file = &mut self.files[place];
-        file.open = None;
-        feed.reject(file.partition, note(&file.path, reason))?;
+        if let Some(open) = file.open.take() {
+            feed.bytes(file.partition, open.read.swap(0, Relaxed))?;
+        }
+        feed.reject(file.partition, given_up(&file.path, error))?;
         feed.end(file.partition)?;
         Continue(false)
     }
@@ -461,13 +461,25 @@ fn reject_rest(
     feed.reject(partition, reject)
 }
 
-/// What is wrong with a file as a whole.
-fn note(path: &Path, reason: &str) -> Reject {
+/// Why a file is not read: what stands in it counts as the row that cannot be read, where the
+/// system does not let it be read there is none.
+fn given_up(path: &Path, error: &Error) -> Reject {
+    match error.kind() {
+        ErrorKind::Io => notice(path, error.message()),
+        _ => Reject {
+            rule: "file".into(),
+            ..notice(path, error.message())
+        },
+    }
+}
+
+/// A word about a file as a whole.
+fn notice(path: &Path, reason: &str) -> Reject {
     Reject {
         text: String::new(),
         position: shown(path),
         // It may name what stands in the file.
         reason: cut(reason.as_bytes(), REJECT_TEXT_BYTES_MAX),
-        rule: "file".into(),
+        rule: RULE_NOTICE.into(),
     }
 }

@@ -213,8 +213,18 @@ fn a_deleted_file_is_let_go_with_what_was_cut() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.ndjson");
     append(&path, "{\"n\":1,\"s\":\"x\"}\n{\"n\":2");
-    let mut source = followed(&path, &[("files_max", "1")]);
+    let mut source = followed(
+        &folder.path().join("*.ndjson"),
+        &[("files_max", "1"), ("format", "ndjson")],
+    );
     rows(&mut *source, 1);
+    // There is no room for another one. That is told, and is no row.
+    let other = folder.path().join("b.ndjson");
+    append(&other, "{\"n\":9}\n");
+    let came = until(&mut *source, |came| !came.rejects.is_empty());
+    assert_eq!((came.count, came.rejects[0].is_row()), (0, false));
+    assert!(came.rejects[0].reason.contains("files_max = 1"));
+    fs::remove_file(&other).expect("deleted");
     fs::remove_file(&path).expect("deleted");
     let came = until(&mut *source, |came| !came.ended.is_empty());
     assert_eq!(came.rejects.len(), 1);

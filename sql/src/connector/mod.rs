@@ -105,4 +105,7 @@ mod http_write_tests;
 mod http_sink_tests;
 
 #[cfg(test)]
+mod live_tests;
+
+#[cfg(test)]
 mod tests;

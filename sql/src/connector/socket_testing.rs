@@ -33,6 +33,7 @@ pub(super) fn open(connector: &str, address: &str, options: &[(&str, &str)]) -> 
 pub(super) struct Came {
     pub(super) rows: Vec<String>,
     pub(super) count: u64,
+    pub(super) bytes: u64,
     pub(super) rejects: Vec<Reject>,
     pub(super) dropped: u64,
     pub(super) ended: Vec<u32>,
@@ -53,8 +54,12 @@ pub(super) fn until(source: &mut dyn Source, done: impl Fn(&Came) -> bool) -> Ca
             .expect("it can be read")
         {
             SourceEvent::Batch {
-                records, rejected, ..
+                records,
+                rejected,
+                bytes,
+                ..
             } => {
+                came.bytes += bytes;
                 came.count += records.num_rows() as u64;
                 if came.rows.len() < SHOWN_MAX {
                     came.rows.extend(shown(&records));

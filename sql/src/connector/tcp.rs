@@ -55,7 +55,8 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(5);
 /// A client that waits so long for a place is told of, and the next so long after that.
 const WAITING_TOLD: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 
-/// What lies between two attempts to connect: twice as much after each, up to the second.
+/// What lies between two attempts to connect: twice as much after each that brings nothing,
+/// up to the second.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// The most bytes of a message of Arrow IPC (`message_bytes_max`).
@@ -304,7 +305,7 @@ impl Door {
                     Err(_) => {
                         self.connected.fetch_sub(1, Relaxed);
                         let reason = "no thread can be started for one more client";
-                        let _open = feed.reject(partition, turned_away(peer, reason));
+                        let _open = feed.reject(partition, ended(peer, reason));
                     }
                 }
                 partition += 1;
@@ -326,8 +327,10 @@ impl Door {
                 Some((stream, *address))
             });
             if let Some((stream, peer)) = connected {
-                wait = RETRY_WAITS.0;
-                self.serve(stream, peer, partition, feed);
+                // One that takes every call and says nothing is not called all the time.
+                if self.serve(stream, peer, partition, feed) {
+                    wait = RETRY_WAITS.0;
+                }
                 partition += 1;
             }
             let mut left = wait;
@@ -341,8 +344,14 @@ impl Door {
         Ok(())
     }
 
-    /// Reads what a client sends, to its end.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, partition: u32, feed: &RowFeed<'_>) {
+    /// Reads what a client sends, to its end. Gives whether it has sent anything.
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        partition: u32,
+        feed: &RowFeed<'_>,
+    ) -> bool {
         let line_bytes_max = match self.tcp.text.format {
             // An object needs no line end, and a message has none.
             Format::Json | Format::Arrow => 0,
@@ -352,37 +361,40 @@ impl Door {
         let mut client = match client {
             Ok(client) => client,
             Err(error) => {
-                let _open = feed.reject(partition, turned_away(peer, &error.to_string()));
-                return;
+                let _open = feed.reject(partition, ended(peer, &error.to_string()));
+                return false;
             }
         };
         let name = format!("tcp {peer}");
         let mut rejects = Vec::new();
         let mut is_read = true;
-        let read = match self.tcp.text.format {
-            Format::Arrow => self.messages(&mut client, &name, partition, feed),
-            _ => (self.lines(&mut client, &name, partition, feed)).map(|()| StreamEnd::Whole),
+        let read = Arc::new(AtomicU64::new(0));
+        let counted = Counted::new(&mut client, read.clone());
+        let end = match self.tcp.text.format {
+            Format::Arrow => self.messages(counted, &read, &name, partition, feed),
+            _ => (self.lines(counted, &read, &name, partition, feed)).map(|()| StreamEnd::Whole),
         };
-        match read {
+        match end {
             Ok(StreamEnd::Whole) => {}
             Ok(StreamEnd::Cut) => {
                 let reason = "the connection ended in the middle of a message";
                 rejects.push(incomplete(&[], &name, reason));
             }
             Err(error) => {
-                rejects.push(turned_away(peer, &error.advice()));
+                rejects.push(unreadable(peer, &error.advice()));
                 is_read = false;
             }
         }
+        let has_sent = client.has_sent();
         let (closed, tail) = client.closed();
         match closed {
             Closed::Ended | Closed::Stopped => {}
             Closed::Silent(max) => {
                 let reason = format!("the client has sent nothing for {} s", max.as_secs_f64());
-                rejects.push(turned_away(peer, &reason));
+                rejects.push(ended(peer, &reason));
             }
             Closed::Broken(error) => {
-                rejects.push(turned_away(peer, &format!("the connection broke: {error}")));
+                rejects.push(ended(peer, &format!("the connection broke: {error}")));
             }
         }
         if is_read && !tail.is_empty() {
@@ -392,13 +404,16 @@ impl Door {
         for reject in rejects {
             let _open = feed.reject(partition, reject);
         }
+        let _open = feed.bytes(partition, read.swap(0, Relaxed) + tail.len() as u64);
         let _open = feed.end(partition);
+        has_sent
     }
 
     /// Reads a stream of Arrow IPC.
     fn messages(
         &self,
-        client: &mut Client<'_>,
+        client: Counted<&mut Client<'_>>,
+        read: &AtomicU64,
         name: &str,
         partition: u32,
         feed: &RowFeed<'_>,
@@ -407,8 +422,8 @@ impl Door {
             message_bytes_max: self.tcp.message_bytes_max,
             batch_rows: self.batch_rows,
         };
-        read_messages(client, name, &feed.schema, limits, &mut |rows, bytes| {
-            feed.work(partition, bytes, |out| {
+        read_messages(client, name, &feed.schema, limits, &mut |rows, _| {
+            feed.work(partition, read.swap(0, Relaxed), |out| {
                 let _open = out(rows, 0);
                 Ok::<(), Error>(())
             })
@@ -417,18 +432,17 @@ impl Door {
 
     fn lines(
         &self,
-        client: &mut Client<'_>,
+        client: Counted<&mut Client<'_>>,
+        read: &AtomicU64,
         name: &str,
         partition: u32,
         feed: &RowFeed<'_>,
     ) -> Result<()> {
-        let read = Arc::new(AtomicU64::new(0));
         let text = self.tcp.text.clone();
         let shape = feed.shape(&text, name, self.batch_rows);
-        let counted = Counted::new(client, read.clone());
-        let chunks = text.chunks(counted, self.batch_bytes, true)?;
+        let chunks = text.chunks(client, self.batch_bytes, true)?;
         let rows = TextReader::new(chunks, text, shape).all_named();
-        let _open = feed.text(partition, rows, &read)?;
+        let _open = feed.text(partition, rows, read)?;
         Ok(())
     }
 }
@@ -483,8 +497,17 @@ fn kept_waiting(peer: SocketAddr, connections_max: usize) -> Reject {
     }
 }
 
-/// That a connection was ended. A reason may name what the client has sent.
-fn turned_away(peer: SocketAddr, reason: &str) -> Reject {
+/// That a connection was ended: no row, since nothing that came was lost by it.
+fn ended(peer: SocketAddr, reason: &str) -> Reject {
+    Reject {
+        rule: RULE_NOTICE.into(),
+        ..unreadable(peer, reason)
+    }
+}
+
+/// That a connection was ended by what came: its header or its message counts as the row that
+/// cannot be read. The reason may name what the client has sent.
+fn unreadable(peer: SocketAddr, reason: &str) -> Reject {
     let position = format!("tcp {peer}");
     // The place need not be told twice.
     let reason =

@@ -10,9 +10,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::ipc::writer::StreamWriter;
 use windrow_core::stream::Source;
 
-use super::http_testing::{connect, numbers, serving};
+use super::http_testing::{ACCOUNT, connect, numbers, serving};
 use super::port::free_address;
-use super::socket_testing::{LONG, open, until};
+use super::socket_testing::{Came, LONG, open, until};
 
 fn listening(address: SocketAddr, options: &[(&str, &str)]) -> Box<dyn Source> {
     open("tcp", &address.to_string(), options)
@@ -65,6 +65,7 @@ fn each_client_of_csv_sends_its_own_header() {
     wrong.write_all(b"a,b\n1,2\n").expect("sent");
     let came = until(&mut *source, |came| !came.rejects.is_empty());
     assert_eq!(came.rejects[0].rule, "connection");
+    assert!(came.rejects[0].is_row());
     assert!(came.rejects[0].position.starts_with("tcp 127.0.0.1:"));
     assert_eq!(
         came.rejects[0].reason,
@@ -337,7 +338,7 @@ fn a_client_that_says_nothing_gives_up_its_place() {
     let came = until(&mut *source, |came| came.rows.len() == 1);
     assert_eq!((came.rows, came.ended), (vec!["3|-".to_owned()], vec![0]));
     let (rows, notices): (Vec<_>, Vec<_>) = came.rejects.iter().partition(|one| one.is_row());
-    let [notice] = notices[..] else {
+    let [notice, end] = notices[..] else {
         panic!("{notices:?}");
     };
     assert_eq!(
@@ -348,7 +349,8 @@ fn a_client_that_says_nothing_gives_up_its_place() {
         notice.reason,
         "1 client is served, as many as connections_max allows: this one waits until one leaves"
     );
-    let reasons: Vec<_> = rows.iter().map(|reject| &*reject.reason).collect();
+    let reasons = [end, rows[0]].map(|reject| &*reject.reason);
+    assert_eq!(rows.len(), 1);
     assert!(
         reasons[0].contains("has sent nothing for 1 s"),
         "{reasons:?}"
@@ -357,7 +359,6 @@ fn a_client_that_says_nothing_gives_up_its_place() {
         reasons[1].contains("in the middle of a line"),
         "{reasons:?}"
     );
-    assert_eq!(reasons.len(), 2);
     drop(silent);
 }
 
@@ -391,6 +392,32 @@ fn clients_that_wait_for_a_place_are_told_of_once_a_minute() {
         thread::sleep(Duration::from_millis(400));
         assert_eq!(numbers(session, told), [1, 0]);
         drop((second, last));
+    });
+}
+
+#[test]
+fn the_end_of_a_connection_is_told_and_is_no_row() {
+    let address = free_address();
+    let script = format!(
+        "CREATE STREAM r (n BIGINT) WITH (connector = 'tcp', address = '{address}', \
+         format = 'ndjson', client_timeout = '1 second', on_error = 'skip'); \
+         CREATE MATERIALIZED VIEW each AS SELECT n FROM r"
+    );
+    serving(&script, |session| {
+        let silent: Vec<TcpStream> = (0..5).map(|_| connect(address)).collect();
+        let mut cut = connect(address);
+        cut.write_all(b"{\"n\":1}\n{\"n\":2,").expect("sent");
+        drop(cut);
+        let told = "SELECT CAST(count(*) AS BIGINT) FROM rejected('r') WHERE rule = 'notice' \
+                    AND reason = 'the connection was ended: the client has sent nothing for 1 s'";
+        let start = Instant::now();
+        while numbers(session, told) != [5] {
+            assert!(start.elapsed() < LONG, "{:?}", numbers::<1>(session, told));
+            thread::sleep(Duration::from_millis(20));
+        }
+        // A row, and what was cut.
+        assert_eq!(numbers(session, ACCOUNT), [2, 1, 1, 0]);
+        drop(silent);
     });
 }
 
@@ -448,6 +475,68 @@ fn it_connects_again_when_the_server_comes_back() {
         let came = until(&mut *source, |came| !came.ended.is_empty());
         assert_eq!(came.rows, [format!("{number}|x")]);
     }
+}
+
+/// What comes of a whole connection.
+fn sent(source: &mut dyn Source, address: SocketAddr, bytes: &[u8]) -> Came {
+    let mut client = client(source, address);
+    client.write_all(bytes).expect("sent");
+    drop(client);
+    until(source, |came| !came.ended.is_empty())
+}
+
+#[test]
+fn every_byte_that_comes_is_counted() {
+    let arrow = arrow(&[1, 2]);
+    let cases: [(&str, &[u8], u64, usize); 7] = [
+        ("ndjson", b"", 0, 0),
+        ("ndjson", b"{\"n\":1}\n\n{\"n\":2}\n", 2, 0),
+        ("ndjson", b"{\"n\":1}\n{\"n\":2,", 1, 1),
+        ("csv", b"n,s\n1,x\n", 1, 0),
+        ("csv", b"a,b\n1,x\n2,y\n", 0, 1),
+        ("arrow", &arrow, 2, 0),
+        // The end of the stream is 8 bytes long: the second message is cut.
+        ("arrow", &arrow[..arrow.len() - 20], 1, 1),
+    ];
+    for (format, bytes, rows, rejected) in cases {
+        let address = free_address();
+        let mut source = listening(address, &[("format", format)]);
+        let came = sent(&mut *source, address, bytes);
+        let seen = format!("{format} of {} bytes", bytes.len());
+        assert_eq!((came.count, came.rejects.len()), (rows, rejected), "{seen}");
+        assert_eq!(came.bytes, bytes.len() as u64, "{seen}");
+    }
+}
+
+#[test]
+fn a_server_that_hangs_up_at_once_is_called_less_and_less() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    let mut source = listening(address, &[("format", "ndjson"), ("mode", "connect")]);
+    let _ = source.poll(Duration::ZERO).expect("it starts");
+    listener.set_nonblocking(true).expect("a socket");
+    let mut called = |says: &[u8]| {
+        let start = Instant::now();
+        loop {
+            // What it has to tell is taken all the time.
+            let _ = source.poll(Duration::from_millis(5)).expect("it goes on");
+            if let Ok((mut server, _)) = listener.accept() {
+                server.write_all(says).expect("sent");
+                return Instant::now();
+            }
+            assert!(start.elapsed() < LONG, "it does not connect");
+        }
+    };
+    let first = called(b"");
+    let last = (0..4).map(|_| called(b"")).last().expect("four");
+    // 0.1 + 0.2 + 0.4 + 0.8 s; less by what the first was late.
+    let took = last - first;
+    assert!(took > Duration::from_millis(1_200), "{took:?}");
+    // The next is 1.6 s later. Once it has said something, the wait begins anew.
+    let heard = called(b"{\"n\":1}\n");
+    assert!(heard - last > Duration::from_millis(1_200));
+    let again = called(b"") - heard;
+    assert!(again < Duration::from_millis(1_200), "{again:?}");
 }
 
 #[test]

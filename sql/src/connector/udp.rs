@@ -129,10 +129,18 @@ impl Connector for Udp {
     }
 }
 
+/// Whole lines of some datagrams.
+#[derive(Debug)]
+struct Block {
+    bytes: Vec<u8>,
+    /// How many of the bytes are line ends that were not sent.
+    ends: u64,
+    came: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Blocks of whole lines, and when each came.
-    blocks: VecDeque<(Instant, Vec<u8>)>,
+    blocks: VecDeque<Block>,
     bytes: usize,
     /// How much of the first block has been read.
     read: usize,
@@ -140,6 +148,9 @@ struct Waiting {
     taken: u64,
     /// How long the last block to be read had waited.
     waited: Duration,
+    /// Line ends that were not sent in blocks that have been read, and were not taken off the
+    /// bytes of the rows yet.
+    ends: u64,
 }
 
 /// The rows of a block, as far as can be told before they are parsed: lines that hold more
@@ -165,8 +176,9 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a block of whole lines if there is room for it; else they are counted.
-    fn push(&self, block: Vec<u8>) {
+    /// Takes a block of whole lines if there is room for it; else they are counted. Of its
+    /// bytes `ends` are line ends that were not sent.
+    fn push(&self, block: Vec<u8>, ends: u64) {
         if block.is_empty() {
             return;
         }
@@ -181,8 +193,15 @@ impl Queue {
         waiting.bytes += block.len();
         waiting.taken += block.len() as u64;
         match waiting.blocks.back_mut() {
-            Some((_, last)) if last.len() < BLOCK_BYTES_LEAST => last.extend_from_slice(&block),
-            _ => waiting.blocks.push_back((Instant::now(), block)),
+            Some(last) if last.bytes.len() < BLOCK_BYTES_LEAST => {
+                last.bytes.extend_from_slice(&block);
+                last.ends += ends;
+            }
+            _ => waiting.blocks.push_back(Block {
+                bytes: block,
+                ends,
+                came: Instant::now(),
+            }),
         }
         drop(guard);
         self.came.notify_one();
@@ -209,11 +228,11 @@ impl Read for Lines {
                 .0;
         }
         let mut len = 0;
-        while let Some((since, block)) = waiting.blocks.front()
+        while let Some(block) = waiting.blocks.front()
             && len < buffer.len()
         {
-            let waited = since.elapsed();
-            let rest = &block[waiting.read..];
+            let waited = block.came.elapsed();
+            let rest = &block.bytes[waiting.read..];
             let part = rest.len().min(buffer.len() - len);
             buffer[len..len + part].copy_from_slice(&rest[..part]);
             let is_read = part == rest.len();
@@ -222,8 +241,10 @@ impl Read for Lines {
             waiting.waited = waited;
             if is_read {
                 waiting.read = 0;
-                let block = waiting.blocks.pop_front();
-                waiting.bytes -= block.map_or(0, |(_, block)| block.len());
+                if let Some(block) = waiting.blocks.pop_front() {
+                    waiting.bytes -= block.bytes.len();
+                    waiting.ends += block.ends;
+                }
             }
         }
         Ok(len)
@@ -325,7 +346,7 @@ fn receive(socket: &UdpSocket, address: SocketAddr, queue: &Queue) {
     let mut drops = KernelDrops::of(address);
     let mut asked_at = Instant::now();
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
-    let mut block = Vec::new();
+    let (mut block, mut ends) = (Vec::new(), 0);
     let block_bytes = BLOCK_BYTES.min(queue.bytes_max / 4);
     let mut waits = true;
     while queue.is_open() {
@@ -335,10 +356,11 @@ fn receive(socket: &UdpSocket, address: SocketAddr, queue: &Queue) {
             block.extend_from_slice(lines);
             if lines.last().is_some_and(|last| *last != b'\n') {
                 block.push(b'\n');
+                ends += 1;
             }
         }
         if received.is_err() || block.len() >= block_bytes {
-            queue.push(std::mem::take(&mut block));
+            queue.push(std::mem::take(&mut block), std::mem::take(&mut ends));
         }
         // After one that was waited for, all that have come are taken without waiting.
         if waits == received.is_ok() && socket.set_nonblocking(waits).is_ok() {
@@ -365,16 +387,21 @@ impl Source for UdpSource {
             0 => {}
             rows => return Ok(SourceEvent::Dropped(rows)),
         }
-        let event = self.reading.poll(wait)?;
+        let mut event = self.reading.poll(wait)?;
         if let SourceEvent::Batch {
             records,
             rejected,
             bytes,
             ..
-        } = &event
+        } = &mut event
         {
-            self.given.bytes += bytes;
+            self.given.bytes += *bytes;
             self.given.rows += (records.num_rows() + rejected.len()) as u64;
+            // What is told is what was sent.
+            let mut waiting = self.queue.lock();
+            let ends = waiting.ends.min(*bytes);
+            waiting.ends -= ends;
+            *bytes -= ends;
         }
         Ok(event)
     }
@@ -443,7 +470,7 @@ mod tests {
         let mut sent = Vec::new();
         let mut push = |number: usize| {
             let line = format!("{}\n", number % 10).into_bytes();
-            queue.push(line.clone());
+            queue.push(line.clone(), 0);
             sent.extend(line);
         };
         (0..5_000).for_each(&mut push);
@@ -470,7 +497,7 @@ mod tests {
             dropped: AtomicU64::new(0),
         };
         for (block, dropped) in [("12345678\n", 0), ("1\n2\n", 2), ("\n\n\r\n \t\n3\n\n", 3)] {
-            queue.push(block.into());
+            queue.push(block.into(), 0);
             assert_eq!(queue.dropped.load(Relaxed), dropped);
         }
     }

@@ -30,6 +30,8 @@ fn a_datagram_holds_one_line_or_more() {
     let came = until(&mut *source, |came| came.count == 6);
     assert_eq!(came.rows, ["1|a", "2|b", "3|c", "4|d", "5|e", "6|f"]);
     assert_eq!((came.rejects.len(), came.dropped), (0, 0));
+    // As many as were sent: 3, 4, 7, 0 and 10. A line end that was not sent is not counted.
+    assert_eq!(came.bytes, 24);
 }
 
 #[test]

@@ -95,6 +95,9 @@ mod figures_tests;
 mod latest_tests;
 
 #[cfg(test)]
+mod live_tests;
+
+#[cfg(test)]
 mod columnar_tests;
 
 #[cfg(test)]
