@@ -325,6 +325,9 @@ pub(super) fn line(progress: &Progress, rate: f64, now: i64) -> String {
     }
     parts.push(format!("{} late", HumanCount(progress.late)));
     parts.push(format!("{} rejected", HumanCount(progress.rejected)));
+    if progress.dropped > 0 {
+        parts.push(format!("{} dropped", HumanCount(progress.dropped)));
+    }
     parts.push(format!("state {}", DecimalBytes(progress.state_bytes)));
     parts.join(" · ")
 }

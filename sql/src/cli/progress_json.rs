@@ -41,6 +41,7 @@ pub(super) fn state(
         "lag_ms": progress.lag_ms(now),
         "late": progress.late,
         "rejected": progress.rejected,
+        "dropped": progress.dropped,
         "state_bytes": progress.state_bytes,
         "open_windows": progress.open_windows,
     });
@@ -73,6 +74,7 @@ mod tests {
             rows: 3_000,
             bytes: 250,
             bytes_total: Some(1_000),
+            dropped: 4,
             watermark_ms: Some(1_767_225_600_000),
             is_live: true,
             ..Progress::default()
@@ -86,6 +88,7 @@ mod tests {
         assert_eq!(object["share"], 0.25);
         assert_eq!(object["watermark"], "2026-01-01T00:00:00.000Z");
         assert_eq!(object["lag_ms"], 2_500);
+        assert_eq!(object["dropped"], 4);
     }
 
     #[test]

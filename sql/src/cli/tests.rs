@@ -447,6 +447,7 @@ fn progress_in_one_line() {
         bytes_total: Some(1_000),
         late: 7,
         rejected: 0,
+        dropped: 0,
         state_bytes: 1_500_000,
         open_windows: 3,
         // 2026-01-02T03:04:05Z
@@ -468,6 +469,11 @@ fn progress_in_one_line() {
         "1,234,567 rows · 950 rows/s · watermark 2026-01-02 03:04:05 · 7 late · 0 rejected · \
          state 1.50 MB"
     );
+    let overrun = Progress {
+        dropped: 12_000,
+        ..bounded
+    };
+    assert!(line(&overrun, 950.0, 0).contains(" · 0 rejected · 12,000 dropped · state"));
     let start = Instant::now();
     let mut meter = Meter::new(start, 100);
     assert_eq!(meter.rate(start + Duration::from_secs(2), 300), 100.0);

@@ -22,6 +22,8 @@ pub struct Progress {
     pub late: u64,
     /// Rows rejected.
     pub rejected: u64,
+    /// Rows that a bounded buffer of a source could not take.
+    pub dropped: u64,
     /// Bytes of state.
     pub state_bytes: u64,
     /// Windows with rows that no query has given out, of those that have not failed.
@@ -103,6 +105,7 @@ pub(super) fn look(
             progress.bytes += stats.counters.bytes;
             progress.rejected += stats.counters.rejected;
             progress.late += stats.counters.late;
+            progress.dropped += stats.counters.dropped;
             if driver.is_running(reading.id) {
                 progress.is_live |= stream.live.is_some();
             } else {

@@ -553,6 +553,7 @@ impl Shared {
             seen.before.bytes += stats.counters.bytes;
             seen.before.rejected += stats.counters.rejected;
             seen.before.late += stats.counters.late;
+            seen.before.dropped += stats.counters.dropped;
         }
         driver.remove_stream(stream);
     }
