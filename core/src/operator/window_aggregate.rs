@@ -125,9 +125,6 @@ impl Others {
 /// Where so many rows stand for one that is in no pane, they are not copied to leave it out.
 const SKIP_SHARE: usize = 64;
 
-/// From so many result rows on, their keys and values are made by two threads.
-const PARALLEL_KEYS_MIN: usize = 8 * 1024;
-
 impl WindowAggregate {
     fn new(spec: WindowAggregateSpec, frame: Frame, grid: Grid) -> Result<Self> {
         let types: Vec<_> = (spec.keys.iter())
@@ -379,11 +376,8 @@ impl WindowAggregate {
             return Ok(());
         }
         let Store { keys: known, arena } = &mut self.store;
-        let (columns, values) = match keys.len() >= PARALLEL_KEYS_MIN {
-            true => rayon::join(|| known.values(keys), || arena.evaluate(slots)),
-            false => (known.values(keys), arena.evaluate(slots)),
-        };
-        let (columns, values) = (columns?, values?);
+        // By one thread: to meet another costs as much as it would save.
+        let (columns, values) = (known.values(keys)?, arena.evaluate(slots)?);
         let mut bounds = Bounds::default();
         for &(end, rows) in ends {
             let start = self.grid.start(self.grid.panes().start_of(end));
