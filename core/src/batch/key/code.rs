@@ -115,7 +115,6 @@ pub(super) struct CodeTable {
 
 #[derive(Debug)]
 enum Map {
-    /// `ids[code - first]`, counted modulo 2⁶⁴ so that negative numbers are a range too.
     Direct(Direct),
     Hashed(Slots),
 }
